@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every rule of adit. The lists are in daemon/daemon.mk, selftests/selftests.mk and
+# packaging/packaging.mk. `make help` says what there is; docs/HACKING.md explains.
+
+MAKEFLAGS += -rR
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+
+VERSION := 0.1.0
+O ?= build
+
+include daemon/daemon.mk selftests/selftests.mk packaging/packaging.mk
+
+# ---- where: on this machine if it has what is needed, else in the build root ------------------
+# packaging/buildroot sets ADIT_ROOT (a root's hash) in what it runs.
+passed := V T U O CC DEMO_ARGS ORIGIN FUZZ_SECONDS PEER CI
+goals := $(or $(MAKECMDGOALS),all)
+outside := help clean
+light := all demo debug tsan
+kind := $(if $(filter-out $(outside) $(light),$(goals)),test,build)
+
+have_libs = $(shell pkg-config --exists "$(host_libs)" 2>/dev/null && \
+	test "$$(gcc -dumpversion)" -ge 14 2>/dev/null && echo yes)
+have_tools = $(shell type -P $(host_tools) >/dev/null && \
+	python3 -c 'import $(subst $(space),$(comma),$(strip $(host_python)))' 2>/dev/null && echo yes)
+comma := ,
+space := $(subst x, ,x)
+on_host = $(and $(have_libs),$(or $(filter build,$(kind)),$(have_tools)))
+
+ifeq ($(filter-out $(outside),$(goals)),)
+where := none
+else
+where := $(or $(ADIT_ROOT),$(and $(on_host),host))
+endif
+
+git_version = $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || \
+	git describe --always --dirty --exclude '*' 2>/dev/null | sed 's/^/$(VERSION)-g/')
+ADIT_VERSION := $(or $(ADIT_VERSION),$(patsubst v%,%,$(git_version)),$(VERSION))
+
+ifeq ($(where),)
+
+# Only what is set and not empty goes in; the jobserver of this make does not reach into a root.
+$(foreach v,$(passed) ADIT_VERSION,$(if $($v),$(eval export $v)))
+flags_in := $(filter-out - --%,$(firstword -$(MAKEFLAGS)))
+
+.PHONY: $(goals) in_root
+$(goals): in_root
+	@:
+in_root:
+	@packaging/buildroot $(kind) make -j$$(nproc) $(flags_in) $(goals)
+
+else
+
+# ---- modes and flags ---------------------------------------------------------------------------
+# Each mode of a root has a folder of its own: build/ROOT/MODE/{bin,lib,obj,unit,fuzz}.
+ifneq ($(filter default undefined,$(origin CC)),)
+CC := gcc
+endif
+override CC := $(or $(CC),gcc)
+B := $(O)/$(where)
+Q := $(if $(V),,@)
+say = $(if $(V),@:,@printf '  %-6s %s\n' '$(1)' '$(2)')
+
+modes := release debug tsan cov clang fuzz
+by_cc := $(if $(filter gcc,$(CC)),,-$(CC))
+dir_release := $(B)/release$(by_cc)
+dir_debug := $(B)/debug$(by_cc)
+dir_tsan := $(B)/tsan$(by_cc)
+dir_cov := $(B)/cov
+dir_clang := $(B)/clang
+dir_fuzz := $(B)/fuzz
+
+CC_release := $(CC)
+CC_debug := $(CC)
+CC_tsan := $(CC)
+CC_cov := gcc
+CC_clang := clang-19
+CC_fuzz := clang-19
+
+warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 \
+	-Wcast-qual -Wwrite-strings -Wundef -Wpointer-arith -Wimplicit-fallthrough -Werror
+dialect := -std=gnu23 -D_GNU_SOURCE -I. -Iinclude -I$(B)/gen
+common := $(dialect) $(warnings) -g -pthread -fno-omit-frame-pointer \
+	-ffile-prefix-map=$(CURDIR)=.
+hardened := -O2 -fstack-protector-strong -D_FORTIFY_SOURCE=3 -fPIE \
+	$(if $(filter x86_64,$(shell uname -m)),-fcf-protection)
+asan := -fsanitize=address,undefined -fno-sanitize-recover=all
+
+cflags_release := $(hardened)
+cflags_clang := $(hardened)
+cflags_debug := -O1 $(asan)
+cflags_tsan := -O1 -fsanitize=thread
+cflags_cov := -O0 --coverage
+cflags_fuzz := -O1 -fsanitize=fuzzer-no-link $(asan)
+
+ldflags_release := -pie -Wl,-z,relro,-z,now
+ldflags_clang := $(ldflags_release)
+ldflags_debug := $(asan)
+ldflags_tsan := -fsanitize=thread
+ldflags_cov := --coverage
+ldflags_fuzz := $(asan)
+ldflags := -pthread -Wl,--as-needed
+
+# ---- parts -------------------------------------------------------------------------------------
+live := $(foreach p,$(parts),$(if $($(p)_objs),$p))
+live_progs := $(foreach p,$(progs),$(if $($(firstword $($(p)_parts))_objs),$p))
+
+# pkg-config is asked once for each library.
+all_libs := $(sort $(foreach p,$(parts),$($(p)_libs)) cmocka \
+	$(foreach t,$(unit_tests) $(fuzzers),$($(notdir $t)_libs)))
+$(foreach l,$(all_libs),$(eval pc_libs_$l = $$(eval pc_libs_$l := $$(shell \
+	pkg-config --libs $l))$$(pc_libs_$l)))
+$(foreach l,$(all_libs),$(eval pc_cflags_$l = $$(eval pc_cflags_$l := $$(shell \
+	pkg-config --cflags $l))$$(pc_cflags_$l)))
+pc_cflags = $(foreach l,$(1),$(pc_cflags_$l))
+pc_libs = $(foreach l,$(1),$(pc_libs_$l))
+
+# $(call archives,MODE,PARTS), $(call libs,PARTS,MORE)
+archives = $(foreach p,$(filter $(live),$(2)),$(dir_$(1))/lib/$(p).a)
+libs = $(call pc_libs,$(sort $(foreach p,$(filter $(live),$(1)),$($(p)_libs)) $(2))) \
+	$(foreach p,$(filter $(live),$(1)),$($(p)_ldlibs))
+link_with = -Wl,--start-group $(filter %.o %.a,$(1)) -Wl,--end-group
+
+# $(call compile,MODE,FLAGS): a recipe line
+define compile
+$(call say,CC,$@)
+$(Q)mkdir -p $(@D) && $(CC_$(1)) $(common) $(cflags_$(1)) $(2) -MMD -MP -c $< -o $@
+endef
+
+# $(call link,MODE,LIBS): a recipe line
+define link
+$(call say,LD,$@)
+$(Q)mkdir -p $(@D) && $(CC_$(1)) $(ldflags_$(1)) $(ldflags) $(call link_with,$^) $(2) -o $@
+endef
+
+# ---- rules by mode -----------------------------------------------------------------------------
+define mode_rules
+# A change of flags or compiler rebuilds what they made.
+$$(dir_$(1))/flags: FORCE
+	@mkdir -p $$(@D); f='$$(CC_$(1)) $$(common) $$(cflags_$(1)) $$(ldflags_$(1))'; \
+	[ "$$$$(cat $$@ 2>/dev/null)" = "$$$$f" ] || printf '%s\n' "$$$$f" >$$@
+$$(dir_$(1))/version: FORCE
+	@mkdir -p $$(@D); [ "$$$$(cat $$@ 2>/dev/null)" = '$$(ADIT_VERSION)' ] || \
+	printf '%s\n' '$$(ADIT_VERSION)' >$$@
+# Only this object knows the version.
+$$(dir_$(1))/obj/daemon/base/version.o: $$(dir_$(1))/version
+$$(dir_$(1))/obj/daemon/base/version.o: private common += -DADIT_VERSION='"$$(ADIT_VERSION)"'
+endef
+
+define part_rules
+$$(dir_$(1))/lib/$(2).a: $$(addprefix $$(dir_$(1))/obj/,$$($(2)_objs))
+	$$(call say,AR,$$@)
+	$$(Q)mkdir -p $$(@D) && rm -f $$@ && ar rcsD $$@ $$^
+$$(addprefix $$(dir_$(1))/obj/,$$($(2)_objs)): $$(dir_$(1))/obj/%.o: %.c $$(dir_$(1))/flags
+	$$(call compile,$(1),$$($(2)_cflags) $$(call pc_cflags,$$($(2)_libs)))
+-include $$(patsubst %.o,$$(dir_$(1))/obj/%.d,$$($(2)_objs))
+endef
+
+define prog_rules
+$$(dir_$(1))/bin/$(2): $$(call archives,$(1),$$($(2)_parts))
+	$$(call link,$(1),$$(call libs,$$($(2)_parts)))
+endef
+
+define unit_rules
+$$(dir_$(1))/unit/$(2): $$(dir_$(1))/obj/selftests/unit/$(2).o \
+		$$(call archives,$(1),$$($(notdir $(2))_parts)) $$(testlib_$(1))
+	$$(call link,$(1),$$(call libs,$$($(notdir $(2))_parts),cmocka $$($(notdir $(2))_libs)))
+$$(dir_$(1))/obj/selftests/unit/$(2).o: selftests/unit/$(2).c $$(dir_$(1))/flags \
+		$$(patsubst %.json,$$(B)/gen/data/%.h,$$($(notdir $(2))_data))
+	$$(call compile,$(1),$$(call pc_cflags,$$($(notdir $(2))_libs) cmocka))
+-include $$(dir_$(1))/obj/selftests/unit/$(2).d
+endef
+
+# A fuzzer is linked with libFuzzer in mode fuzz and with replay.c everywhere else.
+define fuzz_rules
+$$(dir_$(1))/fuzz/$(2): $$(dir_$(1))/obj/selftests/fuzz/$(2).o \
+		$$(if $$(filter fuzz,$(1)),,$$(dir_$(1))/obj/selftests/fuzz/replay.o) \
+		$$(call archives,$(1),$$($(2)_parts))
+	$$(call link,$(1),$$(if $$(filter fuzz,$(1)),-fsanitize=fuzzer) $$(call libs,$$($(2)_parts),$$($(2)_libs)))
+endef
+
+define fuzz_objs
+$$(dir_$(1))/obj/selftests/fuzz/%.o: selftests/fuzz/%.c $$(dir_$(1))/flags
+	$$(call compile,$(1))
+-include $$(patsubst %,$$(dir_$(1))/obj/selftests/fuzz/%.d,$$(fuzzers) replay)
+endef
+
+$(foreach m,$(modes),$(eval $(call mode_rules,$m)))
+$(foreach m,$(modes),$(foreach p,$(live),$(eval $(call part_rules,$m,$p))))
+$(foreach m,$(modes),$(foreach p,$(live_progs),$(eval $(call prog_rules,$m,$p))))
+$(foreach m,$(modes),$(if $(testlib_objs),$(eval testlib_$m := $(dir_$m)/lib/testlib.a)))
+$(foreach m,$(modes),$(if $(testlib_objs),$(eval $(call part_rules,$m,testlib))))
+$(foreach m,$(modes),$(foreach t,$(unit_tests),$(eval $(call unit_rules,$m,$t))))
+$(foreach m,$(modes),$(foreach f,$(fuzzers),$(eval $(call fuzz_rules,$m,$f))))
+$(foreach m,$(modes),$(eval $(call fuzz_objs,$m)))
+
+$(B)/gen/data/%.h: selftests/data/%.json selftests/lib/vectors.py
+	$(call say,GEN,$@)
+	$(Q)mkdir -p $(@D) && python3 selftests/lib/vectors.py $< >$@
+
+bins = $(addprefix $(dir_$(1))/bin/,$(live_progs))
+units = $(addprefix $(dir_$(1))/unit/,$(2))
+replays = $(addprefix $(dir_$(1))/fuzz/,$(fuzzers))
+
+# ---- targets -----------------------------------------------------------------------------------
+.PHONY: FORCE all debug tsan demo unit
+FORCE:
+
+all: ## build aditd, adit-edge and adit (release)
+all: $(call bins,release)
+
+debug: ## the same with ASan and UBSan
+debug: $(call bins,debug)
+
+tsan: ## the same with ThreadSanitizer
+tsan: $(call bins,tsan)
+
+demo: ## an edge, a tunnel and an origin on this machine (DEMO_ARGS=--once, ORIGIN=URL)
+demo: $(call bins,release)
+	@ADIT_BIN=$(abspath $(dir_release)/bin) $(demo_script) $(DEMO_ARGS)
+
+# For work on one part: U=wire or U=wire/test-capnp
+unit: ## build and run the unit tests under ASan and UBSan [U=PART or U=PART/test-MODULE]
+unit: units := $(call units,debug,$(if $(U),$(filter $(U) $(U)/%,$(unit_tests)),$(unit_tests)))
+unit: $(call units,debug,$(if $(U),$(filter $(U) $(U)/%,$(unit_tests)),$(unit_tests)))
+	@for t in $(units); do printf '== %s\n' "$$t"; $$t; done
+
+endif
+
+# ---- everywhere --------------------------------------------------------------------------------
+.PHONY: help clean
+help: ## this list
+	@sed -n 's/^\([a-z][a-z_.-]*\): *## \(.*\)/  \1\t\2/p' Makefile | sort -u | expand -t 26
+	@printf '\n  V=1 shows commands, O=DIR puts the output elsewhere, CC=clang-19 compiles with clang\n'
+
+clean: ## remove the output of every build (build roots stay: packaging/buildroot clean)
+	rm -rf $(O)

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+# What the programs are made of. Only lists: the rules are in the Makefile.
+#
+# A part is a folder. For a part P:
+#   P_objs    its objects, by the path of their source; a .c file in no list fails `make lint`
+#   P_libs    pkg-config names of the libraries that it includes
+#   P_ldlibs  libraries without a .pc file
+#   P_cflags  what it is compiled with besides the common flags
+# A part without objects is absent, and so is a program whose first part is.
+
+parts := base wire netlink conf net flow http datapath link origin session route access \
+	proxy admin demux aditd edge cli
+
+base_objs := daemon/base/version.o
+base_libs := libsystemd libseccomp
+
+wire_objs :=
+wire_cflags := -Wconversion
+
+netlink_objs :=
+netlink_libs := libmnl
+
+conf_objs :=
+conf_libs := inih libsystemd libpcre2-8 libidn2
+
+net_objs :=
+net_libs := openssl libcares libbpf libxdp
+
+flow_objs :=
+
+http_objs :=
+http_libs := libllhttp libnghttp2
+http_ldlibs := -lwslay
+
+datapath_objs :=
+
+link_objs :=
+link_libs := libngtcp2 libngtcp2_crypto_ossl libnghttp2 openssl
+
+origin_objs :=
+
+session_objs :=
+
+route_objs :=
+
+access_objs :=
+access_libs := openssl
+
+proxy_objs :=
+
+admin_objs :=
+admin_libs := libsystemd
+
+demux_objs :=
+
+aditd_objs :=
+aditd_libs := libsystemd
+
+edge_objs :=
+edge_libs := libsystemd sqlite3 openssl
+
+cli_objs :=
+cli_libs := libsystemd yaml-0.1
+
+# Programs: the part with main() first, then every part that it links.
+progs := aditd adit-edge adit
+
+shared_parts := demux admin proxy access route session origin link datapath http flow net conf \
+	netlink wire base
+aditd_parts := aditd $(shared_parts)
+adit-edge_parts := edge $(shared_parts)
+adit_parts := cli conf wire base
+
+# What the machine itself has to offer (pkg-config), or the build root is used.
+host_libs := libngtcp2 >= 1.22, libngtcp2_crypto_ossl >= 1.22, openssl >= 3.5, libnghttp2 >= 1.64, \
+	libbpf >= 1.5, libxdp >= 1.5, libmnl, libsystemd >= 257, inih >= 58, libllhttp >= 9.2, \
+	libcares >= 1.34, libpcre2-8 >= 10.42, libidn2 >= 2.3, sqlite3 >= 3.40, libseccomp >= 2.5, \
+	yaml-0.1

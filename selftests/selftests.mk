@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+# What is tested. Only lists: the rules are in the Makefile, the runner is selftests/run.
+#
+# Unit tests: PART/test-MODULE is the program made of selftests/unit/PART/test-MODULE.c.
+#   test-MODULE_parts  the parts that it links; every unit test links testlib_objs too
+#   test-MODULE_libs   pkg-config names besides those of its parts
+#   test-MODULE_data   JSON files of selftests/data that selftests/lib/vectors.py turns into
+#                      the header "data/NAME.h" before the test is compiled
+# MODULE is unique over all parts.
+
+# C helpers of the tests (selftests/lib/*.c), one archive.
+testlib_objs :=
+
+unit_tests :=
+
+# Fuzzers: fuzz-NAME is selftests/fuzz/fuzz-NAME.c, its corpus selftests/fuzz/corpus/NAME/.
+#   fuzz-NAME_parts  the parts that it links
+fuzzers :=
+
+# Benchmarks: scripts or programs in selftests/bench, run one after the other by `make bench`.
+benches :=
+
+# Groups of `make test T=GROUP`: the parts whose unit tests and the files of selftests/system
+# that belong to each. A fuzzer's corpus is replayed in the group of its first part.
+groups := core wire link http supervisor rules gateway datapath edge ops packages
+
+core_unit := util abi base conf
+core_system :=
+
+wire_unit := wire
+wire_system :=
+
+link_unit := net flow link
+link_system :=
+
+http_unit := http origin proxy demux
+http_system :=
+
+supervisor_unit := aditd
+supervisor_system :=
+
+rules_unit := route
+rules_system :=
+
+gateway_unit :=
+gateway_system :=
+
+datapath_unit := datapath session netlink
+datapath_system :=
+
+edge_unit := edge access
+edge_system :=
+
+ops_unit := admin cli
+ops_system :=
+
+packages_unit :=
+packages_system :=
