@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The memory of packets and bodies of one worker: fixed buffers of two sizes under one budget
+ * (design §3; limits in docs/limits.md). No allocation per chunk: buffers and slice nodes are
+ * reused.
+ *
+ * A buffer is counted; its references may be given back from any thread (a bridge hands slices to
+ * another worker), everything else belongs to the owning worker's thread.
+ */
+#ifndef DAEMON_BASE_SLAB_H
+#define DAEMON_BASE_SLAB_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	SLAB_SMALL_LEN = 2048 - 64,       /* payload bytes of a small buffer */
+	SLAB_LARGE_LEN = 16 * 1024 + 512, /* of a large one: a TLS record's worth */
+};
+
+struct slab;
+
+/* One buffer. data[0 … cap-1] is the holder's to write while it has the only reference. */
+struct slab_buf {
+	struct slab *owner;
+	struct slab_buf *next; /* slab's own: free or returned list */
+	_Atomic uint32_t refs;
+	uint32_t cap;
+	alignas(16) uint8_t data[];
+};
+
+/* A run of bytes in a buffer; one reference of it. Nodes come from the worker's slab. */
+struct slice {
+	struct slice *next;
+	struct slab_buf *buf;
+	uint8_t *ptr;
+	uint32_t len;
+};
+
+struct slab_stats {
+	size_t in_use;    /* bytes of buffers handed out */
+	size_t reserved;  /* bytes granted to peers that can still arrive */
+	size_t limit;     /* the budget */
+	uint64_t refused; /* requests that the budget refused */
+};
+
+/* budget: bytes of buffers that may be handed out at once. Returns 0 or -ENOMEM. */
+[[nodiscard]] int slab_new(size_t budget, struct slab **ret);
+/* All buffers must have come back. Accepts NULL. */
+void slab_free(struct slab *slab);
+
+/* A buffer of at least min(want, SLAB_LARGE_LEN) bytes with one reference; NULL at the budget. */
+[[nodiscard]] struct slab_buf *slab_buf_get(struct slab *slab, size_t want);
+struct slab_buf *slab_buf_ref(struct slab_buf *buf);
+/* Gives one reference back. Any thread. Accepts NULL. */
+void slab_buf_unref(struct slab_buf *buf);
+
+/* Slice nodes of this worker; NULL when out of memory. slice_put also gives the buffer reference
+ * back. */
+[[nodiscard]] struct slice *slice_get(struct slab *slab);
+void slice_put(struct slab *slab, struct slice *slice);
+
+/*
+ * Accounts bytes that were granted to a peer (QUIC flow control can't be withdrawn), so that the
+ * budget covers them. slab_release() undoes it as they arrive or become impossible.
+ */
+void slab_reserve(struct slab *slab, size_t bytes);
+void slab_release(struct slab *slab, size_t bytes);
+
+/* Thousandths of the budget that are in use or granted (can exceed 1000). */
+unsigned int slab_pressure(const struct slab *slab);
+/* Readable from any thread (relaxed). */
+void slab_get_stats(const struct slab *slab, struct slab_stats *ret);
+
+#endif

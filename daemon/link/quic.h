@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The QUIC transport of a link (RFC 9000, 9001, 9002, 9221; spec §4-§6, §13): dialling, and the
+ * server table that accepts. ngtcp2 stays behind quic_priv.h.
+ */
+#ifndef DAEMON_LINK_QUIC_H
+#define DAEMON_LINK_QUIC_H
+
+#include <openssl/types.h>
+
+#include "daemon/link/link.h"
+#include "daemon/net/tlsctx.h"
+#include "daemon/net/udp.h"
+
+/* Settings of both roles; borrowed by what is made with them, so they live as long as the process.
+ */
+struct quic_settings {
+	nsec_t idle_timeout;      /* max_idle_timeout that we send */
+	nsec_t handshake_timeout; /* 5 s */
+	nsec_t keep_alive; /* 0: max(1 s, min(15 s, effective idle / 3)); edge: only where idle >=
+			      30 s */
+	uint64_t max_streams; /* request streams that the peer may open: 16 384 (edge's daemon side)
+			       */
+	uint64_t stream_window, stream_window_max; /* 64 KiB, 6 MiB */
+	uint64_t link_window_max;                  /* 30 MiB; the start value follows spec §13 */
+	size_t send_queue_max;                     /* 1 MiB a stream */
+	bool use_bbr;
+	bool use_ecn;
+	int keylog_fd;        /* -EBADF: off */
+	const char *qlog_dir; /* NULL: off */
+	int rcvbuf, sndbuf;
+};
+
+/* What all links of one worker share: receive memory, counters, CID keys. One per worker. */
+struct quic_worker;
+[[nodiscard]] int quic_worker_new(struct worker *worker, const struct quic_settings *settings,
+				  struct quic_worker **ret);
+void quic_worker_free(struct quic_worker *qw);
+/* UDP counters of this worker; owner thread only. */
+const struct udp_stats *quic_worker_udp_stats(const struct quic_worker *qw);
+
+struct quic_dial {
+	struct ip_port peer;
+	const struct ip_addr *local; /* NULL: kernel's choice */
+	uint16_t local_port;         /* 0: kernel's choice; tried first, any port if taken */
+	const char *bind_interface;
+	uint32_t fwmark;
+	SSL_CTX *tls; /* borrowed until the link is freed */
+	const struct tls_trust *trust;
+	const char *server_name;
+};
+/* Starts a connection; on_state(UP) or on_state(CLOSED) follows. 0, or a negative errno from the
+ * socket. */
+[[nodiscard]] int quic_dial(struct quic_worker *qw, const struct quic_dial *dial,
+			    const struct link_sink *sink, void *user, struct link **ret);
+
+/*
+ * The accepting side: every worker has a socket on the address (SO_REUSEPORT) and a table of its
+ * own connections; packets that reach the wrong worker are handed on by connection id (spec §5).
+ */
+struct quic_server; /* one per process: sockets, steering, limits shared by the workers */
+enum quic_retry : uint8_t { QUIC_RETRY_AUTO, QUIC_RETRY_ALWAYS };
+struct quic_server_params {
+	const struct ip_port *listen;
+	unsigned int listen_count; /* at most 8 */
+	SSL_CTX *tls;
+	const uint8_t *key; /* 32 bytes: reset and token keys derive from it */
+	enum quic_retry retry;
+	unsigned int max_unregistered;          /* 1 024 */
+	unsigned int max_unregistered_per_addr; /* 16 */
+	nsec_t register_timeout;                /* 5 s */
+	unsigned int generation;                /* of this process, for hand-over */
+};
+/*
+ * Binds all sockets (so that privileges may be dropped afterwards; owner uid/gid: fchown, or -1)
+ * before the workers start. qws: one per worker of the set, in order.
+ */
+[[nodiscard]] int quic_server_new(const struct quic_server_params *params,
+				  struct quic_worker *const *qws, unsigned int worker_count,
+				  int owner_uid, int owner_gid, struct quic_server **ret);
+/* On each worker's thread: begins to accept; new links get sink and on_link's user. */
+[[nodiscard]] int quic_server_start(struct quic_server *server, struct worker *worker,
+				    const struct link_sink *sink,
+				    void *(*on_link)(struct link *link, void *arg), void *arg);
+/* On each worker's thread: no new connections (GOAWAY is the caller's), then all sockets away. */
+void quic_server_refuse_new(struct quic_server *server, struct worker *worker);
+void quic_server_stop(struct quic_server *server, struct worker *worker);
+void quic_server_free(struct quic_server *server);
+
+/* Counted per worker; see docs/limits.md. */
+struct quic_server_stats {
+	uint64_t accepted, refused_limit, refused_addr, retries_sent, resets_sent, versions_sent;
+	uint64_t forwarded, dropped_forward, dropped_unknown, handshake_failed, register_timeouts;
+	unsigned int unregistered, connections, connected_sockets;
+};
+void quic_server_get_stats(const struct quic_server *server, unsigned int worker,
+			   struct quic_server_stats *ret);
+
+#endif
