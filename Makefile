@@ -42,7 +42,10 @@ ADIT_VERSION := $(or $(ADIT_VERSION),$(patsubst v%,%,$(git_version)),$(VERSION))
 ifeq ($(where),)
 
 # Only what is set and not empty goes in; the jobserver of this make does not reach into a root.
-$(foreach v,$(passed) ADIT_VERSION,$(if $($v),$(eval export $v)))
+export ADIT_PASS := $(passed) ADIT_VERSION
+export ADIT_NET := $(if $(filter demo,$(goals)),host)
+export ADIT_BIND := $(if $(filter /%,$(O)),$(shell mkdir -p $(O))$(O))
+$(foreach v,$(ADIT_PASS),$(if $($v),$(eval export $v)))
 flags_in := $(filter-out - --%,$(firstword -$(MAKEFLAGS)))
 
 .PHONY: $(goals) in_root
