@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The configuration of adit-edge: one immutable, refcounted snapshot (style C2).
+ */
+#ifndef DAEMON_CONF_EDGE_CONF_H
+#define DAEMON_CONF_EDGE_CONF_H
+
+#include "daemon/conf/conf_common.h"
+#include "daemon/conf/rule.h"
+#include "daemon/wire/uuid.h"
+
+struct conf_edge_listener {
+	const char *domain;              /* NULL: none */
+	const struct conf_addr *listens; /* ip is always set */
+	size_t listen_count;
+	const struct conf_addr *advertise; /* host:port for join tokens, NULL: none */
+	const char *location;              /* reported as locationName */
+	const char *server_name;           /* one more SAN of the tunnel certificate, or NULL */
+	nsec_t keep_alive;
+	bool retry_always; /* every Initial is answered by Retry */
+	bool ecn;
+};
+
+/* [http] and [https]. */
+struct conf_front_listener {
+	const struct conf_addr *listens; /* none: this front is off */
+	size_t listen_count;
+};
+
+struct conf_front {
+	struct conf_front_listener http;
+	struct conf_front_listener https;
+	const char *certificates; /* directory; NULL: STATE/certs */
+	bool redirect_http;
+	const struct conf_prefix *trusted_proxies;
+	size_t trusted_proxy_count;
+	uint64_t max_body; /* 0: no limit */
+	nsec_t header_timeout;
+	nsec_t idle_timeout;
+	nsec_t body_timeout; /* without progress */
+	unsigned int client_concurrency;
+};
+
+/* A declared tunnel, [tunnel NAME]. */
+struct conf_edge_tunnel {
+	const char *name;
+	unsigned int line;
+	struct uuid id;
+	const char *account;
+	uint8_t secret_sha256[32]; /* of the decoded secret */
+	const struct host_pattern *hosts;
+	const char *const *host_texts; /* as written, host_count of them */
+	size_t host_count;
+	unsigned int max_connections;
+};
+
+struct edge_conf {
+	struct conf_common common; /* first member */
+	struct conf_edge_listener edge;
+	struct conf_front front;
+	const struct conf_edge_tunnel *tunnels;
+	size_t tunnel_count;
+};
+
+/* Another reference; any thread. Returns c. */
+struct edge_conf *edge_conf_ref(struct edge_conf *c);
+/* Gives a reference back; the last one frees. NULL is harmless. */
+void edge_conf_unref(struct edge_conf *c);
+DEFINE_CLEANUP(struct edge_conf *, edge_conf_unref)
+
+/* The tunnel with this id, or NULL. */
+const struct conf_edge_tunnel *edge_conf_find_tunnel(const struct edge_conf *c,
+						     const struct uuid *id);
+
+#endif
