@@ -9,12 +9,8 @@
 
 #include "daemon/base/arena.h"
 #include "daemon/flow/stream.h"
+#include "daemon/wire/http_field.h"
 #include "util/addr.h"
-
-struct http_field {
-	struct span name; /* as received; compare without case */
-	struct span value;
-};
 
 enum http_body : uint8_t {
 	HTTP_BODY_NONE,    /* no body at all (also HEAD, 204, 304) */
