@@ -11,7 +11,7 @@
 parts := base wire netlink conf net flow http datapath link origin session route access \
 	proxy admin demux aditd edge cli
 
-base_objs := daemon/base/version.o
+base_objs := daemon/base/loop.o daemon/base/version.o
 base_libs := libsystemd libseccomp
 
 wire_objs :=

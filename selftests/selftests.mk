@@ -13,6 +13,10 @@ testlib_objs :=
 
 unit_tests :=
 
+# base
+unit_tests += util/test-heap base/test-loop
+test-loop_parts := base
+
 # Fuzzers: fuzz-NAME is selftests/fuzz/fuzz-NAME.c, its corpus selftests/fuzz/corpus/NAME/.
 #   fuzz-NAME_parts  the parts that it links
 fuzzers :=

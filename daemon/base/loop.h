@@ -79,7 +79,12 @@ nsec_t loop_busy(const struct loop *loop);
  */
 [[nodiscard]] int loop_io_start(struct loop *loop, struct loop_io *io, int fd, uint32_t events);
 [[nodiscard]] int loop_io_update(struct loop_io *io, uint32_t events);
-/* Stops watching; no callback comes after it, not even for events already fetched. Idempotent. */
+/* When this one is ready it is served before all others, at the top of the turn. One for a loop. */
+void loop_io_set_first(struct loop_io *io);
+/*
+ * Stops watching; no callback comes after it, not even for events already fetched. Idempotent. Call
+ * it before the descriptor is closed.
+ */
 void loop_io_stop(struct loop_io *io);
 
 /* Runs the task in this turn's phase (idempotent while it waits). */
