@@ -23,7 +23,7 @@ netlink_libs := libmnl
 conf_objs :=
 conf_libs := inih libsystemd libpcre2-8 libidn2
 
-net_objs :=
+net_objs := daemon/net/sockaddr.o daemon/net/udp.o
 net_libs := openssl libcares libbpf libxdp
 
 flow_objs :=

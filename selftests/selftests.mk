@@ -17,6 +17,9 @@ unit_tests :=
 unit_tests += util/test-heap base/test-loop
 test-loop_parts := base
 
+unit_tests += net/test-udp
+test-udp_parts := net
+
 # Fuzzers: fuzz-NAME is selftests/fuzz/fuzz-NAME.c, its corpus selftests/fuzz/corpus/NAME/.
 #   fuzz-NAME_parts  the parts that it links
 fuzzers :=

@@ -38,7 +38,7 @@ struct udp_socket {
 	bool has_gro;
 	bool is_connected;
 	struct ip_port local; /* as bound (port known, address maybe any) */
-	int rcvbuf_got;       /* what the kernel gave, bytes */
+	int rcvbuf_got;       /* what the kernel gave, in the unit of what was wanted */
 	int sndbuf_got;
 };
 
@@ -86,10 +86,10 @@ void udp_close(struct udp_socket *sock);
 
 /*
  * Sends data as segments of segment_len bytes (the last may be shorter), at most UDP_GSO_SEGMENTS.
- * peer may be NULL on a connected socket; local chooses the source address (NULL or family NONE:
- * kernel's choice). Returns 0, -EAGAIN (nothing was sent), -EMSGSIZE, or another error. Without GSO
- * it sends one by one; when that blocks in the middle *ret_sent (bytes, always set) says how far it
- * got.
+ * peer may be NULL on a connected socket (a different one overrides it for this send); local
+ * chooses the source address (NULL or family NONE: kernel's choice). Returns 0, -EAGAIN (nothing
+ * was sent), -EMSGSIZE, or another error. Without GSO it sends one by one; when that blocks in the
+ * middle *ret_sent (bytes, always set) says how far it got.
  */
 struct udp_send {
 	struct span data;
