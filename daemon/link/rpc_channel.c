@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An RPC session on a stream of a link. RPC is rare (a few messages in the life of a connection),
+ * so the room for building and for assembling frames is taken for the moment only and an idle
+ * channel holds no buffer.
+ */
+#include "daemon/link/rpc_channel.h"
+
+#include <stdlib.h>
+
+#include "util/cleanup.h"
+
+enum { READ_CHUNK = 64 * 1024 };
+
+static void channel_release(struct loop_garbage *garbage)
+{
+	struct rpc_channel *ch = CONTAINER_OF(garbage, struct rpc_channel, garbage);
+	bufq_clear(&ch->in);
+	bufq_clear(&ch->out);
+	free(ch);
+}
+
+/* Closes the stream and frees the channel once nothing is left to be sent (or nobody takes it). */
+static void channel_dispose(struct rpc_channel *ch)
+{
+	stream_close(TAKE_PTR(ch->stream));
+	loop_defer_free(ch->loop, &ch->garbage);
+}
+
+/* Writes as much as there is credit for. False when the stream is of no more use. */
+static bool channel_flush(struct rpc_channel *ch)
+{
+	while (!bufq_is_empty(&ch->out)) {
+		ssize_t n = stream_write(ch->stream, &ch->out, ch->out.len);
+		if (n == -EAGAIN)
+			return true;
+		if (n < 0) {
+			bufq_clear(&ch->out);
+			return false;
+		}
+	}
+	if (ch->is_over)
+		stream_finish(ch->stream);
+	return true;
+}
+
+static int on_emit(void *ctx, struct span frame)
+{
+	struct rpc_channel *ch = ctx;
+	if (ch->out.len + frame.len > RPC_CHANNEL_OUT_MAX)
+		return -ENOBUFS;
+	return bufq_append_copy(&ch->out, frame);
+}
+
+static void on_session_return(void *ctx, uint64_t tag, const struct rpc_reply *reply)
+{
+	struct rpc_channel *ch = ctx;
+	if (ch->ops && ch->ops->on_return)
+		ch->ops->on_return(ch->user, tag, reply);
+}
+
+static int on_session_call(void *ctx, uint32_t answer_id, const struct rpc_message *call)
+{
+	struct rpc_channel *ch = ctx;
+	return ch->ops ? ch->ops->on_call(ch->user, answer_id, call) : -EOPNOTSUPP;
+}
+
+static const struct rpc_session_ops client_ops = {
+	.emit = on_emit,
+	.on_return = on_session_return,
+};
+
+static const struct rpc_session_ops server_ops = {
+	.emit = on_emit,
+	.on_return = on_session_return,
+	.on_call = on_session_call,
+};
+
+/* Lends the session room for building frames of at most len bytes. */
+static int scratch_take(struct rpc_channel *ch, size_t len)
+{
+	if (ch->scratch)
+		return 0; /* nested: the outer call's room serves */
+	ch->scratch = malloc(len);
+	if (!ch->scratch)
+		return -ENOMEM;
+	rpc_session_set_buf(&ch->session, ch->scratch, len);
+	return 0;
+}
+
+static void scratch_drop(struct rpc_channel *ch)
+{
+	rpc_session_set_buf(&ch->session, NULL, 0);
+	free(TAKE_PTR(ch->scratch));
+}
+
+/* The session is over by itself: finish our side, then tell the user, who may close. */
+static void channel_end(struct rpc_channel *ch, enum rpc_channel_end end)
+{
+	if (ch->is_over)
+		return;
+	ch->is_over = true;
+	rpc_session_lost(&ch->session);
+	(void)channel_flush(ch);
+	if (end != RPC_CHANNEL_END_FIN)
+		stream_stop(ch->stream, STREAM_CODE_NONE);
+	if (ch->ops)
+		ch->ops->on_end(ch->user, end);
+}
+
+/* Feeds the first need bytes of the input as one frame. */
+static int input_frame(struct rpc_channel *ch, size_t need)
+{
+	struct span first = bufq_peek(&ch->in);
+	_cleanup_(freep) uint8_t *copy = NULL;
+	if (first.len < need) {
+		copy = malloc(need);
+		if (!copy)
+			return -ENOMEM;
+		(void)bufq_copy_out(&ch->in, copy, need);
+		first = span_of(copy, need);
+	}
+
+	int r = scratch_take(ch, CAPNP_RPC_MAX);
+	if (r < 0)
+		return r;
+	r = rpc_session_input(&ch->session, span_first(first, need));
+	scratch_drop(ch);
+	bufq_consume(&ch->in, need);
+	return r;
+}
+
+/* Bytes that the next frame needs: 0 when complete with *ret_need, -EAGAIN, or an error. */
+static int next_frame(struct rpc_channel *ch, size_t *ret_need)
+{
+	uint8_t table[(CAPNP_SEGMENTS_MAX + 3) * 4]; /* the longest segment table */
+	size_t n = bufq_copy_out(&ch->in, table, MIN(sizeof(table), ch->in.len));
+	size_t need = 0;
+	int r = capnp_frame_need(span_of(table, n), ch->frame_max, &need);
+	if (r < 0)
+		return r;
+	if (need > ch->in.len)
+		return -EAGAIN;
+	*ret_need = need;
+	return 0;
+}
+
+static int input_all(struct rpc_channel *ch)
+{
+	size_t need = 0;
+	int r = 0;
+	while (!ch->is_over && ch->in.len > 0 && (r = next_frame(ch, &need)) == 0) {
+		r = input_frame(ch, need);
+		if (r < 0)
+			return r;
+	}
+	return r == -EAGAIN ? 0 : r;
+}
+
+static enum rpc_channel_end end_of(ssize_t error)
+{
+	if (error == 0 || error == -ECANCELED)
+		return RPC_CHANNEL_END_FIN;
+	return error == -ECONNRESET ? RPC_CHANNEL_END_LOST : RPC_CHANNEL_END_BROKEN;
+}
+
+static void on_readable(struct stream *s, void *user)
+{
+	struct rpc_channel *ch = user;
+	if (ch->is_over)
+		return;
+	for (;;) {
+		int r = input_all(ch);
+		if (ch->is_over)
+			return;
+		if (r < 0) {
+			channel_end(ch, end_of(r));
+			return;
+		}
+		ssize_t n = stream_read(s, &ch->in, READ_CHUNK);
+		if (n == -EAGAIN || n == -ENOBUFS)
+			break;
+		if (n <= 0) {
+			channel_end(ch, end_of(n));
+			return;
+		}
+	}
+	if (!channel_flush(ch))
+		channel_end(ch, RPC_CHANNEL_END_LOST);
+}
+
+static void on_writable(struct stream *s, void *user)
+{
+	(void)s;
+	struct rpc_channel *ch = user;
+	if (!channel_flush(ch) && !ch->is_over)
+		channel_end(ch, RPC_CHANNEL_END_LOST);
+	if (!ch->ops && bufq_is_empty(&ch->out))
+		channel_dispose(ch); /* closed by its user, the farewell has gone */
+}
+
+static const struct stream_user stream_ops = {
+	.on_readable = on_readable,
+	.on_writable = on_writable,
+};
+
+int rpc_channel_new(struct loop *loop, struct stream *stream, struct bufq *initial,
+		    const struct rpc_channel_ops *ops, void *user, struct rpc_channel **ret)
+{
+	struct rpc_channel *ch = calloc(1, sizeof(*ch));
+	if (!ch) {
+		stream_close(stream);
+		return -ENOMEM;
+	}
+	ch->ops = ops;
+	ch->user = user;
+	ch->loop = loop;
+	ch->stream = stream;
+	ch->frame_max = CAPNP_RPC_MAX;
+	ch->garbage.release = channel_release;
+	bufq_init(&ch->in, stream->slab);
+	bufq_init(&ch->out, stream->slab);
+	if (initial)
+		(void)bufq_move(&ch->in, initial, initial->len);
+	rpc_session_init(&ch->session, ops->on_call ? &server_ops : &client_ops, ch, NULL, 0);
+	stream_set_user(stream, &stream_ops, ch);
+	*ret = ch;
+	return 0;
+}
+
+void rpc_channel_set_frame_max(struct rpc_channel *ch, size_t frame_max)
+{
+	ch->frame_max = frame_max;
+}
+
+int rpc_channel_prefix(struct rpc_channel *ch, struct span bytes)
+{
+	return bufq_append_copy(&ch->out, bytes);
+}
+
+int rpc_channel_bootstrap(struct rpc_channel *ch)
+{
+	if (ch->is_over)
+		return -EPROTO;
+	int r = scratch_take(ch, CAPNP_RPC_MAX);
+	if (r < 0)
+		return r;
+	r = rpc_session_bootstrap(&ch->session);
+	scratch_drop(ch);
+	(void)channel_flush(ch);
+	return r;
+}
+
+int rpc_channel_call(struct rpc_channel *ch, uint64_t interface_id, uint16_t method_id,
+		     const struct rpc_body *params, size_t params_max, uint64_t tag)
+{
+	if (ch->is_over)
+		return -EPROTO;
+	bool nested = ch->scratch != NULL;
+	if (nested && params_max > CAPNP_RPC_MAX / 2)
+		return -ENOBUFS;
+	int r = scratch_take(ch, params_max + CAPNP_RPC_MAX);
+	if (r < 0)
+		return r;
+	r = rpc_session_call(&ch->session, interface_id, method_id, params, tag);
+	if (!nested)
+		scratch_drop(ch);
+	(void)channel_flush(ch);
+	return r;
+}
+
+void rpc_channel_cancel(struct rpc_channel *ch, uint64_t tag)
+{
+	if (ch->is_over || scratch_take(ch, CAPNP_RPC_MAX) < 0)
+		return;
+	(void)rpc_session_cancel(&ch->session, tag);
+	scratch_drop(ch);
+	(void)channel_flush(ch);
+}
+
+void rpc_channel_close(struct rpc_channel *ch, bool polite)
+{
+	if (!ch)
+		return;
+	ch->ops = NULL;
+	if (!ch->is_over) {
+		if (polite && scratch_take(ch, CAPNP_RPC_MAX) == 0) {
+			rpc_session_close(&ch->session);
+			scratch_drop(ch);
+		} else {
+			rpc_session_lost(&ch->session);
+		}
+		ch->is_over = true;
+	}
+	if (!channel_flush(ch) || bufq_is_empty(&ch->out))
+		channel_dispose(ch);
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An RPC session on a stream of a link: cuts frames out of the bytes, feeds wire/rpc_session,
+ * writes what it emits under the stream's credit (docs/protocol.md §6). Used by the control stream
+ * in either role and by RPC streams.
+ */
+#ifndef DAEMON_LINK_RPC_CHANNEL_H
+#define DAEMON_LINK_RPC_CHANNEL_H
+
+#include "daemon/base/loop.h"
+#include "daemon/flow/stream.h"
+#include "daemon/wire/rpc_session.h"
+
+struct rpc_channel;
+
+enum rpc_channel_end : uint8_t {
+	RPC_CHANNEL_END_FIN,    /* the peer's end of stream or its Abort */
+	RPC_CHANNEL_END_LOST,   /* the stream was reset or its link ended */
+	RPC_CHANNEL_END_BROKEN, /* malformed input, a broken rule, or output over its bound */
+};
+
+struct rpc_channel_ops {
+	/* As in struct rpc_session_ops, with the channel's user; either may be NULL by role. */
+	void (*on_return)(void *user, uint64_t tag, const struct rpc_reply *reply);
+	int (*on_call)(void *user, uint32_t answer_id, const struct rpc_message *call);
+	/* The session is over: our own direction has been finished. Not after rpc_channel_close().
+	 */
+	void (*on_end)(void *user, enum rpc_channel_end end);
+};
+
+struct rpc_channel {
+	struct rpc_session session; /* for rpc_session_return_*() inside on_call */
+	const struct rpc_channel_ops *ops;
+	void *user;
+	struct loop *loop;
+	struct stream *stream; /* owned */
+	struct bufq in;
+	struct bufq out;
+	size_t frame_max; /* bytes of the largest frame accepted */
+	uint8_t *scratch; /* while a frame is being built */
+	bool is_over;     /* no more input; what is left of out still goes */
+	struct loop_garbage garbage;
+};
+
+enum { RPC_CHANNEL_OUT_MAX = 8 * 1024 * 1024 }; /* bytes waiting for the peer's credit */
+
+/*
+ * Takes the stream. initial (may be NULL) holds bytes that were already read from it; they are
+ * moved out. frame_max: CAPNP_RPC_MAX or more. Returns 0 or -ENOMEM (the stream is closed then).
+ */
+[[nodiscard]] int rpc_channel_new(struct loop *loop, struct stream *stream, struct bufq *initial,
+				  const struct rpc_channel_ops *ops, void *user,
+				  struct rpc_channel **ret);
+/* Accepts larger frames from now on (a configuration, after registration). */
+void rpc_channel_set_frame_max(struct rpc_channel *ch, size_t frame_max);
+/* Writes raw bytes ahead of the session (the signature of an RPC stream). 0 or -ENOBUFS. */
+[[nodiscard]] int rpc_channel_prefix(struct rpc_channel *ch, struct span bytes);
+
+/* rpc_session_bootstrap() and rpc_session_call() with room for params_max bytes of parameters. */
+[[nodiscard]] int rpc_channel_bootstrap(struct rpc_channel *ch);
+[[nodiscard]] int rpc_channel_call(struct rpc_channel *ch, uint64_t interface_id,
+				   uint16_t method_id, const struct rpc_body *params,
+				   size_t params_max, uint64_t tag);
+/* Gives a call up after its deadline. */
+void rpc_channel_cancel(struct rpc_channel *ch, uint64_t tag);
+
+/*
+ * Ends the session: polite says goodbye (Release, Abort), then FIN; what is queued still goes out.
+ * The channel is gone for the caller. Accepts NULL.
+ */
+void rpc_channel_close(struct rpc_channel *ch, bool polite);
+
+#endif
