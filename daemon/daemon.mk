@@ -11,7 +11,8 @@
 parts := base wire netlink conf net flow http datapath link origin session route access \
 	proxy admin demux aditd edge cli
 
-base_objs := daemon/base/loop.o daemon/base/version.o
+base_objs := daemon/base/bufq.o daemon/base/cgroup.o daemon/base/loop.o daemon/base/mailbox.o \
+	daemon/base/slab.o daemon/base/version.o
 base_libs := libsystemd libseccomp
 
 wire_objs :=

@@ -14,8 +14,13 @@ testlib_objs :=
 unit_tests :=
 
 # base
-unit_tests += util/test-heap base/test-loop
+unit_tests += util/test-heap base/test-loop base/test-slab base/test-bufq base/test-mailbox \
+	base/test-cgroup
 test-loop_parts := base
+test-slab_parts := base
+test-bufq_parts := base
+test-mailbox_parts := base
+test-cgroup_parts := base
 
 unit_tests += net/test-udp
 test-udp_parts := net

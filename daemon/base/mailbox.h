@@ -21,6 +21,9 @@ struct message {
 /* Discards what is left. No thread may post any more. Accepts NULL. */
 void mailbox_free(struct mailbox *mailbox);
 
+/* Discards what is there; for a receiver that has stopped while others may still post. */
+void mailbox_discard(struct mailbox *mailbox);
+
 /* Any thread. Takes the message; order per sender is kept. Never fails. */
 void mailbox_post(struct mailbox *mailbox, struct message *message);
 

@@ -44,25 +44,40 @@ struct slab_stats {
 	uint64_t refused; /* requests that the budget refused */
 };
 
-/* budget: bytes of buffers that may be handed out at once. Returns 0 or -ENOMEM. */
+/*
+ * budget: bytes of buffers (payload, by their cap) that may be handed out at once. The calling
+ * thread becomes the owner. Returns 0 or -ENOMEM.
+ */
 [[nodiscard]] int slab_new(size_t budget, struct slab **ret);
-/* All buffers must have come back. Accepts NULL. */
+/* Makes the calling thread the owner; the one before must not use the slab any more. */
+void slab_adopt(struct slab *slab);
+/* All buffers must have come back. Any thread, when no other uses the slab. Accepts NULL. */
 void slab_free(struct slab *slab);
+
+/*
+ * Gives memory back to the kernel that nobody needed since the last call; to be called once a
+ * second while it returns true (there is memory left). on_grow is called when there is new memory.
+ */
+bool slab_trim(struct slab *slab);
+void slab_on_grow(struct slab *slab, void (*on_grow)(void *arg), void *arg);
 
 /* A buffer of at least min(want, SLAB_LARGE_LEN) bytes with one reference; NULL at the budget. */
 [[nodiscard]] struct slab_buf *slab_buf_get(struct slab *slab, size_t want);
 struct slab_buf *slab_buf_ref(struct slab_buf *buf);
 /* Gives one reference back. Any thread. Accepts NULL. */
 void slab_buf_unref(struct slab_buf *buf);
+/* True while somebody else has a reference, too: the bytes are not to be written. */
+bool slab_buf_is_shared(const struct slab_buf *buf);
 
-/* Slice nodes of this worker; NULL when out of memory. slice_put also gives the buffer reference
- * back. */
+/* Slice nodes of this worker; NULL when out of memory or over a limit made from the budget.
+ * slice_put also gives the buffer reference back. */
 [[nodiscard]] struct slice *slice_get(struct slab *slab);
 void slice_put(struct slab *slab, struct slice *slice);
 
 /*
  * Accounts bytes that were granted to a peer (QUIC flow control can't be withdrawn), so that the
- * budget covers them. slab_release() undoes it as they arrive or become impossible.
+ * budget covers them. slab_release() undoes it as they arrive or become impossible. It counts as
+ * pressure, from which grants are made, and refuses nobody a buffer: what was granted must fit in.
  */
 void slab_reserve(struct slab *slab, size_t bytes);
 void slab_release(struct slab *slab, size_t bytes);
