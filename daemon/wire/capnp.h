@@ -52,6 +52,7 @@ struct capnp_list {
 	uint32_t segment;
 	uint16_t item_ptr_count;
 	uint8_t depth;
+	uint8_t elem; /* kind of element (docs/protocol.md §4.2) */
 	bool is_null; /* the pointer was null: told apart from an empty list */
 };
 

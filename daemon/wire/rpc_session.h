@@ -48,8 +48,9 @@ struct rpc_session_ops {
 	void (*on_return)(void *ctx, uint64_t tag, const struct rpc_reply *reply);
 	/*
 	 * A call of the peer; params are borrowed for the callback. Return 0 after answering, or to
-	 * answer later, by rpc_session_return_*(); -EOPNOTSUPP lets the session answer "method not
-	 * implemented". NULL: no bootstrap capability is offered.
+	 * answer later, by rpc_session_return_*(). Unanswered and -EOPNOTSUPP: the session answers
+	 * "method not implemented"; another negative errno: "call failed". NULL: no bootstrap
+	 * capability is offered.
 	 */
 	int (*on_call)(void *ctx, uint32_t answer_id, const struct rpc_message *call);
 };
@@ -117,8 +118,9 @@ int rpc_session_cancel(struct rpc_session *s, uint64_t tag);
 
 /*
  * Takes one frame (docs/protocol.md §6.3). 0 while the session lives; once it ended -EBADMSG
- * (malformed), -EPROTO (the peer broke a rule, our Abort was sent), -ECANCELED (the peer's Abort),
- * or the error of emit(). The caller then sends FIN. On a closed session: -EPROTO.
+ * (malformed), -EPROTO (the peer broke a rule, our Abort was sent), -ECANCELED (the peer's Abort,
+ * or closed by a callback), or the error of emit(). The caller then sends FIN. On a closed session:
+ * -EPROTO.
  */
 [[nodiscard]] int rpc_session_input(struct rpc_session *s, struct span frame);
 

@@ -21,8 +21,8 @@ struct uri {
 
 /*
  * Takes apart "scheme://authority/path?query#fragment", "/path?query" or "" (docs/protocol.md
- * §10.3). The fragment is dropped. Refused: control characters, blanks, bytes over 126, a bad
- * percent escape in the path, a port that isn't digits, an unclosed bracket.
+ * §10.3). The fragment is dropped. Refused: control characters, blanks, a bad percent escape in the
+ * path, a port that isn't digits, an unclosed bracket, a scheme without "//".
  *
  * Returns 0 or -EBADMSG.
  */
