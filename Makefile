@@ -207,6 +207,72 @@ bins = $(addprefix $(dir_$(1))/bin/,$(live_progs))
 units = $(addprefix $(dir_$(1))/unit/,$(2))
 replays = $(addprefix $(dir_$(1))/fuzz/,$(fuzzers))
 
+# ---- lint --------------------------------------------------------------------------------------
+# What was clean is remembered by a stamp and looked at again when it or what it includes changes.
+L := $(B)/lint
+unit_c := $(patsubst %,selftests/unit/%.c,$(unit_tests))
+fuzz_c := $(patsubst %,selftests/fuzz/%.c,$(fuzzers) $(if $(fuzzers),replay))
+part_c := $(patsubst %.o,%.c,$(foreach p,$(parts),$($(p)_objs)))
+all_c := $(part_c) $(patsubst %.o,%.c,$(testlib_objs)) $(unit_c) $(fuzz_c)
+all_h := $(sort $(shell find include daemon netlink selftests -name '*.h' 2>/dev/null))
+scripts := $(sort $(shell grep -rlIE '^\#!.*\b(ba)?sh$$' packaging selftests .ci 2>/dev/null))
+analyzed := $(filter daemon/wire/% daemon/conf/%,$(part_c))
+
+part_of = $(if $(filter daemon/%,$(1)),$(word 2,$(subst /, ,$(1))),$(firstword $(subst /, ,$(1))))
+flags_of = $(call pc_cflags,$($(call part_of,$(1))_libs)) $($(call part_of,$(1))_cflags)
+
+$(L)/tidy/%.ok: %.c .clang-tidy selftests/.clang-tidy
+	$(call say,TIDY,$<)
+	$(Q)mkdir -p $(@D) && clang-tidy-19 --quiet $< -- $(dialect) $(call flags_of,$<) \
+		2> >(grep -v ' warnings\? generated' >&2) && \
+		clang-19 $(dialect) $(call flags_of,$<) -MM -MP -MT $@ -MF $@.d $< && touch $@
+
+$(L)/analyzer/%.ok: %.c
+	$(call say,ANALYZ,$<)
+	$(Q)mkdir -p $(@D) && gcc $(dialect) $(warnings) $(call flags_of,$<) -O2 -fanalyzer \
+		-MMD -MP -MT $@ -MF $@.d -c $< -o $@.o && touch $@
+
+# Twice, so that a missing guard shows.
+$(L)/header/%.ok: %
+	$(call say,HEADER,$<)
+	$(Q)mkdir -p $(@D) && printf '#include "$<"\n#include "$<"\n' | gcc $(dialect) $(warnings) \
+		$(call flags_of,$<) -MMD -MP -MT $@ -MF $@.d -x c -c - -o $@.o && touch $@
+
+tidy_ok := $(patsubst %.c,$(L)/tidy/%.ok,$(all_c))
+analyzer_ok := $(patsubst %.c,$(L)/analyzer/%.ok,$(analyzed))
+header_ok := $(patsubst %,$(L)/header/%.ok,$(all_h))
+ifneq ($(filter lint%,$(goals)),)
+-include $(addsuffix .d,$(tidy_ok) $(analyzer_ok) $(header_ok))
+endif
+
+lint_kinds := tree headers format shell analyzer cppcheck tidy
+.PHONY: lint $(lint_kinds:%=lint-%) format
+lint: ## every check of the sources; one alone: lint-tree, lint-headers, -format, -tidy, -cppcheck ...
+lint: $(lint_kinds:%=lint-%)
+
+lint-tree: # ranks, sizes, lists, words (selftests/lint)
+	@selftests/lint/tree $(O) $(all_c)
+
+lint-headers: $(header_ok) # each header compiles alone
+
+lint-format:
+	@clang-format-19 --dry-run -Werror $(wildcard $(all_c)) $(all_h)
+
+lint-shell:
+	@shellcheck $(scripts)
+
+lint-analyzer: $(analyzer_ok)
+
+lint-cppcheck:
+	@mkdir -p $(L)/cppcheck && cppcheck --quiet --std=c23 --enable=warning,portability,performance \
+		--inline-suppr --error-exitcode=1 --cppcheck-build-dir=$(L)/cppcheck -j2 -D_GNU_SOURCE \
+		-I. -Iinclude --suppressions-list=selftests/lint/cppcheck $(wildcard $(part_c))
+
+lint-tidy: $(tidy_ok)
+
+format: ## rewrite the C sources as clang-format 19 wants them
+	@clang-format-19 -i $(wildcard $(all_c)) $(all_h)
+
 # ---- targets -----------------------------------------------------------------------------------
 .PHONY: FORCE all debug tsan demo unit
 FORCE:
