@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""T2: visitors and the only link on different workers of the edge meet in bridges.
+
+    64 visitors --> adit-edge: worker 0 <=bridge=> worker 1 ==one link==> aditd (2 workers) --> origin
+"""
+import http.client
+import threading
+
+import pytest
+
+from lib.adit import DOMAIN
+from lib.origin import digest, pattern
+from lib.wait import until
+
+pytestmark = pytest.mark.group("http")
+
+VISITORS, ROUNDS, SIZE = 64, 4, 60_000
+
+
+@pytest.fixture(name="pipe", scope="module")
+def fixture_pipe(make_pipe):
+    return make_pipe(connections=1)
+
+
+def visit(edge, number, faults):
+    """One visitor on a connection of its own: bodies up and down, checked."""
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", edge.http_port, timeout=60)
+        for turn in range(ROUNDS):
+            body = pattern(SIZE + number)[turn:]
+            connection.request("POST", "/sha256", body, {"Host": f"a.{DOMAIN}"})
+            if connection.getresponse().read().decode() != digest(body):
+                faults.append(f"visitor {number}: wrong sum")
+            connection.request("GET", f"/bytes/{SIZE + turn}", headers={"Host": f"a.{DOMAIN}"})
+            if connection.getresponse().read() != pattern(SIZE + turn):
+                faults.append(f"visitor {number}: wrong body")
+        connection.close()
+    except (OSError, http.client.HTTPException) as error:
+        faults.append(f"visitor {number}: {error!r}")
+
+
+def test_sixty_four_visitors(pipe):
+    """T2: one link, 64 visitors: bridge messages both ways, both workers served."""
+    before = pipe.edge.metrics()
+    faults = []
+    threads = [threading.Thread(target=visit, args=(pipe.edge, n, faults))
+               for n in range(VISITORS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not faults, faults[:5]
+    after = pipe.edge.metrics()
+
+    def moved(name, **labels):
+        return after.sum(name, **labels) - before.sum(name, **labels)
+    assert moved("adit_bridge_messages_total", from_=0, to=1) > 0
+    assert moved("adit_bridge_messages_total", from_=1, to=0) > 0
+    for worker in (0, 1):
+        assert moved("adit_worker_busy_seconds_total", worker=worker) > 0
+    assert len(pipe.origin.requests) == 2 * VISITORS * ROUNDS
+
+
+def test_large_bodies_cross(pipe):
+    """T2: 10 MiB each way over bridges, on enough connections to meet both workers."""
+    for _ in range(4):
+        got = pipe.fetch(f"/bytes/{10 << 20}")
+        assert got.code == 0 and digest(got.body) == digest(pattern(10 << 20))
+    for _ in range(4):
+        got = pipe.fetch("/sha256", "-X", "POST", "-T", "-", "-H", "Expect:",
+                         stdin=pattern(10 << 20))
+        assert got.text == digest(pattern(10 << 20))
+
+
+def test_nothing_is_left(pipe):
+    """T2: when the visitors are gone no request and no buffer of theirs remains."""
+    until(lambda: pipe.edge.counter("adit_requests_active") == 0, 5, "no active request")
+    until(lambda: pipe.daemon.counter("adit_requests_active") == 0, 5, "none at the daemon")
