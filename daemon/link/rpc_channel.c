@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include "daemon/flow/frame.h"
 #include "util/cleanup.h"
 
 enum { READ_CHUNK = 64 * 1024 };
@@ -108,49 +109,28 @@ static void channel_end(struct rpc_channel *ch, enum rpc_channel_end end)
 		ch->ops->on_end(ch->user, end);
 }
 
-/* Feeds the first need bytes of the input as one frame. */
-static int input_frame(struct rpc_channel *ch, size_t need)
+/* Feeds the first len bytes of the input as one frame. */
+static int input_frame(struct rpc_channel *ch, size_t len)
 {
-	struct span first = bufq_peek(&ch->in);
+	struct span frame = {};
 	_cleanup_(freep) uint8_t *copy = NULL;
-	if (first.len < need) {
-		copy = malloc(need);
-		if (!copy)
-			return -ENOMEM;
-		(void)bufq_copy_out(&ch->in, copy, need);
-		first = span_of(copy, need);
-	}
-
-	int r = scratch_take(ch, CAPNP_RPC_MAX);
+	int r = frame_view(&ch->in, len, &frame, &copy);
+	if (r == 0)
+		r = scratch_take(ch, CAPNP_RPC_MAX);
 	if (r < 0)
 		return r;
-	r = rpc_session_input(&ch->session, span_first(first, need));
+	r = rpc_session_input(&ch->session, frame);
 	scratch_drop(ch);
-	bufq_consume(&ch->in, need);
+	bufq_consume(&ch->in, len);
 	return r;
-}
-
-/* Bytes that the next frame needs: 0 when complete with *ret_need, -EAGAIN, or an error. */
-static int next_frame(struct rpc_channel *ch, size_t *ret_need)
-{
-	uint8_t table[(CAPNP_SEGMENTS_MAX + 3) * 4]; /* the longest segment table */
-	size_t n = bufq_copy_out(&ch->in, table, MIN(sizeof(table), ch->in.len));
-	size_t need = 0;
-	int r = capnp_frame_need(span_of(table, n), ch->frame_max, &need);
-	if (r < 0)
-		return r;
-	if (need > ch->in.len)
-		return -EAGAIN;
-	*ret_need = need;
-	return 0;
 }
 
 static int input_all(struct rpc_channel *ch)
 {
-	size_t need = 0;
+	size_t len = 0;
 	int r = 0;
-	while (!ch->is_over && ch->in.len > 0 && (r = next_frame(ch, &need)) == 0) {
-		r = input_frame(ch, need);
+	while (!ch->is_over && (r = frame_next(&ch->in, ch->frame_max, &len)) == 0) {
+		r = input_frame(ch, len);
 		if (r < 0)
 			return r;
 	}

@@ -1,0 +1,520 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One HTTP exchange at the daemon. Two pumps move the bodies by reference; everything else is
+ * deciding which ending the edge is told (docs/protocol.md §10.6): an error answer while no head is
+ * out, a reset after it, a FIN only for a whole body.
+ */
+#include "daemon/proxy/proxy_http.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "daemon/flow/pump.h"
+#include "daemon/origin/origin.h"
+#include "daemon/proxy/access_log.h"
+#include "daemon/proxy/header_policy.h"
+#include "daemon/proxy/tunnel_head.h"
+#include "daemon/wire/uri.h"
+#include "util/cleanup.h"
+
+enum { ARENA_MAX = 512 * 1024 }; /* a head may be 64 KiB and is kept in two forms */
+
+struct proxy_http {
+	struct proxy_env *env;
+	struct proxy_rules *rules;
+	const struct conf_rule *rule; /* NULL until one was found */
+	const struct rule_metrics *metrics;
+	struct stream *tunnel; /* owned; NULL once ended */
+	struct origin_call *call;
+	struct arena arena;
+	struct http_head request; /* as the visitor sent it */
+	struct bufq head;         /* ConnectResponse on its way */
+	struct pump up;           /* tunnel -> origin */
+	struct pump down;         /* origin -> tunnel */
+	bool has_up;
+	bool has_down;
+	bool has_head; /* an answer has begun: from here on only a reset tells of a failure */
+	bool is_ended;
+	unsigned int status;
+	enum proxy_reason reason;
+	nsec_t since;
+	uint64_t bytes_in;
+	uint64_t bytes_out;
+	struct loop_task again; /* a pump used up its budget */
+	struct loop_garbage garbage;
+	struct list node;
+};
+
+static void px_release(struct loop_garbage *garbage)
+{
+	struct proxy_http *px = CONTAINER_OF(garbage, struct proxy_http, garbage);
+	arena_done(&px->arena);
+	proxy_rules_unref(px->rules);
+	free(px);
+}
+
+static void px_count(struct proxy_http *px)
+{
+	struct proxy_env *env = px->env;
+	struct metric_shard *shard = env->worker->metrics;
+	const struct rule_metrics *m = px->metrics;
+	nsec_t took = loop_now(env->worker->loop) - px->since;
+	metric_add(shard, m->requests[MIN(px->status / 100, 5U)], 1);
+	metric_observe(shard, m->seconds, took);
+	metric_add(shard, m->active, -1);
+	metric_add(shard, m->bytes_in, (int64_t)px->bytes_in);
+	metric_add(shard, m->bytes_out, (int64_t)px->bytes_out);
+	metric_add(shard, env->metrics->concurrent, -1);
+	if (px->reason) {
+		metric_add(shard, m->errors[px->reason], 1);
+		metric_add(shard, env->metrics->failed, 1);
+	} else if (px->status >= 100 && px->status < 1000) {
+		metric_add(shard, env->metrics->codes[px->status], 1);
+	}
+	const struct http_field *ray = http_head_find(&px->request, "Cf-Ray");
+	access_log_write(env->worker->log, px->rules->conf->common.log.access,
+			 &(struct access_record){
+				 .rule = px->rule ? px->rule->name : "none",
+				 .method = px->request.method,
+				 .host = px->request.authority,
+				 .target = px->request.target,
+				 .ray = ray ? ray->value : span_of(NULL, 0),
+				 .status = px->status,
+				 .reason = px->reason,
+				 .took = took,
+				 .bytes_in = px->bytes_in,
+				 .bytes_out = px->bytes_out,
+			 });
+}
+
+/* Lets everything go. The tunnel stream has been told its ending. */
+static void px_end(struct proxy_http *px)
+{
+	if (px->is_ended)
+		return;
+	px->is_ended = true;
+	if (px->has_up) {
+		px->bytes_in = px->up.moved;
+		pump_done(&px->up);
+	}
+	if (px->has_down) {
+		px->bytes_out = px->down.moved;
+		pump_done(&px->down);
+	}
+	bufq_clear(&px->head);
+	origin_call_end(TAKE_PTR(px->call));
+	stream_close(TAKE_PTR(px->tunnel));
+	loop_task_cancel(&px->again);
+	list_remove(&px->node);
+	px->env->active--;
+	px_count(px);
+	loop_defer_free(px->env->worker->loop, &px->garbage);
+}
+
+/* The whole answer has been handed over. */
+static void px_complete(struct proxy_http *px)
+{
+	stream_finish(px->tunnel);
+	stream_stop(px->tunnel, STREAM_CODE_NONE); /* no-op when the edge's FIN was read */
+	px_end(px);
+}
+
+/* Ends the exchange by a failure of ours or of the origin: error answer or reset (never a short
+ * body). */
+static void px_fail(struct proxy_http *px, enum proxy_reason reason, const char *detail)
+{
+	px->reason = reason;
+	if (px->has_head) {
+		stream_reset(px->tunnel, STREAM_CODE_NONE);
+		stream_stop(px->tunnel, STREAM_CODE_NONE);
+		px_end(px);
+		return;
+	}
+	px->status = proxy_reason_info(reason)->status;
+	struct proxy_env *env = px->env;
+	struct stream *tunnel = TAKE_PTR(px->tunnel);
+	px_end(px);
+	proxy_refuse(env, tunnel, reason, detail);
+}
+
+/* The edge doesn't want the answer (code is what it said) or is gone. */
+static void px_visitor_gone(struct proxy_http *px, uint64_t code)
+{
+	px->reason = PROXY_REASON_VISITOR_GONE;
+	px->status = 499;
+	stream_reset(px->tunnel, code);
+	stream_stop(px->tunnel, STREAM_CODE_NONE);
+	px_end(px);
+}
+
+static void px_run_again(struct loop_task *task);
+
+/* After the announced length: more bytes are a lie about the length (docs/protocol.md §10.3). */
+static bool px_has_surplus(struct proxy_http *px)
+{
+	if (px->request.body != HTTP_BODY_LENGTH || px->has_head)
+		return false;
+	struct bufq surplus;
+	bufq_init(&surplus, px->env->worker->slab);
+	bool found = px->up.pending.len > 0 || stream_read(px->tunnel, &surplus, 1) > 0;
+	bufq_clear(&surplus);
+	return found;
+}
+
+/* Moves the request's body. False when the exchange has ended. */
+static bool px_run_up(struct proxy_http *px)
+{
+	if (!px->has_up || px->up.state != PUMP_STATE_RUNNING)
+		return true;
+	if (pump_run(&px->up))
+		loop_task_post(px->env->worker->loop, &px->again, LOOP_PHASE_WORK);
+	switch (px->up.state) {
+	case PUMP_STATE_RUNNING:
+		return true;
+	case PUMP_STATE_DONE:
+		if (px->request.body == HTTP_BODY_LENGTH &&
+		    (px->up.moved < px->request.content_length || px_has_surplus(px))) {
+			px_fail(px, PROXY_REASON_BAD_REQUEST,
+				"body length differs from Content-Length");
+			return false;
+		}
+		return true;
+	case PUMP_STATE_SOURCE_FAILED:
+		px_fail(px, PROXY_REASON_VISITOR_GONE, "request canceled");
+		return false;
+	case PUMP_STATE_SINK_FAILED:
+		/* The origin answers early or breaks off; which of the two its answer will tell. */
+		stream_stop(px->tunnel, STREAM_CODE_NONE);
+		return true;
+	}
+	return true;
+}
+
+/* Writes the head. 1 when it has all gone, 0 when credit ran out, -1 when the exchange has ended.
+ */
+static int px_flush_head(struct proxy_http *px)
+{
+	while (!bufq_is_empty(&px->head)) {
+		ssize_t n = stream_write(px->tunnel, &px->head, px->head.len);
+		if (n == -EAGAIN)
+			return 0;
+		if (n < 0) {
+			px_visitor_gone(px, px->tunnel->error_code);
+			return -1;
+		}
+	}
+	return 1;
+}
+
+/* Moves the answer. */
+static void px_run_down(struct proxy_http *px)
+{
+	if (!px->has_head || px_flush_head(px) <= 0)
+		return;
+	if (!px->has_down) {
+		px_complete(px);
+		return;
+	}
+	if (pump_run(&px->down))
+		loop_task_post(px->env->worker->loop, &px->again, LOOP_PHASE_WORK);
+	switch (px->down.state) {
+	case PUMP_STATE_RUNNING:
+		return;
+	case PUMP_STATE_DONE:
+		px_complete(px);
+		return;
+	case PUMP_STATE_SOURCE_FAILED:
+		px_fail(px, PROXY_REASON_ORIGIN_RESET, "answer broke off");
+		return;
+	case PUMP_STATE_SINK_FAILED:
+		px_visitor_gone(px, px->tunnel->error_code);
+		return;
+	}
+}
+
+static void px_run_again(struct loop_task *task)
+{
+	struct proxy_http *px = CONTAINER_OF(task, struct proxy_http, again);
+	if (px_run_up(px))
+		px_run_down(px);
+}
+
+static void on_tunnel_readable(struct stream *s, void *user)
+{
+	(void)s;
+	(void)px_run_up(user);
+}
+
+static void on_tunnel_writable(struct stream *s, void *user)
+{
+	struct proxy_http *px = user;
+	if (px->has_head) {
+		px_run_down(px);
+		return;
+	}
+	/* Nothing is being written yet: the news can only be that the edge has given up. */
+	struct bufq nothing;
+	bufq_init(&nothing, px->env->worker->slab);
+	ssize_t n = stream_write(s, &nothing, 0);
+	if (n == -EPIPE || n == -ECONNRESET)
+		px_visitor_gone(px, s->error_code);
+}
+
+static const struct stream_user tunnel_user = {
+	.on_readable = on_tunnel_readable,
+	.on_writable = on_tunnel_writable,
+};
+
+static void on_body_readable(struct stream *s, void *user)
+{
+	(void)s;
+	px_run_down(user);
+}
+
+static void on_body_writable(struct stream *s, void *user)
+{
+	(void)s;
+	(void)px_run_up(user);
+}
+
+static const struct stream_user body_user = {
+	.on_readable = on_body_readable,
+	.on_writable = on_body_writable,
+};
+
+/* Builds the ConnectResponse in room taken for the moment. */
+static int write_head(struct proxy_http *px, const struct http_head *head)
+{
+	size_t cap = px->env->limits->head_max * 3 + 4096;
+	_cleanup_(freep) void *buf = malloc(cap);
+	struct span bytes = {};
+	if (!buf)
+		return -ENOMEM;
+	int r = tunnel_head_write_response(head, &px->arena, buf, cap, &bytes);
+	return r < 0 ? r : bufq_append_copy(&px->head, bytes);
+}
+
+static void on_response(struct origin_call *call, const struct http_head *head, void *user)
+{
+	struct proxy_http *px = user;
+	struct http_head out = *head;
+	int r = header_policy_origin_to_tunnel(head, &px->arena, &out);
+	if (r == 0)
+		r = write_head(px, &out);
+	if (r < 0) {
+		px_fail(px, PROXY_REASON_OVERLOADED, "no room for the answer's head");
+		return;
+	}
+	px->has_head = true;
+	px->status = head->status;
+	if (head->body != HTTP_BODY_NONE) {
+		pump_init(&px->down, origin_call_body(call), px->tunnel);
+		px->has_down = true;
+	}
+	px_run_down(px);
+}
+
+static enum proxy_reason reason_of(enum origin_failure failure)
+{
+	switch (failure) {
+	case ORIGIN_FAILURE_REFUSED:
+		return PROXY_REASON_ORIGIN_REFUSED;
+	case ORIGIN_FAILURE_TIMEOUT:
+		return PROXY_REASON_ORIGIN_TIMEOUT;
+	case ORIGIN_FAILURE_PROTOCOL:
+		return PROXY_REASON_ORIGIN_PROTOCOL;
+	case ORIGIN_FAILURE_RESET:
+		return PROXY_REASON_ORIGIN_RESET;
+	case ORIGIN_FAILURE_OVERLOADED:
+		return PROXY_REASON_OVERLOADED;
+	case ORIGIN_FAILURE_NONE:
+	case ORIGIN_FAILURE_UNREACHABLE:
+	case ORIGIN_FAILURE_MAX_:
+		break;
+	}
+	return PROXY_REASON_ORIGIN_UNREACHABLE;
+}
+
+static void on_failure(struct origin_call *call, enum origin_failure failure, int error,
+		       const char *detail, void *user)
+{
+	(void)call;
+	struct proxy_http *px = user;
+	enum proxy_reason reason = reason_of(failure);
+	if (log_limit_pass(&px->env->log_limit, loop_now(px->env->worker->loop), 10))
+		log_warning(px->env->worker->log, "origin", "request failed",
+			    KV_STR("reason", proxy_reason_info(reason)->name),
+			    KV_STR("rule", px->rule->name),
+			    KV_STR("service", px->rule->service.text), KV_STR("detail", detail),
+			    KV_ERR(error));
+	px_fail(px, reason, detail);
+}
+
+static const struct origin_call_events origin_events = {
+	.on_response = on_response,
+	.on_failure = on_failure,
+};
+
+/* Finds the rule. 0, or the reason for which there is none. */
+static enum proxy_reason px_route(struct proxy_http *px, unsigned int *ret_status)
+{
+	struct uri uri;
+	uint8_t *path = arena_alloc(&px->arena, px->request.target.len);
+	struct packer p = packer_over(path, path ? px->request.target.len : 0);
+	if (!path)
+		return PROXY_REASON_OVERLOADED;
+	if (uri_parse(px->request.target, &uri) < 0 || uri_path_decode(uri.path, &p) < 0)
+		return PROXY_REASON_BAD_REQUEST;
+	struct route_query query = { .host = px->request.authority, .path = packer_span(&p) };
+	struct route_result found;
+	route_match(px->rules->route, px->env->scratch, &query, &found);
+	if (found.rule) {
+		px->rule = found.rule;
+		px->metrics = &px->rules->metrics[found.index];
+	}
+	switch (found.verdict) {
+	case ROUTE_VERDICT_FOUND:
+		return PROXY_REASON_NONE;
+	case ROUTE_VERDICT_NO_HOST:
+		*ret_status = 404;
+		return PROXY_REASON_NO_SUCH_HOST;
+	case ROUTE_VERDICT_NO_RULES:
+		*ret_status = 503;
+		return PROXY_REASON_NO_SUCH_HOST;
+	case ROUTE_VERDICT_COST:
+		*ret_status = 503;
+		return PROXY_REASON_RULE_COST;
+	}
+	return PROXY_REASON_BAD_REQUEST;
+}
+
+/* An answer of our own: a status without a body. The visitor's side makes a page of it. */
+static void px_answer_status(struct proxy_http *px, enum proxy_reason reason, unsigned int status)
+{
+	struct http_head head = { .status = status, .has_length = true, .body = HTTP_BODY_NONE };
+	struct http_field retry = { .name = SPAN_LIT("Retry-After"), .value = SPAN_LIT("1") };
+	if (reason == PROXY_REASON_OVERLOADED) {
+		head.fields = &retry;
+		head.field_count = 1;
+	}
+	px->reason = reason;
+	px->status = status;
+	if (write_head(px, &head) < 0) {
+		px_fail(px, PROXY_REASON_OVERLOADED, "no room for an answer");
+		return;
+	}
+	px->has_head = true;
+	px_run_down(px);
+}
+
+static void px_begin_upload(struct proxy_http *px, struct bufq *rest)
+{
+	struct stream *body = origin_call_body(px->call);
+	stream_set_user(body, &body_user, px);
+	if (px->request.body == HTTP_BODY_NONE) {
+		stream_finish(body);
+		return;
+	}
+	pump_init(&px->up, px->tunnel, body);
+	px->up.finish_sink = true;
+	if (px->request.body == HTTP_BODY_LENGTH)
+		px->up.limit = px->request.content_length;
+	(void)bufq_move(&px->up.pending, rest, rest->len);
+	px->has_up = true;
+	(void)px_run_up(px);
+}
+
+static void px_forward(struct proxy_http *px, struct bufq *rest)
+{
+	struct http_head out = px->request;
+	int r = header_policy_tunnel_to_origin(&px->request, px->rule, px->env->connector_id,
+					       &px->arena, &out);
+	if (r == 0)
+		r = origin_call_start(px->env->origins, px->rule, &out, &origin_events, px,
+				      &px->call);
+	if (r < 0) {
+		px_fail(px, PROXY_REASON_OVERLOADED, "no room for the request");
+		return;
+	}
+	px_begin_upload(px, rest);
+}
+
+static struct proxy_http *px_new(struct proxy_env *env, struct stream *stream)
+{
+	struct proxy_http *px = calloc(1, sizeof(*px));
+	if (!px)
+		return NULL;
+	arena_init(&&px->arena, ARENA_MAX);
+	px->env = env;
+	px->rules = proxy_rules_ref(env->rules);
+	px->metrics = &px->rules->none;
+	px->tunnel = stream;
+	px->since = loop_now(env->worker->loop);
+	px->again.run = px_run_again;
+	px->garbage.release = px_release;
+	bufq_init(&px->head, env->worker->slab);
+	list_append(&env->exchanges, &px->node);
+	env->active++;
+	return px;
+}
+
+void proxy_http_start(struct proxy_env *env, struct stream *stream, struct bufq *rest,
+		      struct connect_request *req)
+{
+	struct metric_shard *shard = env->worker->metrics;
+	metric_add(shard, env->metrics->total, 1);
+	struct proxy_http *px = env->active < env->active_max ? px_new(env, stream) : NULL;
+	if (!px) {
+		metric_add(shard, env->metrics->failed, 1);
+		proxy_refuse(env, stream, PROXY_REASON_OVERLOADED, "too many requests in progress");
+		return;
+	}
+	metric_add(shard, env->metrics->concurrent, 1);
+
+	const char *detail = "malformed request";
+	unsigned int status = 0;
+	enum proxy_reason reason = PROXY_REASON_BAD_REQUEST;
+	int r = tunnel_head_from_request(req, env->limits, &px->arena, &px->request, &detail);
+	if (r == 0)
+		reason = px_route(px, &status);
+	else if (r != -EBADMSG)
+		reason = r == -E2BIG ? PROXY_REASON_HEADER_TOO_LARGE : PROXY_REASON_OVERLOADED;
+	metric_add(shard, px->metrics->active, 1);
+	stream_set_user(stream, &tunnel_user, px);
+	if (status)
+		px_answer_status(px, reason, status);
+	else if (reason)
+		px_fail(px, reason, detail);
+	else
+		px_forward(px, rest);
+}
+
+void proxy_refuse(struct proxy_env *env, struct stream *stream, enum proxy_reason reason,
+		  const char *detail)
+{
+	char text[256];
+	int n = snprintf(text, sizeof(text), "%s: %s", proxy_reason_info(reason)->name, detail);
+	uint8_t buf[512];
+	struct span bytes = {};
+	struct bufq out;
+	bufq_init(&out, env->worker->slab);
+	int r = tunnel_head_write_error(span_of(text, MIN((size_t)n, sizeof(text) - 1)), buf,
+					sizeof(buf), &bytes);
+	if (r == 0)
+		r = bufq_append_copy(&out, bytes);
+	/* An answer of this size fits any sane window; a peer that grants less gets a reset. */
+	if (r == 0 && stream_write(stream, &out, out.len) == (ssize_t)bytes.len)
+		stream_finish(stream);
+	else
+		stream_reset(stream, STREAM_CODE_NONE);
+	bufq_clear(&out);
+	stream_stop(stream, STREAM_CODE_NONE);
+	stream_close(stream);
+}
+
+void proxy_http_abort_all(struct proxy_env *env)
+{
+	LIST_FOREACH(node, &env->exchanges)
+	px_fail(LIST_ENTRY(node, struct proxy_http, node), PROXY_REASON_TUNNEL_LOST,
+		"shutting down");
+}

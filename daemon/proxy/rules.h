@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A configuration snapshot as requests use it: the compiled route and the counters of every rule.
+ * One reference per exchange, so that an exchange ends with the rules it began with (design §6).
+ */
+#ifndef DAEMON_PROXY_RULES_H
+#define DAEMON_PROXY_RULES_H
+
+#include "daemon/base/metric.h"
+#include "daemon/conf/conf.h"
+#include "daemon/proxy/reason.h"
+#include "daemon/route/route.h"
+
+/* Series of one rule; bounded by the registry (then shared with "other"). */
+struct rule_metrics {
+	metric_id requests[6]; /* by code class, [1] … [5]; [0]: no status */
+	metric_id seconds;
+	metric_id errors[PROXY_REASON_MAX_];
+	metric_id active;
+	metric_id bytes_in;
+	metric_id bytes_out;
+};
+
+/* Families of all rules and of the program; defined once at start. */
+struct proxy_metrics {
+	struct metric_registry *reg;
+	int requests, seconds, errors, active, bytes, by_code;
+	metric_id total, concurrent, failed; /* the reference's names */
+	metric_id codes[1000]; /* the reference's response_by_code, made when first seen */
+};
+[[nodiscard]] int proxy_metrics_init(struct proxy_metrics *m, struct metric_registry *reg);
+
+struct proxy_rules {
+	_Atomic unsigned int refs;
+	struct conf *conf;
+	struct route *route;
+	struct rule_metrics *metrics; /* [conf->rule_count] */
+	struct rule_metrics none;     /* requests that no rule took */
+};
+
+/* Compiles a snapshot (takes a reference of conf). Main thread. 0 or -ENOMEM. */
+[[nodiscard]] int proxy_rules_new(struct conf *conf, const struct proxy_metrics *m,
+				  struct proxy_rules **ret);
+/* Any thread. */
+struct proxy_rules *proxy_rules_ref(struct proxy_rules *rules);
+void proxy_rules_unref(struct proxy_rules *rules);
+
+#endif
