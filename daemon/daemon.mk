@@ -27,7 +27,7 @@ netlink_libs := libmnl
 conf_objs :=
 conf_libs := inih libsystemd libpcre2-8 libidn2
 
-net_objs := daemon/net/sockaddr.o daemon/net/udp.o
+net_objs := $(addprefix daemon/net/,sockaddr.o tlscerts.o tlsctx.o udp.o)
 net_libs := openssl libcares libbpf libxdp
 
 flow_objs :=

@@ -9,7 +9,8 @@
 # MODULE is unique over all parts.
 
 # C helpers of the tests (selftests/lib/*.c), one archive.
-testlib_objs :=
+testlib_objs := selftests/lib/testcert.o
+testlib_libs := openssl
 
 unit_tests :=
 
@@ -22,7 +23,10 @@ test-bufq_parts := base
 test-mailbox_parts := base
 test-cgroup_parts := base
 
-unit_tests += net/test-udp
+# net
+unit_tests += $(addprefix net/test-,tlscerts tlsctx udp)
+test-tlscerts_parts := net
+test-tlsctx_parts := net
 test-udp_parts := net
 
 # Fuzzers: fuzz-NAME is selftests/fuzz/fuzz-NAME.c, its corpus selftests/fuzz/corpus/NAME/.

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * TLS contexts: trust (system, CA file, pin), groups, ciphers, certificates by SNI with reload.
- * The only file that uses OpenSSL's casting macros (style B2).
+ * TLS contexts: trust (system, CA file, pin), groups, ciphers, ALPN. The only module that uses
+ * OpenSSL's control macros (style B2). Reasons are static strings; what OpenSSL has to say besides
+ * is in its error queue.
  */
 #ifndef DAEMON_NET_TLSCTX_H
 #define DAEMON_NET_TLSCTX_H
@@ -21,13 +22,19 @@ struct tls_trust {
 	uint8_t pin[32];
 };
 
-/* For QUIC tunnels, client end: TLS 1.3, groups and key shares by mode, AES-128-GCM first, no
- * tickets. */
+/*
+ * Returns 0, -ENOMEM, or -EINVAL with a reason: a file that can't be read or holds no certificate.
+ *
+ * For tunnels, client end: TLS 1.3, groups and key shares by mode, AES-128-GCM first, no
+ * tickets.
+ */
 [[nodiscard]] int tlsctx_new_tunnel_client(const struct tls_trust *trust, enum tls_pq pq,
 					   SSL_CTX **ret, const char **ret_reason);
 /*
  * Prepares one SSL for verifying name (SNI and host check, DANE when trust has a pin). Call after
- * SSL_new().
+ * SSL_new() on a context that was made with the same trust. With a pin alone the CA in the peer's
+ * chain must have it (DANE-TA); with a CA file too the chain must also lead to that file (PKIX-TA).
+ * Returns 0, -ENOMEM, or -EINVAL for a name that can't be one.
  */
 [[nodiscard]] int tlsctx_setup_client(SSL *ssl, const struct tls_trust *trust, const char *name);
 
@@ -35,21 +42,17 @@ struct tls_trust {
  * order. */
 [[nodiscard]] int tlsctx_new_tunnel_server(const char *chain_file, const char *key_file,
 					   SSL_CTX **ret, const char **ret_reason);
-/* ALPN: one protocol offered / accepted ("argotunnel", "h2", "http/1.1" …); no match: alert 120. */
-[[nodiscard]] int tlsctx_set_alpn(SSL_CTX *ctx, const char *protocol, bool is_server);
-/* Writes secrets for a debugger to a file (NSS key log format). Debug builds' business. */
+/*
+ * ALPN: protocols offered or accepted, separated by commas, best first ("argotunnel",
+ * "h2,http/1.1"); no match: alert 120. protocols is borrowed and outlives ctx (a literal).
+ */
+[[nodiscard]] int tlsctx_set_alpn(SSL_CTX *ctx, const char *protocols, bool is_server);
+/* Writes secrets for a debugger to fd (NSS key log format), which is borrowed and outlives ctx. */
 void tlsctx_set_keylog(SSL_CTX *ctx, int fd);
 
-/* Public side: NAME.pem or NAME/{fullchain,privkey}.pem of a directory, chosen by SNI (spec §2.3).
- */
-struct tls_certs;
-[[nodiscard]] int tls_certs_new(const char *directory, struct tls_certs **ret);
-void tls_certs_free(struct tls_certs *certs);
-/* Reads the directory again if it changed; keeps the old ones when a file is bad. Count of bad
- * files. */
-int tls_certs_reload(struct tls_certs *certs);
-unsigned int tls_certs_count(const struct tls_certs *certs);
-/* A fresh SSL in accept state that picks the certificate by SNI; NULL when out of memory. */
-SSL *tls_certs_accept(struct tls_certs *certs);
+/* What every context of a stream socket needs: no renegotiation, buffers released when idle. */
+void tlsctx_setup_common(SSL_CTX *ctx, int min_version);
+/* Lets writes be partial and repeated from another buffer (net/iostream). */
+void tlsctx_setup_stream(SSL *ssl);
 
 #endif
