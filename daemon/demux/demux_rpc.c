@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * RPC streams that an edge opens. UDP sessions aren't served by this version and configuration
+ * comes from the local file, so every method is answered, truthfully, with a refusal in the form
+ * that the method has for it (docs/protocol.md §8.2-§8.4).
+ */
+#include "daemon/demux/demux_rpc.h"
+
+#include <stdlib.h>
+
+#include "daemon/link/rpc_channel.h"
+#include "daemon/wire/rpc_tunnel.h"
+#include "daemon/wire/uuid.h"
+#include "util/cleanup.h"
+
+struct demux_rpc {
+	struct demux *demux;
+	struct rpc_channel *channel;
+	struct timer deadline;
+	struct list node;
+	struct loop_garbage garbage;
+};
+
+static void rpc_release(struct loop_garbage *garbage)
+{
+	free(CONTAINER_OF(garbage, struct demux_rpc, garbage));
+}
+
+static void rpc_done(struct demux_rpc *rpc, bool polite)
+{
+	timer_stop(&rpc->deadline);
+	rpc_channel_close(TAKE_PTR(rpc->channel), polite);
+	list_remove(&rpc->node);
+	loop_defer_free(rpc->demux->proxy->worker->loop, &rpc->garbage);
+}
+
+static int on_register_udp(struct demux_rpc *rpc, uint32_t answer_id,
+			   const struct capnp_struct *params)
+{
+	struct tunnel_udp_register reg;
+	struct uuid session;
+	struct rpc_session *session_rpc = &rpc->channel->session;
+	if (tunnel_udp_register_decode(params, &reg) < 0 ||
+	    uuid_from_span(reg.session_id, &session) < 0)
+		return rpc_session_return_exception(session_rpc, answer_id,
+						    SPAN_LIT("invalid session id"));
+	struct tunnel_udp_registered answer = { .error = SPAN_LIT("UDP sessions aren't served") };
+	struct rpc_body body = tunnel_udp_registered_body(&answer);
+	return rpc_session_return(session_rpc, answer_id, &body);
+}
+
+static int on_update_config(struct demux_rpc *rpc, uint32_t answer_id,
+			    const struct capnp_struct *params)
+{
+	struct tunnel_config config;
+	struct rpc_session *session = &rpc->channel->session;
+	if (tunnel_config_decode(params, &config) < 0)
+		return rpc_session_return_exception(session, answer_id,
+						    SPAN_LIT("malformed configuration"));
+	struct tunnel_config_applied answer = {
+		.latest_version = -1,
+		.error = SPAN_LIT("the configuration of this tunnel is its local file"),
+	};
+	struct rpc_body body = tunnel_config_applied_body(&answer);
+	return rpc_session_return(session, answer_id, &body);
+}
+
+static int on_call(void *user, uint32_t answer_id, const struct rpc_message *call)
+{
+	struct demux_rpc *rpc = user;
+	struct rpc_session *session = &rpc->channel->session;
+	rpc->demux->stats.rpc_calls++;
+	rpc->demux->stats.rpc_failures++;
+	if (call->interface_id == RPC_IFACE_SESSION &&
+	    call->method_id == RPC_REGISTER_UDP_SESSION) {
+		(void)on_register_udp(rpc, answer_id, &call->payload.content);
+	} else if (call->interface_id == RPC_IFACE_SESSION &&
+		   call->method_id == RPC_UNREGISTER_UDP_SESSION) {
+		(void)rpc_session_return_exception(session, answer_id,
+						   SPAN_LIT("UDP sessions aren't served"));
+	} else if (call->interface_id == RPC_IFACE_CONFIGURATION &&
+		   call->method_id == RPC_UPDATE_CONFIGURATION) {
+		(void)on_update_config(rpc, answer_id, &call->payload.content);
+	} else {
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
+static void on_end(void *user, enum rpc_channel_end end)
+{
+	(void)end;
+	rpc_done(user, false);
+}
+
+static const struct rpc_channel_ops channel_ops = {
+	.on_call = on_call,
+	.on_end = on_end,
+};
+
+static void on_deadline(struct timer *timer)
+{
+	rpc_done(CONTAINER_OF(timer, struct demux_rpc, deadline), true);
+}
+
+void demux_rpc_start(struct demux *d, struct stream *stream, struct bufq *rest)
+{
+	struct loop *loop = d->proxy->worker->loop;
+	struct demux_rpc *rpc = calloc(1, sizeof(*rpc));
+	if (!rpc) {
+		stream_close(stream);
+		return;
+	}
+	rpc->demux = d;
+	rpc->deadline.on_expire = on_deadline;
+	rpc->garbage.release = rpc_release;
+	if (rpc_channel_new(loop, stream, rest, &channel_ops, rpc, &rpc->channel) < 0) {
+		free(rpc);
+		return;
+	}
+	rpc_channel_set_frame_max(rpc->channel, CAPNP_CONFIG_RPC_MAX);
+	list_append(&d->rpc, &rpc->node);
+	timer_start(loop, &rpc->deadline, loop_now(loop) + DEMUX_RPC_TIMEOUT_SEC * NSEC_PER_SEC);
+}
+
+void demux_rpc_done(struct demux *d)
+{
+	LIST_FOREACH(node, &d->rpc)
+	rpc_done(LIST_ENTRY(node, struct demux_rpc, node), true);
+}
