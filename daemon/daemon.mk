@@ -12,7 +12,7 @@ parts := base wire netlink conf net flow http datapath link origin session route
 	proxy admin demux aditd edge cli
 
 base_objs := daemon/base/bufq.o daemon/base/cgroup.o daemon/base/loop.o daemon/base/mailbox.o \
-	daemon/base/slab.o daemon/base/version.o
+	daemon/base/metric.o daemon/base/slab.o daemon/base/version.o
 base_libs := libsystemd libseccomp
 
 wire_objs := daemon/wire/base64.o daemon/wire/capnp.o daemon/wire/capnp_build.o \
@@ -30,7 +30,7 @@ conf_libs := inih libsystemd libpcre2-8 libidn2
 net_objs := $(addprefix daemon/net/,sockaddr.o tlscerts.o tlsctx.o udp.o)
 net_libs := openssl libcares libbpf libxdp
 
-flow_objs :=
+flow_objs := daemon/flow/stream.o
 
 http_objs :=
 http_libs := libllhttp libnghttp2

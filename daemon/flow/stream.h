@@ -24,6 +24,7 @@
 #include <sys/types.h>
 
 #include "daemon/base/bufq.h"
+#include "daemon/base/loop.h"
 
 struct stream;
 
@@ -59,13 +60,25 @@ struct stream {
 	struct loop *loop;   /* the worker's */
 	struct slab *slab;   /* the worker's */
 	uint64_t error_code; /* the peer's code after -ECONNRESET or -EPIPE */
+
+	struct loop_task events; /* calls the user; posted by stream_tell() and stream_set_user() */
+	bool is_readable;        /* to be told, not yet told */
+	bool is_writable;
 };
 
 /*
- * Sets (or changes) who is told. If the stream is already readable or writable the callback comes
- * in this turn's work phase.
+ * Sets (or changes) who is told. Both callbacks come once in this turn's work phase, whether or not
+ * there is something: so nothing that happened before is missed.
  */
 void stream_set_user(struct stream *s, const struct stream_user *ops, void *user);
+
+/*
+ * For implementations: has the user called in the work phase, now or when there is one. May be
+ * called any number of times, also from inside read and write.
+ */
+void stream_tell(struct stream *s, bool readable, bool writable);
+/* Nobody is told any more; stream_close() does it before the implementation's close. */
+void stream_forget_user(struct stream *s);
 
 /*
  * Moves at most max bytes to the end of to. Returns how many (> 0), 0 at the peer's end of data,
@@ -118,8 +131,10 @@ static inline void stream_stop(struct stream *s, uint64_t code)
  */
 static inline void stream_close(struct stream *s)
 {
-	if (s)
-		s->ops->close(s);
+	if (!s)
+		return;
+	stream_forget_user(s);
+	s->ops->close(s);
 }
 
 static inline void stream_closep(struct stream **s)
