@@ -111,7 +111,7 @@ live := $(foreach p,$(parts),$(if $($(p)_objs),$p))
 live_progs := $(foreach p,$(progs),$(if $($(firstword $($(p)_parts))_objs),$p))
 
 # pkg-config is asked once for each library.
-all_libs := $(sort $(foreach p,$(parts),$($(p)_libs)) cmocka \
+all_libs := $(sort $(foreach p,$(parts) testlib,$($(p)_libs)) cmocka \
 	$(foreach t,$(unit_tests) $(fuzzers),$($(notdir $t)_libs)))
 $(foreach l,$(all_libs),$(eval pc_libs_$l = $$(eval pc_libs_$l := $$(shell \
 	pkg-config --libs $l))$$(pc_libs_$l)))
@@ -169,7 +169,7 @@ endef
 define unit_rules
 $$(dir_$(1))/unit/$(2): $$(dir_$(1))/obj/selftests/unit/$(2).o \
 		$$(call archives,$(1),$$($(notdir $(2))_parts)) $$(testlib_$(1))
-	$$(call link,$(1),$$(call libs,$$($(notdir $(2))_parts),cmocka $$($(notdir $(2))_libs)))
+	$$(call link,$(1),$$(call libs,$$($(notdir $(2))_parts),cmocka $$(testlib_libs) $$($(notdir $(2))_libs)))
 $$(dir_$(1))/obj/selftests/unit/$(2).o: selftests/unit/$(2).c $$(dir_$(1))/flags \
 		$$(patsubst %.json,$$(B)/gen/data/%.h,$$($(notdir $(2))_data))
 	$$(call compile,$(1),$$(call pc_cflags,$$($(notdir $(2))_libs) cmocka))
@@ -205,7 +205,7 @@ $(B)/gen/data/%.h: selftests/data/%.json selftests/lib/vectors.py
 
 bins = $(addprefix $(dir_$(1))/bin/,$(live_progs))
 units = $(addprefix $(dir_$(1))/unit/,$(2))
-replays = $(addprefix $(dir_$(1))/fuzz/,$(fuzzers))
+replays = $(addprefix $(dir_$(1))/fuzz/,$(2))
 
 # ---- lint --------------------------------------------------------------------------------------
 # What was clean is remembered by a stamp and looked at again when it or what it includes changes.
@@ -290,11 +290,74 @@ demo: ## an edge, a tunnel and an origin on this machine (DEMO_ARGS=--once, ORIG
 demo: $(call bins,release)
 	@ADIT_BIN=$(abspath $(dir_release)/bin) $(demo_script) $(DEMO_ARGS)
 
-# For work on one part: U=wire or U=wire/test-capnp
-unit: ## build and run the unit tests under ASan and UBSan [U=PART or U=PART/test-MODULE]
-unit: units := $(call units,debug,$(if $(U),$(filter $(U) $(U)/%,$(unit_tests)),$(unit_tests)))
-unit: $(call units,debug,$(if $(U),$(filter $(U) $(U)/%,$(unit_tests)),$(unit_tests)))
-	@for t in $(units); do printf '== %s\n' "$$t"; $$t; done
+# For work on one part.
+unit_asked := $(if $(U),$(filter $(U) $(U)/%,$(unit_tests)),$(unit_tests))
+unit: ## build and run unit tests under ASan and UBSan [U=PART or U=PART/test-MODULE]
+unit: $(call units,debug,$(unit_asked))
+	@for t in $^; do printf '== %s\n' "$$t"; $$t; done
+
+# ---- test --------------------------------------------------------------------------------------
+group_units = $(filter $(addsuffix /%,$($(1)_unit)),$(unit_tests))
+group_fuzzers = $(foreach f,$(fuzzers),$(if $(filter $($(1)_unit),$(firstword $($(f)_parts))),$f))
+asked := $(or $(T),$(groups))
+asked_units := $(foreach g,$(asked),$(call group_units,$g))
+asked_fuzzers := $(foreach g,$(asked),$(call group_fuzzers,$g))
+
+define newline
+
+
+endef
+# What selftests/run has to do, a line each. $(call plan,UNIT MODES,REPLAY MODES,LINT KINDS)
+plan_rows = $(foreach k,$(3),core lint $k@) $(foreach g,$(groups), \
+	$(foreach m,$(1),$(foreach t,$(call group_units,$g),$g unit $(dir_$m)/unit/$t@)) \
+	$(foreach m,$(2),$(foreach f,$(call group_fuzzers,$g),$g replay $(dir_$m)/fuzz/$f \
+		selftests/fuzz/corpus/$(f:fuzz-%=%) $(dir_fuzz)/fuzz/found/corpus/$(f:fuzz-%=%)@)) \
+	$g system@)
+plan = $(subst @,$(newline),$(subst @ ,@,$(strip $(plan_rows))))
+
+# $(call run_tests,NAME,MODE OF THE PROGRAMS,UNIT MODES,REPLAY MODES,LINT KINDS,ENVIRONMENT)
+define run_tests
+@mkdir -p $(B)$(file >$(B)/plan-$(1),$(call plan,$(3),$(4),$(5)))
+@ADIT_BIN=$(abspath $(dir_$(2))/bin) $(6) selftests/run $(B)/plan-$(1) $(T)
+endef
+tests_of = $(call units,$(1),$(asked_units)) $(call replays,$(1),$(asked_fuzzers)) $(call bins,$(1))
+
+.PHONY: test check-sanitizers check-asan check-tsan fuzz bench cov compile_commands.json
+test: ## lint, unit tests, corpora and system tests [T=GROUP]
+test: $(call units,debug,$(asked_units)) $(call units,clang,$(asked_units)) \
+		$(call replays,debug,$(asked_fuzzers)) $(call bins,release) $(call bins,clang)
+	$(call run_tests,test,release,debug clang,debug,$(lint_kinds))
+
+# Timing is not what these two test: every wait is stretched.
+slowly := ADIT_SANITIZER=1 ADIT_SLOW=4
+check-sanitizers: ## the whole suite under ASan and UBSan, then under TSan [T=GROUP]
+check-sanitizers: check-asan check-tsan
+check-asan: $(call tests_of,debug)
+	$(call run_tests,asan,debug,debug,debug,,$(slowly))
+check-tsan: $(call tests_of,tsan) | check-asan
+	$(call run_tests,tsan,tsan,tsan,tsan,,$(slowly))
+
+fuzz: ## every fuzzer, two side by side [FUZZ_SECONDS=60, each]
+fuzz: $(call replays,fuzz,$(fuzzers))
+	@selftests/fuzz/run $(or $(FUZZ_SECONDS),60) $^
+
+bench: ## measure; each figure beside its budget (selftests/bench)
+bench: $(call bins,release)
+	@for b in $(benches); do ADIT_BIN=$(abspath $(dir_release)/bin) selftests/bench/$$b; done
+
+cov: ## lines that the whole suite reaches [T=GROUP]
+cov: $(call tests_of,cov)
+	@find $(dir_cov) -name '*.gcda' -delete
+	-$(call run_tests,cov,cov,cov,cov,,ADIT_SLOW=2)
+	@gcovr --gcov-executable gcov-14 --root . --object-directory $(dir_cov) --filter daemon/ \
+		--filter include/ --filter netlink/ --html-details $(dir_cov)/report.html --txt
+
+# make writes it from what it knows of each object; nothing is compiled.
+json_of = {"directory": "$(CURDIR)", "file": "$(1)", "command": "$(CC) $(common) $(cflags_release) \
+	$(call flags_of,$(1)) -c $(1)"}
+compile_commands.json: ## for editors and language servers
+	$(file >$@,[$(subst } {,}$(comma)$(newline){,$(strip $(foreach c,$(all_c),$(call json_of,$c))))])
+	@echo $@
 
 endif
 

@@ -16,12 +16,13 @@ unit_tests :=
 
 # base
 unit_tests += util/test-heap base/test-loop base/test-slab base/test-bufq base/test-mailbox \
-	base/test-cgroup
+	base/test-cgroup base/test-metric
 test-loop_parts := base
 test-slab_parts := base
 test-bufq_parts := base
 test-mailbox_parts := base
 test-cgroup_parts := base
+test-metric_parts := base
 
 # net
 unit_tests += $(addprefix net/test-,tlscerts tlsctx udp)
@@ -36,39 +37,29 @@ fuzzers :=
 # Benchmarks: scripts or programs in selftests/bench, run one after the other by `make bench`.
 benches :=
 
-# Groups of `make test T=GROUP`: the parts whose unit tests and the files of selftests/system
-# that belong to each. A fuzzer's corpus is replayed in the group of its first part.
+# Groups of `make test T=GROUP` and the parts whose unit tests belong to each. A fuzzer's corpus is
+# replayed in the group of its first part. A file of selftests/system names its group itself:
+# pytestmark = pytest.mark.group("http")
 groups := core wire link http supervisor rules gateway datapath edge ops packages
 
 core_unit := util abi base conf
-core_system :=
 
 wire_unit := wire
-wire_system :=
 
 link_unit := net flow link
-link_system :=
 
 http_unit := http origin proxy demux
-http_system :=
 
 supervisor_unit := aditd
-supervisor_system :=
 
 rules_unit := route
-rules_system :=
 
 gateway_unit :=
-gateway_system :=
 
 datapath_unit := datapath session netlink
-datapath_system :=
 
 edge_unit := edge access
-edge_system :=
 
 ops_unit := admin cli
-ops_system :=
 
 packages_unit :=
-packages_system :=
