@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The worker's end of one connection index. A tunnel lives from its dial until its link is closed,
+ * and then says so once; an index may have two for a moment, one draining and one that replaces it.
+ */
+#include "daemon/aditd/tunnel.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "daemon/base/version.h"
+#include "daemon/wire/token.h"
+#include "util/cleanup.h"
+
+enum { RPC_TIMEOUT_SEC = 5 };
+
+struct tunnel {
+	struct tunnel_env *env;
+	struct tunnel_dial dial;
+	struct resolve_query *query;
+	struct link *link;
+	struct control *control;
+	bool is_registered;
+	bool is_draining;
+	bool is_ending;
+	struct timer grace; /* end of the drain */
+	struct loop_task end;
+	char text[160];
+	struct link_close_info close_info;
+	struct ip_port peer;
+	struct list node;
+	struct loop_garbage garbage;
+};
+
+static void tunnel_release(struct loop_garbage *garbage)
+{
+	free(CONTAINER_OF(garbage, struct tunnel, garbage));
+}
+
+void tunnel_dial_done(struct tunnel_dial *dial)
+{
+	for (unsigned int i = 0; i < TUNNEL_REPORT_MAX_; i++)
+		free(TAKE_PTR(dial->reports[i]));
+}
+
+static void tunnel_dispose(struct tunnel *t)
+{
+	if (t->query)
+		resolve_cancel(TAKE_PTR(t->query));
+	timer_stop(&t->grace);
+	loop_task_cancel(&t->end);
+	control_free(TAKE_PTR(t->control));
+	if (t->link)
+		link_free(TAKE_PTR(t->link));
+	list_remove(&t->node);
+	tunnel_dial_done(&t->dial);
+	loop_defer_free(t->env->worker->loop, &t->garbage);
+}
+
+static void report(struct tunnel *t, enum tunnel_report_kind kind,
+		   const struct control_result *result)
+{
+	struct tunnel_report *rep = TAKE_PTR(t->dial.reports[kind]);
+	if (!rep)
+		return;
+	rep->kind = kind;
+	rep->index = t->dial.index;
+	rep->serial = t->dial.serial;
+	rep->peer = t->peer;
+	rep->close = t->close_info;
+	if (result)
+		rep->result = *result;
+	(void)snprintf(rep->text, sizeof(rep->text), "%s", t->text);
+	if (t->link) {
+		struct link_stats stats = {};
+		link_get_stats(t->link, &stats);
+		rep->local = stats.local;
+	}
+	mailbox_post(t->env->main, &rep->message);
+}
+
+/* Ends the tunnel from the loop, so that whoever is up the stack can finish. The first cause
+ * stands. */
+static void tunnel_end(struct tunnel *t, const char *text)
+{
+	if (t->is_ending)
+		return;
+	t->is_ending = true;
+	(void)snprintf(t->text, sizeof(t->text), "%s", text);
+	loop_task_post(t->env->worker->loop, &t->end, LOOP_PHASE_WORK);
+}
+
+static void on_end_task(struct loop_task *task)
+{
+	struct tunnel *t = CONTAINER_OF(task, struct tunnel, end);
+	report(t, TUNNEL_REPORT_CLOSED, NULL);
+	tunnel_dispose(t);
+}
+
+/* Requests of a draining link have ended, or their time has. */
+static void drain_over(struct tunnel *t, const char *text)
+{
+	if (t->link)
+		link_close(t->link, 0, "");
+	else
+		tunnel_end(t, text);
+}
+
+static void on_grace_over(struct timer *timer)
+{
+	drain_over(CONTAINER_OF(timer, struct tunnel, grace), "grace period over");
+}
+
+static void on_registered(struct control *c, const struct control_result *result, void *user)
+{
+	(void)c;
+	struct tunnel *t = user;
+	if (result->cause == CONTROL_CAUSE_NONE) {
+		t->is_registered = true;
+		link_set_registered(t->link);
+		report(t, TUNNEL_REPORT_REGISTERED, result);
+		return;
+	}
+	(void)snprintf(t->text, sizeof(t->text), "registration %s: %.120s",
+		       control_cause_name(result->cause), result->text);
+	report(t, TUNNEL_REPORT_REFUSED, result);
+	link_close(t->link, 0, "");
+}
+
+/* The control stream's end: FIN means going away, anything else a lost connection (spec §4, §6). */
+static void on_control_end(struct control *c, bool is_fin, void *user)
+{
+	(void)c;
+	struct tunnel *t = user;
+	if (t->is_draining)
+		return;
+	if (is_fin && t->is_registered) {
+		t->is_draining = true;
+		report(t, TUNNEL_REPORT_AWAY, NULL);
+		control_free(TAKE_PTR(t->control));
+		timer_start(t->env->worker->loop, &t->grace,
+			    nsec_add(loop_now(t->env->worker->loop),
+				     t->env->conf->tunnel.grace_period));
+		link_drain(t->link);
+		return;
+	}
+	(void)snprintf(t->text, sizeof(t->text), "control stream lost");
+	link_close(t->link, 0, "");
+}
+
+static void on_unregistered(struct control *c, void *user)
+{
+	struct tunnel *t = user;
+	control_free(c);
+	t->control = NULL;
+	link_drain(t->link);
+}
+
+static void on_config_sent(struct control *c, bool ok, void *user)
+{
+	(void)c;
+	struct tunnel *t = user;
+	if (ok)
+		log_debug(t->env->worker->log, "tunnel", "local configuration sent",
+			  KV_U64("index", t->dial.index));
+	else
+		log_warning(t->env->worker->log, "tunnel",
+			    "the edge didn't take the local configuration",
+			    KV_U64("index", t->dial.index));
+}
+
+static const struct control_events control_events = {
+	.on_registered = on_registered,
+	.on_end = on_control_end,
+	.on_unregistered = on_unregistered,
+	.on_config_sent = on_config_sent,
+};
+
+/* Feature strings (docs/protocol.md §7.2, spec §4). Returns how many. */
+static unsigned int features(const struct tunnel_env *env, const char *ret[8])
+{
+	const struct conf *c = env->conf;
+	bool is_adit = c->edge.kind == CONF_EDGE_KIND_ADIT;
+	unsigned int n = 0;
+	ret[n++] = "allow_remote_config";
+	ret[n++] = "serialized_headers";
+	ret[n++] = "support_datagram_v2";
+	ret[n++] = "support_quic_eof";
+	ret[n++] = "management_logs";
+	if (c->tunnel.datagram == CONF_DATAGRAM_V3 ||
+	    (c->tunnel.datagram == CONF_DATAGRAM_AUTO && is_adit))
+		ret[n++] = "support_datagram_v3_2";
+	if (c->tunnel.post_quantum == CONF_POST_QUANTUM_REQUIRE)
+		ret[n++] = "postquantum";
+	if (is_adit)
+		ret[n++] = "adit_1";
+	return n;
+}
+
+static void start_registration(struct tunnel *t)
+{
+	struct tunnel_env *env = t->env;
+	struct link_stats stats = {};
+	link_get_stats(t->link, &stats);
+	const char *names[8];
+	struct control_params params = {
+		.credential = env->conf->credential,
+		.index = (uint8_t)t->dial.index,
+		.connector_id = env->connector_id,
+		.features = names,
+		.feature_count = features(env, names),
+		.version = adit_version,
+		.local = stats.local.ip,
+		.previous_attempts = (uint8_t)MIN(t->dial.attempt, 255U),
+		.timeout = RPC_TIMEOUT_SEC * NSEC_PER_SEC,
+		.local_config = env->local_config,
+		.events = &control_events,
+		.user = t,
+	};
+	report(t, TUNNEL_REPORT_CONNECTED, NULL);
+	if (control_new(t->link, &params, &t->control) < 0) {
+		(void)snprintf(t->text, sizeof(t->text), "the edge grants no control stream");
+		link_close(t->link, 0, "");
+	}
+}
+
+static void on_link_state(struct link *link, enum link_state state, void *user)
+{
+	struct tunnel *t = user;
+	if (state == LINK_STATE_UP) {
+		start_registration(t);
+	} else if (state == LINK_STATE_CLOSED) {
+		t->close_info = link->close_info;
+		char text[160];
+		if (t->text[0])
+			(void)snprintf(text, sizeof(text), "%s", t->text);
+		else
+			(void)snprintf(
+				text, sizeof(text), "%s%s%s", link_end_name(link->close_info.end),
+				link->close_info.reason[0] ? ": " : "", link->close_info.reason);
+		tunnel_end(t, text);
+	}
+}
+
+static void on_link_stream(struct link *link, struct stream *stream, uint64_t id, void *user)
+{
+	(void)link;
+	(void)id;
+	demux_stream(((struct tunnel *)user)->env->demux, stream);
+}
+
+static void on_link_datagram(struct link *link, struct span payload, void *user)
+{
+	(void)link;
+	(void)payload;
+	struct tunnel *t = user;
+	t->env->demux->stats.datagrams++;
+}
+
+static const struct link_sink sink = {
+	.on_state = on_link_state,
+	.on_stream = on_link_stream,
+	.on_datagram = on_link_datagram,
+};
+
+static void dial_address(struct tunnel *t, const struct ip_port *peer)
+{
+	struct tunnel_env *env = t->env;
+	t->peer = *peer;
+	struct quic_dial dial = {
+		.peer = *peer,
+		.local_port = t->dial.local_port,
+		.bind_interface = env->conf->edge.bind_interface,
+		.fwmark = env->conf->edge.fwmark,
+		.tls = env->tls,
+		.trust = &env->trust,
+		.server_name = env->server_name,
+	};
+	int r = quic_dial(env->quic, &dial, &sink, t, &t->link);
+	if (r < 0) {
+		t->close_info = (struct link_close_info){ .end = LINK_END_NETWORK, .error = r };
+		char text[160];
+		(void)snprintf(text, sizeof(text), "no socket: %s", strerrordesc_np(-r));
+		tunnel_end(t, text);
+	}
+}
+
+static void on_resolved(int error, const struct ip_port *addrs, unsigned int count, void *user)
+{
+	struct tunnel *t = user;
+	t->query = NULL;
+	if (error == 0 && count > 0) {
+		dial_address(t, &addrs[t->dial.attempt % count]);
+		return;
+	}
+	t->close_info = (struct link_close_info){ .end = LINK_END_NETWORK, .error = error };
+	char text[160];
+	(void)snprintf(text, sizeof(text), "cannot resolve %.100s: %s", t->dial.address->host,
+		       error == -ENOENT ? "no such name" : "no answer");
+	tunnel_end(t, text);
+}
+
+static void resolve_and_dial(struct tunnel *t)
+{
+	static const enum ip_family families[] = { [4] = IP_FAMILY_V4, [6] = IP_FAMILY_V6 };
+	const struct conf_addr *a = t->dial.address;
+	if (a->addr.ip.family != IP_FAMILY_NONE) {
+		dial_address(t, &a->addr);
+		return;
+	}
+	enum ip_family family = IP_FAMILY_NONE;
+	if (t->env->conf->edge.ip_version)
+		family = families[t->env->conf->edge.ip_version];
+	if (resolve_addr(t->env->resolver, a->host, a->addr.port, family, on_resolved, t,
+			 &t->query) < 0)
+		tunnel_end(t, "no memory to resolve the edge's name");
+}
+
+void tunnel_start(struct tunnel_env *env, const struct tunnel_dial *dial)
+{
+	struct tunnel *t = calloc(1, sizeof(*t));
+	if (!t) {
+		struct tunnel_report *rep = dial->reports[TUNNEL_REPORT_CLOSED];
+		struct tunnel_dial rest = *dial;
+		rest.reports[TUNNEL_REPORT_CLOSED] = NULL;
+		tunnel_dial_done(&rest);
+		rep->kind = TUNNEL_REPORT_CLOSED;
+		rep->index = dial->index;
+		rep->serial = dial->serial;
+		(void)snprintf(rep->text, sizeof(rep->text), "no memory");
+		mailbox_post(env->main, &rep->message);
+		return;
+	}
+	t->env = env;
+	t->dial = *dial;
+	t->grace.on_expire = on_grace_over;
+	t->end.run = on_end_task;
+	t->garbage.release = tunnel_release;
+	list_append(&env->tunnels, &t->node);
+	resolve_and_dial(t);
+}
+
+static void drain_one(struct tunnel *t, nsec_t grace)
+{
+	struct loop *loop = t->env->worker->loop;
+	if (!t->is_registered) {
+		(void)snprintf(t->text, sizeof(t->text), "stopping");
+		drain_over(t, "stopping");
+		return;
+	}
+	t->is_draining = true;
+	timer_start(loop, &t->grace, nsec_add(loop_now(loop), grace));
+	control_unregister(t->control, grace);
+}
+
+void tunnel_drain(struct tunnel_env *env, unsigned int index, nsec_t grace)
+{
+	LIST_FOREACH(node, &env->tunnels)
+	{
+		struct tunnel *t = LIST_ENTRY(node, struct tunnel, node);
+		if (t->dial.index == index && !t->is_ending)
+			drain_one(t, grace);
+	}
+}
+
+void tunnel_close(struct tunnel_env *env, unsigned int index, const char *reason)
+{
+	LIST_FOREACH(node, &env->tunnels)
+	{
+		struct tunnel *t = LIST_ENTRY(node, struct tunnel, node);
+		if (t->dial.index == index && !t->is_ending) {
+			(void)snprintf(t->text, sizeof(t->text), "%s", reason);
+			drain_over(t, reason);
+		}
+	}
+}
+
+void tunnel_free_all(struct tunnel_env *env)
+{
+	LIST_FOREACH(node, &env->tunnels)
+	tunnel_dispose(LIST_ENTRY(node, struct tunnel, node));
+}
+
+bool tunnel_get_stats(struct tunnel_env *env, unsigned int index, struct link_stats *ret)
+{
+	LIST_FOREACH(node, &env->tunnels)
+	{
+		struct tunnel *t = LIST_ENTRY(node, struct tunnel, node);
+		if (t->dial.index == index && t->link && !t->is_draining) {
+			link_get_stats(t->link, ret);
+			return true;
+		}
+	}
+	return false;
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The worker's end of one connection index: finds the address, dials, registers, and reports to the
+ * control thread, which decides (design §5). Commands and reports are messages.
+ */
+#ifndef DAEMON_ADITD_TUNNEL_H
+#define DAEMON_ADITD_TUNNEL_H
+
+#include "daemon/conf/conf.h"
+#include "daemon/demux/demux.h"
+#include "daemon/link/control.h"
+#include "daemon/link/quic.h"
+#include "daemon/net/resolve.h"
+
+struct tunnel;
+
+/* What all tunnels of one worker share. Owned by the wiring. */
+struct tunnel_env {
+	struct worker *worker;
+	struct quic_worker *quic;
+	struct resolver *resolver;
+	struct demux *demux;
+	struct conf *conf; /* of the start: edge, trust and credential don't change while running */
+	SSL_CTX *tls;
+	struct tls_trust trust;
+	const char *server_name;
+	struct uuid connector_id;
+	struct span local_config; /* JSON; lives as long as the process */
+	struct mailbox *main;     /* where reports go */
+	struct list tunnels;
+};
+
+enum tunnel_report_kind : uint8_t {
+	TUNNEL_REPORT_CONNECTED,  /* handshake done: registering */
+	TUNNEL_REPORT_REGISTERED, /* result is set */
+	TUNNEL_REPORT_REFUSED,    /* registration failed: result is set; a CLOSED follows */
+	TUNNEL_REPORT_AWAY,       /* the edge ended the control stream: replace this connection */
+	TUNNEL_REPORT_CLOSED,     /* the last report of this tunnel */
+	TUNNEL_REPORT_MAX_,
+};
+
+/*
+ * A report to the control thread, which makes one of each kind with the dial: a worker that has no
+ * memory can still say what became of it.
+ */
+struct tunnel_report {
+	void *owner;            /* who decides */
+	struct message message; /* on_deliver: the control thread's, which frees the report */
+	enum tunnel_report_kind kind;
+	unsigned int index;
+	uint64_t serial; /* of the dial that it answers */
+	struct control_result result;
+	struct link_close_info close;
+	struct ip_port peer;
+	struct ip_port local;
+	char text[160]; /* CLOSED: why, for status and log */
+};
+
+/* One dial of an index. */
+struct tunnel_dial {
+	struct tunnel_report
+		*reports[TUNNEL_REPORT_MAX_]; /* owned; each kind is sent at most once */
+	unsigned int index;
+	uint64_t serial;
+	const struct conf_addr *address; /* of conf, so it lives */
+	unsigned int attempt; /* chooses among several addresses of a name, and is reported */
+	uint16_t local_port;  /* of the index's last connection, 0: none */
+};
+/* Takes the dial's reports. The rest of this page is for the worker's thread too. */
+void tunnel_start(struct tunnel_env *env, const struct tunnel_dial *dial);
+/* Frees reports that were not sent. Any thread that owns the dial. */
+void tunnel_dial_done(struct tunnel_dial *dial);
+
+/* Unregisters, lets running requests end, and closes; at the deadline whatever is left is cut. */
+void tunnel_drain(struct tunnel_env *env, unsigned int index, nsec_t grace);
+/* Closes the tunnels of an index at once. */
+void tunnel_close(struct tunnel_env *env, unsigned int index, const char *reason);
+/* Closes and frees all, without reports. */
+void tunnel_free_all(struct tunnel_env *env);
+/* Statistics of the live link of an index. False when there is none. */
+bool tunnel_get_stats(struct tunnel_env *env, unsigned int index, struct link_stats *ret);
+
+#endif
