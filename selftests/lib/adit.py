@@ -61,9 +61,11 @@ class Program:
     def write(self, text):
         self.config.write_text(text)
 
-    def start(self, *options, env=None):
-        argv = [binary(self.program), "--config", self.config, *self.places, *options]
+    def start(self, *options, env=None, wrap=()):
+        """wrap: a command that executes the program, such as ["bash", "-c", 'exec "$@"', "sh"]."""
+        argv = [*wrap, binary(self.program), "--config", self.config, *self.places, *options]
         self.process = self.processes.start(self.name, argv, netns=self.netns,
+                                            cwd=self.folder,
                                             env={**(self.env or {}), **(env or {})})
         return self.process
 
@@ -170,8 +172,8 @@ class Edge(Program):
                 + section("process", workers=workers) + section("log", level="debug")
                 + self.born + more)
 
-    def start(self, *options, env=None, wait=True):
-        super().start(*options, env=env)
+    def start(self, *options, env=None, wrap=(), wait=True):
+        super().start(*options, env=env, wrap=wrap)
         if wait:
             self.wait_serving()
         return self.process
