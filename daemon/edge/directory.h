@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which links does a tunnel have? Every worker keeps its own copy, brought up to date by messages,
+ * so that a request looks at nothing that another thread writes but the load counters (spec §5).
+ */
+#ifndef DAEMON_EDGE_DIRECTORY_H
+#define DAEMON_EDGE_DIRECTORY_H
+
+#include "daemon/edge/edge_link.h"
+
+struct directory;
+
+/* One per worker. tunnels: how many the snapshot has. Returns 0 or -ENOMEM. */
+[[nodiscard]] int directory_new(struct worker *worker, uint32_t tunnels, struct directory **ret);
+/* Gives all references back. Accepts NULL. */
+void directory_free(struct directory *d);
+
+/*
+ * Tells all workers of a set about a link (takes a reference for each), or that it is gone. dirs:
+ * one per worker, in order. Returns 0 or -ENOMEM (then nobody was told).
+ */
+[[nodiscard]] int directory_announce(struct worker_set *set, struct directory *const *dirs,
+				     struct edge_link *el);
+void directory_withdraw(struct worker_set *set, struct directory *const *dirs,
+			struct edge_link *el);
+
+/* Usable links of a tunnel in this copy. */
+unsigned int directory_count(const struct directory *d, uint32_t tunnel);
+
+/*
+ * Chooses the link for a new request: one of this worker unless it is more than twice as loaded as
+ * the best. avoid (may be NULL) is taken only if there is no other. NULL when the tunnel has none.
+ */
+struct edge_link *directory_pick(const struct directory *d, uint32_t tunnel,
+				 const struct edge_link *avoid);
+
+/* The older link of the same connector and index as el, or NULL. */
+struct edge_link *directory_find_older(const struct directory *d, const struct edge_link *el);
+
+#endif

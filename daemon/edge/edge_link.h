@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A registered connection as all workers of the edge see it: a small counted object. Its link
+ * belongs to one worker; the others know it by reference, its load and whether it may be used.
+ */
+#ifndef DAEMON_EDGE_EDGE_LINK_H
+#define DAEMON_EDGE_EDGE_LINK_H
+
+#include <stdatomic.h>
+
+#include "daemon/base/worker.h"
+#include "daemon/link/link.h"
+#include "daemon/wire/uuid.h"
+
+struct edge_link {
+	_Atomic unsigned int refs;
+	_Atomic unsigned int streams; /* open ones, from all workers: the load */
+	_Atomic bool is_usable;       /* new requests may go here */
+	struct worker *worker;        /* owner of link */
+	struct link *link;            /* owner's thread only; NULL once closed */
+	void *owner;                  /* owner's thread only: the struct edge_conn */
+	uint32_t tunnel;              /* index in the snapshot's tunnels */
+	uint8_t index;                /* connIndex */
+	bool is_adit;                 /* announced adit_1 */
+	struct uuid connector_id;
+	struct uuid connection_id;
+	struct ip_port peer;
+	uint64_t serial; /* larger is newer */
+};
+
+[[nodiscard]] struct edge_link *edge_link_new(void);
+struct edge_link *edge_link_ref(struct edge_link *el);
+/* Any thread. Accepts NULL. */
+void edge_link_unref(struct edge_link *el);
+
+static inline bool edge_link_is_usable(const struct edge_link *el)
+{
+	return atomic_load_explicit(&el->is_usable, memory_order_acquire);
+}
+
+static inline unsigned int edge_link_load(const struct edge_link *el)
+{
+	return atomic_load_explicit(&el->streams, memory_order_relaxed);
+}
+
+#endif
