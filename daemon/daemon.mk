@@ -11,8 +11,9 @@
 parts := base wire netlink conf net flow http datapath link origin session route access \
 	proxy admin demux aditd edge cli
 
-base_objs := daemon/base/bufq.o daemon/base/cgroup.o daemon/base/loop.o daemon/base/mailbox.o \
-	daemon/base/metric.o daemon/base/slab.o daemon/base/version.o
+base_objs := daemon/base/bufq.o daemon/base/cgroup.o daemon/base/log.o \
+	daemon/base/log_format.o daemon/base/loop.o daemon/base/mailbox.o daemon/base/metric.o \
+	daemon/base/slab.o daemon/base/version.o daemon/base/worker.o
 base_libs := libsystemd libseccomp
 
 wire_objs := daemon/wire/base64.o daemon/wire/capnp.o daemon/wire/capnp_build.o \

@@ -16,13 +16,16 @@ unit_tests :=
 
 # base
 unit_tests += util/test-heap base/test-loop base/test-slab base/test-bufq base/test-mailbox \
-	base/test-cgroup base/test-metric
+	base/test-cgroup base/test-metric base/test-log_format base/test-log base/test-worker
 test-loop_parts := base
 test-slab_parts := base
 test-bufq_parts := base
 test-mailbox_parts := base
 test-cgroup_parts := base
 test-metric_parts := base
+test-log_format_parts := base
+test-log_parts := base
+test-worker_parts := base
 
 # net
 unit_tests += $(addprefix net/test-,tlscerts tlsctx udp)

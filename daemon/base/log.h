@@ -65,16 +65,19 @@ struct log_params {
 	bool color;           /* text on a terminal */
 };
 
+/* Returns 0, -ENOMEM, -EINVAL or -E2BIG for areas (32 at most), or why the sink can't be opened. */
 [[nodiscard]] int log_new(const struct log_params *params, struct log **ret);
 void log_free(struct log *log);
-/* Changes levels while threads write (after a reload). */
+/* Changes levels while threads write (after a reload). Returns 0, -EINVAL or -E2BIG: then nothing
+ * changed. */
 [[nodiscard]] int log_set_levels(struct log *log, enum log_level level, const char *areas);
+/* False for a NULL log. */
 bool log_is_enabled(const struct log *log, enum log_level level, const char *area);
 uint64_t log_dropped(const struct log *log);
 
 /*
  * Events are also offered to an observer (live events of the control interface); it runs on the
- * writing thread and must not block. NULL removes it.
+ * writing thread, one event at a time, and must not block. NULL removes it.
  */
 struct log_event {
 	enum log_level level;

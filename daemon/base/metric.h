@@ -32,6 +32,7 @@ struct metric_family {
 			 nanoseconds: 1e-9) */
 };
 
+/* max_series: over all families; the room for each labelled family's "other" is kept back. */
 [[nodiscard]] int metric_registry_new(unsigned int max_series, struct metric_registry **ret);
 void metric_registry_free(struct metric_registry *reg);
 
@@ -47,7 +48,8 @@ metric_id metric_series(struct metric_registry *reg, int family, const char *con
 /* A shard for one writing thread; lives as long as the registry. NULL when out of memory. */
 struct metric_shard *metric_shard_new(struct metric_registry *reg);
 
-/* Owner thread only. Gauges are sums over shards, so use add with negative values or set. */
+/* Owner thread only; a NULL shard (unit tests) and the sink take everything. Gauges are sums over
+ * shards, so use add with negative values or set. */
 void metric_add(struct metric_shard *shard, metric_id id, int64_t n);
 void metric_set(struct metric_shard *shard, metric_id id, int64_t value);
 void metric_observe(struct metric_shard *shard, metric_id id, uint64_t value);

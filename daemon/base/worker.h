@@ -15,6 +15,10 @@
 #include "daemon/base/metric.h"
 #include "daemon/base/slab.h"
 
+enum {
+	WORKER_MAX = 256,
+};
+
 struct worker_set;
 
 struct worker {
@@ -35,9 +39,13 @@ struct worker_params {
 	struct metric_registry *metrics;
 };
 
-/* Creates the workers with loops and mailboxes; no thread yet, so that apps can be attached. */
+/*
+ * Creates the workers with loops and mailboxes; no thread yet, so that apps can be attached.
+ * Returns 0, -EINVAL for a count of 0 or over WORKER_MAX, -ENOMEM, or what the kernel said.
+ */
 [[nodiscard]] int worker_set_new(const struct worker_params *params, struct worker_set **ret);
 unsigned int worker_set_count(const struct worker_set *set);
+/* NULL for an index over the count. */
 struct worker *worker_set_get(struct worker_set *set, unsigned int index);
 /*
  * Starts the threads, signals blocked. on_start and on_stop run on each worker's thread before the
@@ -54,7 +62,10 @@ void worker_set_free(struct worker_set *set);
  */
 unsigned int worker_default_count(void);
 
-/* Posts fn(worker, arg) to a worker; returns -ENOMEM when there is no message to be had. */
+/*
+ * Posts fn(worker, arg) to a worker; any thread. Returns 0 or -ENOMEM. When the worker stops before
+ * it got to it, fn is not called and arg is not freed: what must not leak sends its own message.
+ */
 [[nodiscard]] int worker_call(struct worker *worker, void (*fn)(struct worker *worker, void *arg),
 			      void *arg);
 
