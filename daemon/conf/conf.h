@@ -41,12 +41,6 @@ enum conf_edge_kind : uint8_t {
 	CONF_EDGE_KIND_VENDOR,
 };
 
-enum conf_gateway_mode : uint8_t {
-	CONF_GATEWAY_MODE_OFF,
-	CONF_GATEWAY_MODE_ON,
-	CONF_GATEWAY_MODE_STANDALONE,
-};
-
 struct conf_tunnel {
 	const char *credentials_file; /* as configured; NULL: none */
 	const char *token_file;
@@ -81,7 +75,6 @@ struct conf {
 	struct conf_common common; /* first member */
 	struct conf_tunnel tunnel;
 	struct conf_edge edge;
-	enum conf_gateway_mode gateway_mode;
 	struct conf_origin origin_defaults;
 
 	/* In the order of the file; the last one is a catch-all (implied if need be). None at all:

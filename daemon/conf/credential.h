@@ -42,6 +42,13 @@ void credential_free(struct tunnel_credential *c);
 DEFINE_CLEANUP(struct tunnel_credential *, credential_free)
 
 /*
+ * Reads a file that holds nothing but a tunnel's secret in base64 (secret-file at the edge) into out,
+ * which the caller wipes. Returns the length in bytes, or as credential_read().
+ */
+[[nodiscard]] int credential_read_secret(const char *path, uint8_t out[TUNNEL_SECRET_MAX],
+					 const char **ret_reason);
+
+/*
  * Checks that a file exists, is a regular one, and is not readable by group or others.
  * Returns 0, -ENOENT and other errors of stat(), -EPERM, with *ret_reason.
  */

@@ -41,15 +41,21 @@ struct conf_front {
 	unsigned int client_concurrency;
 };
 
+struct conf_edge_host {
+	const char *text; /* as written */
+	struct host_pattern host;
+};
+
 /* A declared tunnel, [tunnel NAME]. */
 struct conf_edge_tunnel {
 	const char *name;
 	unsigned int line;
 	struct uuid id;
 	const char *account;
+	bool has_secret_sha256;
 	uint8_t secret_sha256[32]; /* of the decoded secret */
-	const struct host_pattern *hosts;
-	const char *const *host_texts; /* as written, host_count of them */
+	const char *secret_file;   /* instead of it: credential_read_secret() reads it */
+	const struct conf_edge_host *hosts;
 	size_t host_count;
 	unsigned int max_connections;
 };

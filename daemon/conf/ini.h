@@ -13,6 +13,8 @@
 constexpr size_t INI_LINE_MAX = 4093;
 constexpr size_t INI_HEADER_MAX = 48;
 
+struct conf_arena;
+
 struct ini_entry {
 	const char *key;
 	const char *value; /* "" when empty */
@@ -30,7 +32,7 @@ struct ini_section {
 struct ini_file {
 	struct ini_section *sections;
 	size_t section_count;
-	void *blocks; /* where the texts live */
+	struct conf_arena *arena; /* where all of it lives */
 };
 
 void ini_file_done(struct ini_file *f);

@@ -69,28 +69,38 @@ enum schema_naming : uint8_t {
 	SCHEMA_NAMING_REQUIRED, /* [kind name] */
 };
 
+/* Rows of a section, up to an empty one. */
+struct schema_table {
+	const struct schema_option *rows;
+	const char *prefix; /* stands before every key, or NULL */
+	size_t offset;	    /* of the rows' struct in the section's */
+	bool is_inherited;  /* belongs to another section: rows with SCHEMA_INHERIT only */
+};
+
+constexpr size_t SCHEMA_TABLES_MAX = 3;
+
 struct schema_section {
 	const char *kind;
-	enum conf_program program;
+	uint8_t programs; /* enum conf_program, or-ed */
 	enum schema_naming naming;
-	bool is_later;  /* the whole section has no effect in this version */
-	bool is_stored; /* options have fields in a struct */
-	size_t offset;  /* NONE: of the section's struct in struct conf or struct edge_conf */
-	size_t size;    /* REQUIRED: bytes of one instance's struct */
-	const struct schema_option *options;
-	size_t option_count;
+	bool is_later;	/* the whole section has no effect in this version */
+	bool is_stored; /* its options have fields in a struct */
+	size_t offset;	/* NAMING_NONE: of the section's struct in struct conf or struct edge_conf */
 	const char *help;
+	struct schema_table tables[SCHEMA_TABLES_MAX];
 };
 
 /* One value of a section instance, as text. */
 struct conf_value {
 	const struct schema_option *option;
-	const char *text;  /* items of a list joined by ", " or one a line */
+	const struct schema_table *table;
+	const char *const *items; /* one, or those of a list */
+	size_t item_count;
 	const char *file;  /* "default", "environment", "--set" or the path */
 	unsigned int line; /* 0: none */
 };
 
-/* A section instance with all its values, defaults included. */
+/* A section instance with the values that were given; the others have their defaults. */
 struct conf_section {
 	const struct schema_section *schema;
 	const char *name; /* NULL: none */
@@ -99,14 +109,17 @@ struct conf_section {
 	size_t value_count;
 };
 
-/* All sections of both programs, in the order of the manual. */
+/* All sections of both programs, in the order of the manual; an empty one ends them. */
 extern const struct schema_section schema_sections[];
-extern const size_t schema_section_count;
 
 /* The section of this kind, or NULL. */
 const struct schema_section *schema_find_section(enum conf_program program, struct span kind);
-/* The option of this key; in a rule also those that it inherits. NULL: unknown. */
-const struct schema_option *schema_find_option(const struct schema_section *s, struct span key);
+/*
+ * The option of this key, or NULL. *ret_table (written if found) says where it stands; its prefix was
+ * part of the key.
+ */
+const struct schema_option *schema_find_option(const struct schema_section *s, struct span key,
+					       const struct schema_table **ret_table);
 
 /* What an option accepts, as text for a message or the manual; written into buf (cut). Returns buf.
  */

@@ -35,4 +35,5 @@ struct conf_prefix {
 [[nodiscard]] int conf_parse_prefix(struct span text, struct conf_prefix *ret);
 /* "sha256/BASE64" with exactly 32 bytes. */
 [[nodiscard]] int conf_parse_pin(struct span text, uint8_t ret[32]);
+
 #endif
