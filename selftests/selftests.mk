@@ -9,7 +9,7 @@
 # MODULE is unique over all parts.
 
 # C helpers of the tests (selftests/lib/*.c), one archive.
-testlib_objs := selftests/lib/testcert.o
+testlib_objs := selftests/lib/testcert.o selftests/lib/rpc_methods.o
 testlib_libs := openssl
 
 unit_tests :=
@@ -32,6 +32,15 @@ unit_tests += $(addprefix net/test-,tlscerts tlsctx udp)
 test-tlscerts_parts := net
 test-tlsctx_parts := net
 test-udp_parts := net
+
+# wire
+unit_tests += $(addprefix wire/test-,edge_vectors rpc_session wire_mutation)
+test-edge_vectors_parts := wire
+test-edge_vectors_data := edge-protocol.json
+test-rpc_session_parts := wire
+test-rpc_session_data := edge-protocol.json
+test-wire_mutation_parts := wire
+test-wire_mutation_data := edge-protocol.json
 
 # Fuzzers: fuzz-NAME is selftests/fuzz/fuzz-NAME.c, its corpus selftests/fuzz/corpus/NAME/.
 #   fuzz-NAME_parts  the parts that it links
