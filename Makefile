@@ -19,7 +19,7 @@ passed := V T U O CC DEMO_ARGS ORIGIN FUZZ_SECONDS PEER CI
 goals := $(or $(MAKECMDGOALS),all)
 outside := help clean
 light := all demo debug tsan
-kind := $(if $(filter-out $(outside) $(light),$(goals)),test,build)
+kind := $(if $(filter cross,$(goals)),cross,$(if $(filter-out $(outside) $(light),$(goals)),test,build))
 
 have_libs = $(shell pkg-config --exists "$(host_libs)" 2>/dev/null && \
 	test "$$(gcc -dumpversion)" -ge 14 2>/dev/null && echo yes)
@@ -27,7 +27,7 @@ have_tools = $(shell type -P $(host_tools) >/dev/null && \
 	python3 -c 'import $(subst $(space),$(comma),$(strip $(host_python)))' 2>/dev/null && echo yes)
 comma := ,
 space := $(subst x, ,x)
-on_host = $(and $(have_libs),$(or $(filter build,$(kind)),$(have_tools)))
+on_host = $(and $(filter-out cross,$(kind)),$(have_libs),$(or $(filter build,$(kind)),$(have_tools)))
 
 ifeq ($(filter-out $(outside),$(goals)),)
 where := none
@@ -66,7 +66,7 @@ B := $(O)/$(where)
 Q := $(if $(V),,@)
 say = $(if $(V),@:,@printf '  %-6s %s\n' '$(1)' '$(2)')
 
-modes := release debug tsan cov clang fuzz
+modes := release debug tsan cov clang fuzz arm64 s390x
 by_cc := $(if $(filter gcc,$(CC)),,-$(CC))
 dir_release := $(B)/release$(by_cc)
 dir_debug := $(B)/debug$(by_cc)
@@ -74,6 +74,8 @@ dir_tsan := $(B)/tsan$(by_cc)
 dir_cov := $(B)/cov
 dir_clang := $(B)/clang
 dir_fuzz := $(B)/fuzz
+dir_arm64 := $(B)/arm64
+dir_s390x := $(B)/s390x
 
 CC_release := $(CC)
 CC_debug := $(CC)
@@ -81,25 +83,31 @@ CC_tsan := $(CC)
 CC_cov := gcc
 CC_clang := clang-19
 CC_fuzz := clang-19
+CC_arm64 := aarch64-linux-gnu-gcc
+CC_s390x := s390x-linux-gnu-gcc
 
 warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 \
 	-Wcast-qual -Wwrite-strings -Wundef -Wpointer-arith -Wimplicit-fallthrough -Werror
 dialect := -std=gnu23 -D_GNU_SOURCE -I. -Iinclude -I$(B)/gen
 common := $(dialect) $(warnings) -g -pthread -fno-omit-frame-pointer \
 	-ffile-prefix-map=$(CURDIR)=.
-hardened := -O2 -fstack-protector-strong -D_FORTIFY_SOURCE=3 -fPIE \
-	$(if $(filter x86_64,$(shell uname -m)),-fcf-protection)
+hardened := -O2 -fstack-protector-strong -D_FORTIFY_SOURCE=3 -fPIE
+cet := $(if $(filter x86_64,$(shell uname -m)),-fcf-protection)
 asan := -fsanitize=address,undefined -fno-sanitize-recover=all
 
-cflags_release := $(hardened)
-cflags_clang := $(hardened)
+cflags_release := $(hardened) $(cet)
+cflags_clang := $(hardened) $(cet)
+cflags_arm64 := $(hardened)
+cflags_s390x := $(hardened)
 cflags_debug := -O1 $(asan)
 cflags_tsan := -O1 -fsanitize=thread
-cflags_cov := -O0 --coverage
+cflags_cov := -O0 --coverage -fprofile-update=atomic
 cflags_fuzz := -O1 -fsanitize=fuzzer-no-link $(asan)
 
 ldflags_release := -pie -Wl,-z,relro,-z,now
 ldflags_clang := $(ldflags_release)
+ldflags_arm64 := $(ldflags_release)
+ldflags_s390x := $(ldflags_release)
 ldflags_debug := $(asan)
 ldflags_tsan := -fsanitize=thread
 ldflags_cov := --coverage
@@ -111,12 +119,13 @@ live := $(foreach p,$(parts),$(if $($(p)_objs),$p))
 live_progs := $(foreach p,$(progs),$(if $($(firstword $($(p)_parts))_objs),$p))
 
 # pkg-config is asked once for each library.
+PKG_CONFIG := $(if $(filter cross,$(kind)),PKG_CONFIG_PATH=/usr/lib/aarch64-linux-gnu/pkgconfig) pkg-config
 all_libs := $(sort $(foreach p,$(parts) testlib,$($(p)_libs)) cmocka \
 	$(foreach t,$(unit_tests) $(fuzzers),$($(notdir $t)_libs)))
 $(foreach l,$(all_libs),$(eval pc_libs_$l = $$(eval pc_libs_$l := $$(shell \
-	pkg-config --libs $l))$$(pc_libs_$l)))
+	$(PKG_CONFIG) --libs $l))$$(pc_libs_$l)))
 $(foreach l,$(all_libs),$(eval pc_cflags_$l = $$(eval pc_cflags_$l := $$(shell \
-	pkg-config --cflags $l))$$(pc_cflags_$l)))
+	$(PKG_CONFIG) --cflags $l))$$(pc_cflags_$l)))
 pc_cflags = $(foreach l,$(1),$(pc_cflags_$l))
 pc_libs = $(foreach l,$(1),$(pc_libs_$l))
 
@@ -169,7 +178,7 @@ endef
 define unit_rules
 $$(dir_$(1))/unit/$(2): $$(dir_$(1))/obj/selftests/unit/$(2).o \
 		$$(call archives,$(1),$$($(notdir $(2))_parts)) $$(testlib_$(1))
-	$$(call link,$(1),$$(call libs,$$($(notdir $(2))_parts),cmocka $$(testlib_libs) $$($(notdir $(2))_libs)))
+	$$(call link,$(1),$$(call libs,$$($(notdir $(2))_parts),cmocka $$(testlib_libs_$(1)) $$($(notdir $(2))_libs)))
 $$(dir_$(1))/obj/selftests/unit/$(2).o: selftests/unit/$(2).c $$(dir_$(1))/flags \
 		$$(patsubst %.json,$$(B)/gen/data/%.h,$$($(notdir $(2))_data))
 	$$(call compile,$(1),$$(call pc_cflags,$$($(notdir $(2))_libs) cmocka))
@@ -193,7 +202,10 @@ endef
 $(foreach m,$(modes),$(eval $(call mode_rules,$m)))
 $(foreach m,$(modes),$(foreach p,$(live),$(eval $(call part_rules,$m,$p))))
 $(foreach m,$(modes),$(foreach p,$(live_progs),$(eval $(call prog_rules,$m,$p))))
-$(foreach m,$(modes),$(if $(testlib_objs),$(eval testlib_$m := $(dir_$m)/lib/testlib.a)))
+# What runs under an emulator needs libc and cmocka only.
+emulated := arm64 s390x
+$(foreach m,$(filter-out $(emulated),$(modes)),$(eval testlib_libs_$m := $(testlib_libs)) \
+	$(if $(testlib_objs),$(eval testlib_$m := $(dir_$m)/lib/testlib.a)))
 $(foreach m,$(modes),$(if $(testlib_objs),$(eval $(call part_rules,$m,testlib))))
 $(foreach m,$(modes),$(foreach t,$(unit_tests),$(eval $(call unit_rules,$m,$t))))
 $(foreach m,$(modes),$(foreach f,$(fuzzers),$(eval $(call fuzz_rules,$m,$f))))
@@ -322,7 +334,7 @@ define run_tests
 endef
 tests_of = $(call units,$(1),$(asked_units)) $(call replays,$(1),$(asked_fuzzers)) $(call bins,$(1))
 
-.PHONY: test check-sanitizers check-asan check-tsan fuzz bench cov compile_commands.json
+.PHONY: test check-sanitizers check-asan check-tsan cross fuzz bench cov compile_commands.json
 test: ## lint, unit tests, corpora and system tests [T=GROUP]
 test: $(call units,debug,$(asked_units)) $(call units,clang,$(asked_units)) \
 		$(call replays,debug,$(asked_fuzzers)) $(call bins,release) $(call bins,clang)
@@ -336,6 +348,12 @@ check-asan: $(call tests_of,debug)
 	$(call run_tests,asan,debug,debug,debug,,$(slowly))
 check-tsan: $(call tests_of,tsan) | check-asan
 	$(call run_tests,tsan,tsan,tsan,tsan,,$(slowly))
+
+cross_units := $(filter wire/% util/%,$(unit_tests))
+cross: ## build for arm64; run the codecs' unit tests on arm64 and s390x under qemu
+cross: $(call bins,arm64) $(call units,arm64,$(cross_units)) $(call units,s390x,$(cross_units))
+	@for t in $(call units,arm64,$(cross_units)); do qemu-aarch64 $$t 2>&1 | tail -n 1; done
+	@for t in $(call units,s390x,$(cross_units)); do qemu-s390x $$t 2>&1 | tail -n 1; done
 
 fuzz: ## every fuzzer, two side by side [FUZZ_SECONDS=60, each]
 fuzz: $(call replays,fuzz,$(fuzzers))
