@@ -85,6 +85,8 @@ CC_clang := clang-19
 CC_fuzz := clang-19
 CC_arm64 := aarch64-linux-gnu-gcc
 CC_s390x := s390x-linux-gnu-gcc
+AR_arm64 := aarch64-linux-gnu-ar
+AR_s390x := s390x-linux-gnu-ar
 
 warnings := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 \
 	-Wcast-qual -Wwrite-strings -Wundef -Wpointer-arith -Wimplicit-fallthrough -Werror
@@ -119,7 +121,9 @@ live := $(foreach p,$(parts),$(if $($(p)_objs),$p))
 live_progs := $(foreach p,$(progs),$(if $($(firstword $($(p)_parts))_objs),$p))
 
 # pkg-config is asked once for each library.
-PKG_CONFIG := $(if $(filter cross,$(kind)),PKG_CONFIG_PATH=/usr/lib/aarch64-linux-gnu/pkgconfig) pkg-config
+arm64_lib := /usr/lib/aarch64-linux-gnu
+PKG_CONFIG := $(if $(filter cross,$(kind)),PKG_CONFIG_PATH=$(arm64_lib)/pkgconfig \
+	PKG_CONFIG_SYSTEM_LIBRARY_PATH=$(arm64_lib)) pkg-config
 all_libs := $(sort $(foreach p,$(parts) testlib,$($(p)_libs)) cmocka \
 	$(foreach t,$(unit_tests) $(fuzzers),$($(notdir $t)_libs)))
 $(foreach l,$(all_libs),$(eval pc_libs_$l = $$(eval pc_libs_$l := $$(shell \
@@ -164,7 +168,7 @@ endef
 define part_rules
 $$(dir_$(1))/lib/$(2).a: $$(addprefix $$(dir_$(1))/obj/,$$($(2)_objs))
 	$$(call say,AR,$$@)
-	$$(Q)mkdir -p $$(@D) && rm -f $$@ && ar rcsD $$@ $$^
+	$$(Q)mkdir -p $$(@D) && rm -f $$@ && $$(or $$(AR_$(1)),ar) rcsD $$@ $$^
 $$(addprefix $$(dir_$(1))/obj/,$$($(2)_objs)): $$(dir_$(1))/obj/%.o: %.c $$(dir_$(1))/flags
 	$$(call compile,$(1),$$($(2)_cflags) $$(call pc_cflags,$$($(2)_libs)))
 -include $$(patsubst %.o,$$(dir_$(1))/obj/%.d,$$($(2)_objs))
@@ -351,9 +355,10 @@ check-tsan: $(call tests_of,tsan) | check-asan
 
 cross_units := $(filter wire/% util/%,$(unit_tests))
 cross: ## build for arm64; run the codecs' unit tests on arm64 and s390x under qemu
-cross: $(call bins,arm64) $(call units,arm64,$(cross_units)) $(call units,s390x,$(cross_units))
-	@for t in $(call units,arm64,$(cross_units)); do qemu-aarch64 $$t 2>&1 | tail -n 1; done
-	@for t in $(call units,s390x,$(cross_units)); do qemu-s390x $$t 2>&1 | tail -n 1; done
+cross: $(call archives,arm64,$(live)) $(call bins,arm64) $(call units,arm64,$(cross_units)) $(call units,s390x,$(cross_units))
+	@run() { printf '%s %s: ' "$$1" "$${2#$(B)/}"; "$$1" "$$2" 2>&1 | tail -n 1; }; \
+	for t in $(call units,arm64,$(cross_units)); do run qemu-aarch64 "$$t"; done; \
+	for t in $(call units,s390x,$(cross_units)); do run qemu-s390x "$$t"; done
 
 fuzz: ## every fuzzer, two side by side [FUZZ_SECONDS=60, each]
 fuzz: $(call replays,fuzz,$(fuzzers))
