@@ -292,9 +292,9 @@ static void on_refused(struct index_entry *e, const struct control_result *resul
 	metric_add(s->p.metrics, s->register_fail[result->cause == CONTROL_CAUSE_DUPLICATE ? 0 : 1],
 		   1);
 	if (result->cause == CONTROL_CAUSE_PERMANENT) {
-		nsec_t slow = MIN((nsec_t)REFUSED_MIN_SEC << MIN(e->failures, 4U),
-				  (nsec_t)REFUSED_MAX_SEC) *
-			      NSEC_PER_SEC;
+		unsigned int shift = MIN(e->failures, 4U);
+		nsec_t slow = MIN((nsec_t)REFUSED_MIN_SEC << shift, (nsec_t)REFUSED_MAX_SEC);
+		slow *= NSEC_PER_SEC;
 		e->not_before = MAX(result->retry_after, slow);
 	} else if (result->retry_after) {
 		e->not_before = MIN(result->retry_after, REFUSED_MAX_SEC * NSEC_PER_SEC);
@@ -425,7 +425,7 @@ static int define_metrics(struct supervisor *s)
 	s->dials_ok = metric_series(reg, dials, (const char *const[]){ "quic", "ok" });
 	s->dials_fail = metric_series(reg, dials, (const char *const[]){ "quic", "failed" });
 	for (unsigned int i = 0; i < s->count; i++) {
-		char text[8];
+		char text[12];
 		(void)snprintf(text, sizeof(text), "%u", i);
 		s->link_up[i] = metric_series(reg, up, (const char *const[]){ text, "quic" });
 	}

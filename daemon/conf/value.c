@@ -130,3 +130,14 @@ int conf_parse_pin(struct span text, uint8_t ret[32])
 	memcpy(ret, pin, 32);
 	return 0;
 }
+
+bool conf_prefix_contains(const struct conf_prefix *prefix, const struct ip_addr *addr)
+{
+	struct ip_addr a = ip_addr_unmap(*addr);
+	if (a.family != prefix->ip.family)
+		return false;
+	size_t whole = prefix->bits / 8;
+	uint8_t mask = (uint8_t)(0xff00 >> (prefix->bits % 8));
+	return memcmp(a.bytes, prefix->ip.bytes, whole) == 0 &&
+	       (mask == 0 || ((a.bytes[whole] ^ prefix->ip.bytes[whole]) & mask) == 0);
+}

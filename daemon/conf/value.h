@@ -36,4 +36,7 @@ struct conf_prefix {
 /* "sha256/BASE64" with exactly 32 bytes. */
 [[nodiscard]] int conf_parse_pin(struct span text, uint8_t ret[32]);
 
+/* Does the address (IPv4-mapped counts as IPv4) lie in the prefix? */
+bool conf_prefix_contains(const struct conf_prefix *prefix, const struct ip_addr *addr);
+
 #endif

@@ -45,19 +45,6 @@ static void undecided_reject(struct undecided *u)
 	undecided_done(u);
 }
 
-/* The preamble: 0 when complete, -EAGAIN, -EBADMSG. */
-static int take_preamble(struct undecided *u)
-{
-	int r = -EAGAIN;
-	while (r == -EAGAIN && !bufq_is_empty(&u->in)) {
-		struct span left = bufq_peek(&u->in);
-		size_t before = left.len;
-		r = preamble_read(&u->preamble, &left);
-		bufq_consume(&u->in, before - left.len);
-	}
-	return r;
-}
-
 /* A whole ConnectRequest of len bytes is there. The stream goes to whoever serves its type. */
 static int take_request(struct undecided *u, size_t len)
 {
@@ -100,7 +87,7 @@ static int take_request(struct undecided *u, size_t len)
 static int decide(struct undecided *u)
 {
 	if (u->preamble.kind == PREAMBLE_KIND_NONE) {
-		int r = take_preamble(u);
+		int r = frame_preamble(&u->in, &u->preamble);
 		if (r < 0)
 			return r;
 	}

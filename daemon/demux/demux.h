@@ -17,6 +17,7 @@ struct demux_stats {
 	uint64_t cut_short; /* … because they ended before a message was whole */
 	uint64_t rpc_calls;
 	uint64_t rpc_failures;
+	uint64_t datagrams; /* received; no flow takes them in this version */
 };
 
 /* One per worker; owned by the program's wiring. */

@@ -12,6 +12,18 @@
 #include "daemon/wire/capnp.h"
 #include "util/macro.h"
 
+int frame_preamble(struct bufq *in, struct preamble_reader *r)
+{
+	int done = -EAGAIN;
+	while (done == -EAGAIN && !bufq_is_empty(in)) {
+		struct span left = bufq_peek(in);
+		size_t before = left.len;
+		done = preamble_read(r, &left);
+		bufq_consume(in, before - left.len);
+	}
+	return done;
+}
+
 int frame_next(const struct bufq *in, size_t limit, size_t *ret_len)
 {
 	if (bufq_is_empty(in))

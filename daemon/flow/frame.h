@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Cuts Cap'n Proto frames out of queued bytes (docs/protocol.md §4.1).
+ * Cuts preambles and Cap'n Proto frames out of queued bytes (docs/protocol.md §3, §4.1).
  */
 #ifndef DAEMON_FLOW_FRAME_H
 #define DAEMON_FLOW_FRAME_H
 
 #include "daemon/base/bufq.h"
+#include "daemon/wire/preamble.h"
+
+/*
+ * Takes the preamble of a stream off the queue as it comes. 0 when complete (r->kind), -EAGAIN,
+ * -EBADMSG.
+ */
+[[nodiscard]] int frame_preamble(struct bufq *in, struct preamble_reader *r);
 
 /*
  * Says whether a whole frame stands at the head of the queue: 0 with its length, -EAGAIN when bytes

@@ -125,8 +125,21 @@ static int input_frame(struct rpc_channel *ch, size_t len)
 	return r;
 }
 
+/* The signature at the beginning: 0 when complete, -EAGAIN, -EBADMSG. */
+static int input_signature(struct rpc_channel *ch)
+{
+	int r = frame_preamble(&ch->in, &ch->preamble);
+	if (r < 0)
+		return r;
+	ch->has_preamble = false;
+	return ch->preamble.kind == PREAMBLE_KIND_RPC ? 0 : -EBADMSG;
+}
+
 static int input_all(struct rpc_channel *ch)
 {
+	int sig = ch->has_preamble ? input_signature(ch) : 0;
+	if (sig < 0)
+		return sig == -EAGAIN ? 0 : sig;
 	size_t len = 0;
 	int r = 0;
 	while (!ch->is_over && (r = frame_next(&ch->in, ch->frame_max, &len)) == 0) {
@@ -211,6 +224,11 @@ int rpc_channel_new(struct loop *loop, struct stream *stream, struct bufq *initi
 void rpc_channel_set_frame_max(struct rpc_channel *ch, size_t frame_max)
 {
 	ch->frame_max = frame_max;
+}
+
+void rpc_channel_expect_signature(struct rpc_channel *ch)
+{
+	ch->has_preamble = true;
 }
 
 int rpc_channel_prefix(struct rpc_channel *ch, struct span bytes)

@@ -9,6 +9,7 @@
 
 #include "daemon/base/loop.h"
 #include "daemon/flow/stream.h"
+#include "daemon/wire/preamble.h"
 #include "daemon/wire/rpc_session.h"
 
 struct rpc_channel;
@@ -38,7 +39,9 @@ struct rpc_channel {
 	struct bufq out;
 	size_t frame_max; /* bytes of the largest frame accepted */
 	uint8_t *scratch; /* while a frame is being built */
-	bool is_over;     /* no more input; what is left of out still goes */
+	struct preamble_reader preamble;
+	bool has_preamble; /* the signature of an RPC stream is still to be read */
+	bool is_over;      /* no more input; what is left of out still goes */
 	struct loop_garbage garbage;
 };
 
@@ -53,6 +56,9 @@ enum { RPC_CHANNEL_OUT_MAX = 8 * 1024 * 1024 }; /* bytes waiting for the peer's 
 				  struct rpc_channel **ret);
 /* Accepts larger frames from now on (a configuration, after registration). */
 void rpc_channel_set_frame_max(struct rpc_channel *ch, size_t frame_max);
+/* The peer's first bytes are the signature of an RPC stream; anything else ends the session as
+ * BROKEN. */
+void rpc_channel_expect_signature(struct rpc_channel *ch);
 /* Writes raw bytes ahead of the session (the signature of an RPC stream). 0 or -ENOBUFS. */
 [[nodiscard]] int rpc_channel_prefix(struct rpc_channel *ch, struct span bytes);
 

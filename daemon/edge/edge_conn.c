@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A daemon's connection at the edge. Until it has registered it may do nothing but that; the link's
+ * own timer ends it otherwise. What other workers see of it is the struct edge_link.
+ */
+#include "daemon/edge/edge_conn.h"
+
+#include <stdlib.h>
+
+#include "daemon/base/random.h"
+#include "daemon/link/control_serve.h"
+#include "daemon/link/rpc_channel.h"
+#include "util/cleanup.h"
+
+enum { RPC_STREAMS_MAX = 64 }; /* RPC streams of one daemon at a time */
+
+struct edge_conn {
+	struct edge_conn_env *env;
+	struct link *link;
+	struct control_serve *control;
+	struct edge_link *el; /* NULL until registered */
+	struct list rpc;      /* streams that the daemon opened besides */
+	unsigned int rpc_count;
+	bool is_leaving;
+	struct timer grace;
+	struct list node;
+	struct loop_garbage garbage;
+};
+
+/* A daemon-opened RPC stream (docs/protocol.md §9). */
+struct conn_rpc {
+	struct edge_conn *conn;
+	struct rpc_channel *channel;
+	struct list node;
+	struct loop_garbage garbage;
+};
+
+static void conn_release(struct loop_garbage *garbage)
+{
+	free(CONTAINER_OF(garbage, struct edge_conn, garbage));
+}
+
+static void rpc_release(struct loop_garbage *garbage)
+{
+	free(CONTAINER_OF(garbage, struct conn_rpc, garbage));
+}
+
+static void rpc_done(struct conn_rpc *rpc)
+{
+	rpc_channel_close(TAKE_PTR(rpc->channel), false);
+	list_remove(&rpc->node);
+	rpc->conn->rpc_count--;
+	loop_defer_free(rpc->conn->env->worker->loop, &rpc->garbage);
+}
+
+/* No new requests come here; the count for max-connections is given back. */
+static void conn_withdraw(struct edge_conn *c)
+{
+	if (!c->el)
+		return;
+	struct edge_link *el = TAKE_PTR(c->el);
+	atomic_store_explicit(&el->is_usable, false, memory_order_release);
+	directory_withdraw(c->env->set, c->env->directories, el);
+	enroll_release(c->env->enroll, el->tunnel);
+	c->env->registered--;
+	el->owner = NULL;
+	edge_link_unref(el);
+}
+
+static void conn_free(struct edge_conn *c)
+{
+	if (c->el)
+		c->el->link = NULL;
+	conn_withdraw(c);
+	timer_stop(&c->grace);
+	control_serve_free(TAKE_PTR(c->control));
+	LIST_FOREACH(node, &c->rpc)
+	rpc_done(LIST_ENTRY(node, struct conn_rpc, node));
+	list_remove(&c->node);
+	link_free(TAKE_PTR(c->link));
+	loop_defer_free(c->env->worker->loop, &c->garbage);
+}
+
+/* Lets running requests end, then closes. */
+static void conn_leave(struct edge_conn *c, bool say_so)
+{
+	struct loop *loop = c->env->worker->loop;
+	if (c->is_leaving)
+		return;
+	c->is_leaving = true;
+	if (c->el)
+		atomic_store_explicit(&c->el->is_usable, false, memory_order_release);
+	if (say_so && c->control)
+		control_serve_go_away(c->control);
+	timer_start(loop, &c->grace, nsec_add(loop_now(loop), c->env->grace));
+	link_drain(c->link);
+}
+
+static void on_grace_over(struct timer *timer)
+{
+	struct edge_conn *c = CONTAINER_OF(timer, struct edge_conn, grace);
+	link_close(c->link, 0, "grace period over");
+}
+
+/* A newer connection of the same connector and index has registered, perhaps on another worker. */
+struct replacement {
+	struct message message;
+	struct edge_link *el;
+};
+
+static void replacement_discard(struct message *message)
+{
+	struct replacement *rep = CONTAINER_OF(message, struct replacement, message);
+	edge_link_unref(rep->el);
+	free(rep);
+}
+
+static void replacement_deliver(struct message *message, void *owner)
+{
+	(void)owner;
+	struct replacement *rep = CONTAINER_OF(message, struct replacement, message);
+	if (rep->el->owner)
+		conn_leave(rep->el->owner, true);
+	replacement_discard(message);
+}
+
+static void replace_older(struct edge_conn *c)
+{
+	const struct directory *d = c->env->directories[c->env->worker->index];
+	struct edge_link *older = directory_find_older(d, c->el);
+	struct replacement *rep = older ? calloc(1, sizeof(*rep)) : NULL;
+	if (!rep)
+		return;
+	atomic_store_explicit(&older->is_usable, false, memory_order_release);
+	rep->message.on_deliver = replacement_deliver;
+	rep->message.on_discard = replacement_discard;
+	rep->el = edge_link_ref(older);
+	mailbox_post(older->worker->mailbox, &rep->message);
+}
+
+static bool announces_adit(const struct tunnel_register *reg)
+{
+	for (unsigned int i = 0; i < reg->feature_count; i++)
+		if (span_eq_str(reg->features[i], "adit_1"))
+			return true;
+	return false;
+}
+
+/* Makes the shared object and tells everybody. */
+static int conn_enlist(struct edge_conn *c, const struct tunnel_register *reg, uint32_t tunnel)
+{
+	struct edge_link *el = edge_link_new();
+	if (!el)
+		return -ENOMEM;
+	struct link_stats stats = {};
+	link_get_stats(c->link, &stats);
+	el->worker = c->env->worker;
+	el->link = c->link;
+	el->owner = c;
+	el->tunnel = tunnel;
+	el->index = reg->conn_index;
+	el->is_adit = announces_adit(reg);
+	el->peer = stats.peer;
+	el->serial = atomic_fetch_add_explicit(c->env->next_serial, 1, memory_order_relaxed) + 1;
+	random_bytes(el->connection_id.bytes, sizeof(el->connection_id.bytes));
+	uuid_make_v4(&el->connection_id);
+	(void)uuid_from_span(reg->client_id, &el->connector_id);
+	atomic_store_explicit(&el->is_usable, true, memory_order_release);
+	if (directory_announce(c->env->set, c->env->directories, el) < 0) {
+		edge_link_unref(el);
+		return -ENOMEM;
+	}
+	c->el = el;
+	return 0;
+}
+
+static void log_refusal(struct edge_conn *c, enum enroll_refusal refusal,
+			const struct tunnel_registered *answer)
+{
+	struct edge_conn_env *env = c->env;
+	struct link_stats stats = {};
+	env->refusals[refusal]++;
+	link_get_stats(c->link, &stats);
+	if (log_limit_pass(&env->log_limit, loop_now(env->worker->loop), 5))
+		log_warning(env->worker->log, "tunnel", "registration refused",
+			    KV_ADDR("peer", &stats.peer), KV_SPAN("cause", answer->cause));
+}
+
+static int on_register(struct control_serve *cs, const struct tunnel_register *reg,
+		       struct tunnel_registered *ret, void *user)
+{
+	(void)cs;
+	struct edge_conn *c = user;
+	struct edge_conn_env *env = c->env;
+	struct uuid ignored;
+	uint32_t tunnel = 0;
+	if (c->el || uuid_from_span(reg->tunnel_id, &ignored) < 0 ||
+	    uuid_from_span(reg->client_id, &ignored) < 0)
+		return -EBADMSG;
+	enum enroll_refusal refusal = enroll_check(env->enroll, reg, &tunnel);
+	if (refusal == ENROLL_REFUSAL_NONE && conn_enlist(c, reg, tunnel) < 0) {
+		enroll_release(env->enroll, tunnel);
+		refusal = ENROLL_REFUSAL_TOO_MANY;
+	}
+	if (refusal != ENROLL_REFUSAL_NONE) {
+		enroll_refuse(refusal, ret);
+		log_refusal(c, refusal, ret);
+		return 0;
+	}
+	env->registered++;
+	env->registrations++;
+	link_set_registered(c->link);
+	replace_older(c);
+	const struct edge_conf *conf = env->enroll->conf;
+	ret->verdict = TUNNEL_VERDICT_DETAILS;
+	ret->connection_id = uuid_span(&c->el->connection_id);
+	ret->location = span_str(conf->edge.location);
+	log_info(env->worker->log, "tunnel", "registered",
+		 KV_STR("tunnel", conf->tunnels[tunnel].name), KV_U64("index", reg->conn_index),
+		 KV_ADDR("peer", &c->el->peer), KV_SPAN("version", reg->version),
+		 KV_U64("worker", env->worker->index));
+	return 0;
+}
+
+static void on_local_config(struct control_serve *cs, struct span json, void *user)
+{
+	(void)cs;
+	struct edge_conn *c = user;
+	log_debug(c->env->worker->log, "tunnel", "local configuration received",
+		  KV_U64("bytes", json.len));
+}
+
+static void on_unregister(struct control_serve *cs, void *user)
+{
+	(void)cs;
+	struct edge_conn *c = user;
+	if (c->el)
+		log_info(c->env->worker->log, "tunnel", "unregistered",
+			 KV_STR("tunnel", c->env->enroll->conf->tunnels[c->el->tunnel].name),
+			 KV_U64("index", c->el->index), KV_ADDR("peer", &c->el->peer));
+	if (c->el)
+		atomic_store_explicit(&c->el->is_usable, false, memory_order_release);
+}
+
+/*
+ * The daemon ended the control stream. After unregistration that is the ordinary goodbye and it
+ * closes the connection itself when its requests are done; before, it is a daemon that has lost its
+ * mind or ours.
+ */
+static void on_control_end(struct control_serve *cs, bool is_fin, void *user)
+{
+	(void)is_fin;
+	struct edge_conn *c = user;
+	control_serve_free(cs);
+	c->control = NULL;
+	if (!c->el)
+		link_close(c->link, 0, "control stream ended");
+	else
+		atomic_store_explicit(&c->el->is_usable, false, memory_order_release);
+}
+
+static const struct control_serve_events control_events = {
+	.on_register = on_register,
+	.on_local_config = on_local_config,
+	.on_unregister = on_unregister,
+	.on_end = on_control_end,
+};
+
+static void on_state(struct link *link, enum link_state state, void *user)
+{
+	struct edge_conn *c = user;
+	if (state != LINK_STATE_CLOSED)
+		return;
+	if (c->el)
+		log_info(c->env->worker->log, "tunnel", "connection ended",
+			 KV_STR("tunnel", c->env->enroll->conf->tunnels[c->el->tunnel].name),
+			 KV_U64("index", c->el->index), KV_ADDR("peer", &c->el->peer),
+			 KV_STR("cause", link_end_name(link->close_info.end)),
+			 KV_STR("reason", link->close_info.reason));
+	conn_free(c);
+}
+
+static int on_rpc_call(void *user, uint32_t answer_id, const struct rpc_message *call)
+{
+	(void)user;
+	(void)answer_id;
+	(void)call;
+	return -EOPNOTSUPP; /* no UDP session was made, so none can end */
+}
+
+static void on_rpc_end(void *user, enum rpc_channel_end end)
+{
+	(void)end;
+	rpc_done(user);
+}
+
+static const struct rpc_channel_ops rpc_ops = {
+	.on_call = on_rpc_call,
+	.on_end = on_rpc_end,
+};
+
+static void conn_serve_rpc(struct edge_conn *c, struct stream *stream)
+{
+	struct conn_rpc *rpc =
+		c->rpc_count < RPC_STREAMS_MAX && c->el ? calloc(1, sizeof(*rpc)) : NULL;
+	if (!rpc) {
+		stream_close(stream);
+		return;
+	}
+	rpc->conn = c;
+	rpc->garbage.release = rpc_release;
+	if (rpc_channel_new(c->env->worker->loop, stream, NULL, &rpc_ops, rpc, &rpc->channel) < 0) {
+		free(rpc);
+		return;
+	}
+	rpc_channel_expect_signature(rpc->channel);
+	list_append(&c->rpc, &rpc->node);
+	c->rpc_count++;
+}
+
+static void on_stream(struct link *link, struct stream *stream, uint64_t id, void *user)
+{
+	(void)link;
+	struct edge_conn *c = user;
+	if (id != 0) {
+		conn_serve_rpc(c, stream);
+		return;
+	}
+	if (control_serve_new(c->env->worker->loop, stream, &control_events, c, &c->control) < 0)
+		link_close(c->link, 0, "no memory");
+}
+
+static void on_datagram(struct link *link, struct span payload, void *user)
+{
+	(void)link;
+	(void)payload;
+	((struct edge_conn *)user)->env->datagrams++;
+}
+
+const struct link_sink edge_conn_sink = {
+	.on_state = on_state,
+	.on_stream = on_stream,
+	.on_datagram = on_datagram,
+};
+
+void *edge_conn_accept(struct link *link, void *arg)
+{
+	struct edge_conn_env *env = arg;
+	struct edge_conn *c = calloc(1, sizeof(*c));
+	if (!c)
+		return NULL;
+	c->env = env;
+	c->link = link;
+	c->grace.on_expire = on_grace_over;
+	c->garbage.release = conn_release;
+	list_init(&c->rpc);
+	list_append(&env->conns, &c->node);
+	return c;
+}
+
+void edge_conn_env_init(struct edge_conn_env *env)
+{
+	list_init(&env->conns);
+}
+
+void edge_conn_drain_all(struct edge_conn_env *env)
+{
+	LIST_FOREACH(node, &env->conns)
+	conn_leave(LIST_ENTRY(node, struct edge_conn, node), true);
+}
+
+void edge_conn_env_done(struct edge_conn_env *env)
+{
+	LIST_FOREACH(node, &env->conns)
+	{
+		struct edge_conn *c = LIST_ENTRY(node, struct edge_conn, node);
+		link_close(c->link, 0, "edge is stopping");
+		conn_free(c);
+	}
+}

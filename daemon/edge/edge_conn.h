@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A daemon's connection at the edge, from accept to close: serves the control stream, decides the
+ * registration, tells all workers (spec §3, docs/protocol.md §7).
+ */
+#ifndef DAEMON_EDGE_EDGE_CONN_H
+#define DAEMON_EDGE_EDGE_CONN_H
+
+#include "daemon/edge/directory.h"
+#include "daemon/edge/enroll.h"
+#include "daemon/link/quic.h"
+
+/* What the connections of one worker share; owned by the wiring. */
+struct edge_conn_env {
+	struct worker *worker;
+	struct worker_set *set;
+	struct directory *const *directories; /* one per worker, in order */
+	struct enroll *enroll;
+	struct list conns;
+	unsigned int registered; /* on this worker */
+	uint64_t registrations;
+	uint64_t refusals[ENROLL_REFUSAL_MAX_];
+	uint64_t datagrams;
+	struct log_limit log_limit;
+	_Atomic uint64_t *next_serial; /* of the process */
+	nsec_t grace;                  /* for a connection that is replaced or drained */
+};
+
+void edge_conn_env_init(struct edge_conn_env *env);
+/* Closes all connections and frees them. */
+void edge_conn_env_done(struct edge_conn_env *env);
+
+/* The sink of accepted links, and what makes their user (arg: the env). */
+extern const struct link_sink edge_conn_sink;
+void *edge_conn_accept(struct link *link, void *arg);
+
+/* Sends every daemon away: FIN on control streams, no new requests; closes links as they run empty.
+ */
+void edge_conn_drain_all(struct edge_conn_env *env);
+
+#endif

@@ -1,0 +1,524 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One visitor's request: find the tunnel, open a stream, send the ConnectRequest, move the bodies.
+ * Until a byte of the visitor's body has been taken the request can be begun again on another link,
+ * and is, once, when a link turns out to be dead and the method allows it.
+ */
+#include "daemon/edge/visit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "daemon/edge/error_page.h"
+#include "daemon/edge/origin_tunnel.h"
+#include "daemon/flow/frame.h"
+#include "daemon/flow/pump.h"
+#include "daemon/proxy/access_log.h"
+#include "daemon/proxy/header_policy.h"
+#include "daemon/proxy/tunnel_head.h"
+#include "daemon/wire/endpoint.h"
+#include "util/cleanup.h"
+
+enum {
+	READ_CHUNK = 16 * 1024,
+	TRIES = 2,
+	PRESSURE_REFUSE = 900, /* thousandths of the buffer budget (spec §13) */
+};
+
+struct visit {
+	struct visit_env *env;
+	struct http_exchange *x;
+	struct edge_link *el; /* referenced; NULL before a link was chosen */
+	struct stream *tunnel;
+	uint32_t tunnel_index; /* conf->tunnel_count: none */
+	unsigned int tries;
+	struct http_head request; /* as it goes into the tunnel */
+	char ray_text[96];
+	struct span ray;
+	char address[64];
+	struct bufq out; /* ConnectRequest on its way */
+	struct bufq in;  /* ConnectResponse as it comes */
+	struct preamble_reader preamble;
+	struct pump up;
+	struct pump down;
+	bool has_up;
+	bool has_down;
+	bool has_head;
+	bool is_ended;
+	unsigned int status;
+	enum proxy_reason reason;
+	nsec_t since;
+	uint64_t bytes_in;
+	uint64_t bytes_out;
+	struct loop_task again;
+	struct loop_garbage garbage;
+	struct list node;
+};
+
+static void visit_release(struct loop_garbage *garbage)
+{
+	free(CONTAINER_OF(garbage, struct visit, garbage));
+}
+
+struct span visit_make_ray(struct visit_env *env, char *buf, size_t size)
+{
+	const char *location = env->p.conf->edge.location;
+	/* A bijection of the counter: ids don't tell how many requests there were. */
+	uint64_t id = (env->next_ray++) * UINT64_C(0x9e3779b97f4a7c15);
+	id ^= id >> 32;
+	int n = snprintf(buf, size, "%016llx-%.64s", (unsigned long long)id,
+			 location ? location : "edge");
+	return span_of(buf, MIN((size_t)n, size - 1));
+}
+
+static const struct front_tunnel_metrics *metrics_of(const struct visit *v)
+{
+	return &v->env->p.metrics->tunnels[v->tunnel_index];
+}
+
+static void visit_count(struct visit *v)
+{
+	struct worker *w = v->env->p.worker;
+	const struct front_tunnel_metrics *m = metrics_of(v);
+	nsec_t took = loop_now(w->loop) - v->since;
+	metric_add(w->metrics, m->requests[MIN(v->status / 100, 5U)], 1);
+	metric_observe(w->metrics, m->seconds, took);
+	metric_add(w->metrics, m->active, -1);
+	metric_add(w->metrics, m->bytes_in, (int64_t)v->bytes_in);
+	metric_add(w->metrics, m->bytes_out, (int64_t)v->bytes_out);
+	if (v->reason)
+		metric_add(w->metrics, m->errors[v->reason], 1);
+	const struct edge_conf *conf = v->env->p.conf;
+	access_log_write(w->log, conf->common.log.access,
+			 &(struct access_record){
+				 .rule = v->tunnel_index < conf->tunnel_count
+						 ? conf->tunnels[v->tunnel_index].name
+						 : "none",
+				 .method = v->x->request.method,
+				 .host = v->x->request.authority,
+				 .target = v->x->request.target,
+				 .ray = v->ray,
+				 .status = v->status,
+				 .reason = v->reason,
+				 .took = took,
+				 .bytes_in = v->bytes_in,
+				 .bytes_out = v->bytes_out,
+			 });
+}
+
+/* Lets go of the stream to the daemon and of what was read from it. */
+static void visit_drop_tunnel(struct visit *v)
+{
+	if (v->has_up)
+		pump_done(&v->up);
+	if (v->has_down)
+		pump_done(&v->down);
+	v->has_up = v->has_down = false;
+	bufq_clear(&v->out);
+	bufq_clear(&v->in);
+	v->preamble = (struct preamble_reader){};
+	if (v->tunnel) {
+		stream_close(TAKE_PTR(v->tunnel));
+		origin_tunnel_closed(v->el);
+	}
+	edge_link_unref(TAKE_PTR(v->el));
+}
+
+static void visit_end(struct visit *v)
+{
+	if (v->is_ended)
+		return;
+	v->is_ended = true;
+	v->bytes_in = v->has_up ? v->up.moved : 0;
+	v->bytes_out = v->has_down ? v->down.moved : 0;
+	visit_drop_tunnel(v);
+	loop_task_cancel(&v->again);
+	visit_count(v);
+	http_exchange_free(TAKE_PTR(v->x));
+	list_remove(&v->node);
+	v->env->active--;
+	loop_defer_free(v->env->p.worker->loop, &v->garbage);
+}
+
+/* Ends by a failure: a page while no head is out, else a break that the visitor can see. */
+static void visit_fail(struct visit *v, enum proxy_reason reason)
+{
+	v->reason = reason;
+	if (v->tunnel) {
+		stream_reset(v->tunnel, STREAM_CODE_NONE);
+		stream_stop(v->tunnel, STREAM_CODE_NONE);
+	}
+	if (v->has_head) {
+		stream_reset(v->x->body, reason);
+	} else {
+		v->status = proxy_reason_info(reason)->status;
+		error_page_respond(v->x, reason, v->ray);
+	}
+	visit_end(v);
+}
+
+static void visit_gone(struct visit *v)
+{
+	v->reason = PROXY_REASON_VISITOR_GONE;
+	v->status = 499;
+	if (v->tunnel) {
+		stream_reset(v->tunnel, STREAM_CODE_NONE);
+		stream_stop(v->tunnel, STREAM_CODE_NONE);
+	}
+	visit_end(v);
+}
+
+static bool is_idempotent(struct span method)
+{
+	static const char *const names[] = { "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE" };
+	for (unsigned int i = 0; i < ARRAY_SIZE(names); i++)
+		if (span_eq_str(method, names[i]))
+			return true;
+	return false;
+}
+
+static void visit_dispatch(struct visit *v, const struct edge_link *avoid);
+
+/* The link broke before any byte of an answer. */
+static void visit_lost(struct visit *v)
+{
+	bool untouched = !v->has_up || v->up.moved == 0;
+	if (!v->has_head && v->tries < TRIES && untouched && v->request.body == HTTP_BODY_NONE &&
+	    is_idempotent(v->request.method)) {
+		struct edge_link *avoid = edge_link_ref(v->el);
+		visit_drop_tunnel(v);
+		visit_dispatch(v, avoid);
+		edge_link_unref(avoid);
+		return;
+	}
+	visit_fail(v, PROXY_REASON_TUNNEL_LOST);
+}
+
+/* The request's body. False when the visit has ended. */
+static bool visit_run_up(struct visit *v)
+{
+	if (!v->has_up || v->up.state != PUMP_STATE_RUNNING || !bufq_is_empty(&v->out))
+		return true;
+	if (pump_run(&v->up))
+		loop_task_post(v->env->p.worker->loop, &v->again, LOOP_PHASE_WORK);
+	if (v->up.state == PUMP_STATE_SOURCE_FAILED) {
+		if (v->up.error == -EMSGSIZE)
+			visit_fail(v, PROXY_REASON_BODY_TOO_LARGE);
+		else if (v->up.error == -EBADMSG)
+			visit_fail(v, PROXY_REASON_BAD_REQUEST);
+		else
+			visit_gone(v);
+		return false;
+	}
+	/* SINK_FAILED: the daemon wants no more of it; its answer tells the rest. */
+	return true;
+}
+
+/* The ConnectRequest. True when it has all gone. */
+static bool visit_flush_request(struct visit *v)
+{
+	while (!bufq_is_empty(&v->out)) {
+		ssize_t n = stream_write(v->tunnel, &v->out, v->out.len);
+		if (n == -EAGAIN)
+			return false;
+		if (n < 0) {
+			bufq_clear(&v->out);
+			return true; /* why it failed stands on the reading side */
+		}
+	}
+	if (!v->has_up)
+		stream_finish(v->tunnel);
+	return true;
+}
+
+static void visit_run_down(struct visit *v)
+{
+	if (!v->has_down) {
+		stream_finish(v->x->body);
+		stream_stop(v->tunnel, STREAM_CODE_NONE);
+		visit_end(v);
+		return;
+	}
+	if (pump_run(&v->down))
+		loop_task_post(v->env->p.worker->loop, &v->again, LOOP_PHASE_WORK);
+	switch (v->down.state) {
+	case PUMP_STATE_RUNNING:
+		return;
+	case PUMP_STATE_DONE:
+		visit_end(v);
+		return;
+	case PUMP_STATE_SOURCE_FAILED:
+		visit_fail(v, PROXY_REASON_ORIGIN_RESET);
+		return;
+	case PUMP_STATE_SINK_FAILED:
+		visit_gone(v);
+		return;
+	}
+}
+
+/* "reason: detail" of our own daemon, or anybody's words. */
+static enum proxy_reason reason_of_error(struct span error)
+{
+	struct span name = span_first(error, span_find(error, ':'));
+	enum proxy_reason reason =
+		proxy_reason_find((const char *)name.ptr, (unsigned int)MIN(name.len, (size_t)64));
+	return reason ? reason : PROXY_REASON_ORIGIN_UNREACHABLE;
+}
+
+/* The daemon's answer of len bytes is whole. */
+static void visit_take_response(struct visit *v, size_t len)
+{
+	struct span frame = {};
+	_cleanup_(freep) uint8_t *copy = NULL;
+	struct connect_response resp;
+	struct http_head head = {}, out;
+	bool is_head = span_eq_str(v->request.method, "HEAD");
+	if (frame_view(&v->in, len, &frame, &copy) < 0 ||
+	    connect_response_decode(frame, &resp) < 0) {
+		visit_fail(v, PROXY_REASON_TUNNEL_LOST);
+		return;
+	}
+	if (resp.error.len > 0) {
+		visit_fail(v, reason_of_error(resp.error));
+		return;
+	}
+	int r = tunnel_head_from_response(&resp, is_head, &v->env->limits, v->x->arena, &head);
+	out = head;
+	if (r == 0)
+		r = header_policy_tunnel_to_visitor(&head, v->x->arena, &out);
+	if (r < 0) {
+		visit_fail(v, PROXY_REASON_ORIGIN_PROTOCOL);
+		return;
+	}
+	bufq_consume(&v->in, len);
+	v->status = head.status;
+	if (http_respond(v->x, &out) < 0) {
+		visit_gone(v);
+		return;
+	}
+	v->has_head = true;
+	if (head.body != HTTP_BODY_NONE) {
+		pump_init(&v->down, v->tunnel, v->x->body);
+		v->down.finish_sink = true;
+		(void)bufq_move(&v->down.pending, &v->in, v->in.len);
+		v->has_down = true;
+	}
+	visit_run_down(v);
+}
+
+/* Collects the answer's head. */
+static void visit_read_response(struct visit *v)
+{
+	for (;;) {
+		ssize_t n = stream_read(v->tunnel, &v->in, READ_CHUNK);
+		if (n == -EAGAIN || n == -ENOBUFS)
+			return;
+		if (n <= 0) {
+			visit_lost(v);
+			return;
+		}
+		int r = v->preamble.kind == PREAMBLE_KIND_NONE
+				? frame_preamble(&v->in, &v->preamble)
+				: 0;
+		size_t len = 0;
+		if (r == 0)
+			r = v->preamble.kind == PREAMBLE_KIND_DATA
+				    ? frame_next(&v->in, CAPNP_CONNECT_MAX, &len)
+				    : -EBADMSG;
+		if (r == 0) {
+			visit_take_response(v, len);
+			return;
+		}
+		if (r != -EAGAIN) {
+			visit_fail(v, PROXY_REASON_TUNNEL_LOST);
+			return;
+		}
+	}
+}
+
+static void visit_run(struct visit *v)
+{
+	if (visit_flush_request(v) && !visit_run_up(v))
+		return;
+	if (v->has_head)
+		visit_run_down(v);
+}
+
+static void on_again(struct loop_task *task)
+{
+	visit_run(CONTAINER_OF(task, struct visit, again));
+}
+
+static void on_tunnel_readable(struct stream *s, void *user)
+{
+	(void)s;
+	struct visit *v = user;
+	if (v->has_head)
+		visit_run_down(v);
+	else
+		visit_read_response(v);
+}
+
+static void on_tunnel_writable(struct stream *s, void *user)
+{
+	(void)s;
+	struct visit *v = user;
+	if (visit_flush_request(v))
+		(void)visit_run_up(v);
+}
+
+static const struct stream_user tunnel_user = {
+	.on_readable = on_tunnel_readable,
+	.on_writable = on_tunnel_writable,
+};
+
+/* The visitor's connection can end while nothing moves. */
+static bool visitor_is_gone(struct visit *v)
+{
+	struct bufq nothing;
+	bufq_init(&nothing, v->env->p.worker->slab);
+	ssize_t n = stream_write(v->x->body, &nothing, 0);
+	return n == -ECONNRESET || n == -EPIPE;
+}
+
+static void on_body_readable(struct stream *s, void *user)
+{
+	(void)s;
+	struct visit *v = user;
+	if (visit_run_up(v) && !v->has_head && !v->has_up && visitor_is_gone(v))
+		visit_gone(v);
+}
+
+static void on_body_writable(struct stream *s, void *user)
+{
+	(void)s;
+	struct visit *v = user;
+	if (v->has_head)
+		visit_run_down(v);
+	else if (visitor_is_gone(v))
+		visit_gone(v);
+}
+
+static const struct stream_user body_user = {
+	.on_readable = on_body_readable,
+	.on_writable = on_body_writable,
+};
+
+static int visit_write_request(struct visit *v)
+{
+	size_t cap = v->env->limits.head_max * 3 + 4096;
+	_cleanup_(freep) void *buf = malloc(cap);
+	struct span bytes = {};
+	if (!buf)
+		return -ENOMEM;
+	int r = tunnel_head_write_request(&v->request, CONNECT_TYPE_HTTP, buf, cap, &bytes);
+	return r < 0 ? r : bufq_append_copy(&v->out, bytes);
+}
+
+/* Chooses a link and sends the request into it. */
+static void visit_dispatch(struct visit *v, const struct edge_link *avoid)
+{
+	struct visit_env *env = v->env;
+	struct edge_link *el = directory_pick(env->p.directory, v->tunnel_index, avoid);
+	if (!el || (el == avoid && v->tries >= TRIES)) {
+		visit_fail(v, PROXY_REASON_TUNNEL_OFFLINE);
+		return;
+	}
+	v->tries++;
+	int r = origin_tunnel_open(env->p.worker, el, env->p.bridge_metrics, &v->tunnel);
+	if (r < 0) {
+		visit_fail(v, PROXY_REASON_OVERLOADED);
+		return;
+	}
+	v->el = edge_link_ref(el);
+	if (visit_write_request(v) < 0) {
+		visit_fail(v, PROXY_REASON_OVERLOADED);
+		return;
+	}
+	if (v->request.body != HTTP_BODY_NONE) {
+		pump_init(&v->up, v->x->body, v->tunnel);
+		v->up.finish_sink = true;
+		v->has_up = true;
+	}
+	stream_set_user(v->tunnel, &tunnel_user, v);
+	visit_run(v);
+}
+
+static bool is_trusted(const struct edge_conf *conf, const struct ip_addr *peer)
+{
+	for (size_t i = 0; i < conf->front.trusted_proxy_count; i++)
+		if (conf_prefix_contains(&conf->front.trusted_proxies[i], peer))
+			return true;
+	return false;
+}
+
+static int visit_prepare(struct visit *v)
+{
+	struct http_exchange *x = v->x;
+	struct packer p = packer_over(v->address, sizeof(v->address));
+	ip_addr_print(&p, &x->peer.ip);
+	struct header_visitor visitor = {
+		.address = packer_span(&p),
+		.is_trusted_proxy = is_trusted(v->env->p.conf, &x->peer.ip),
+		.is_tls = x->is_tls,
+		.ray = v->ray,
+	};
+	v->request = x->request;
+	v->request.scheme = x->is_tls ? SPAN_LIT("https") : SPAN_LIT("http");
+	return header_policy_visitor_to_tunnel(&x->request, &visitor, x->arena, &v->request);
+}
+
+/* What must be refused before a tunnel is even looked for. */
+static enum proxy_reason visit_check(struct visit *v)
+{
+	const struct edge_conf *conf = v->env->p.conf;
+	const struct http_head *req = &v->x->request;
+	if (slab_pressure(v->env->p.worker->slab) > PRESSURE_REFUSE)
+		return PROXY_REASON_OVERLOADED;
+	if (conf->front.max_body && req->body == HTTP_BODY_LENGTH &&
+	    req->content_length > conf->front.max_body)
+		return PROXY_REASON_BODY_TOO_LARGE;
+	uint32_t tunnel = 0;
+	if (hosts_find(v->env->p.hosts, req->authority, &tunnel) < 0) {
+		metric_add(v->env->p.worker->metrics, v->env->p.metrics->no_route, 1);
+		return PROXY_REASON_NO_SUCH_HOST;
+	}
+	metric_add(v->env->p.worker->metrics, metrics_of(v)->active, -1);
+	v->tunnel_index = tunnel;
+	metric_add(v->env->p.worker->metrics, metrics_of(v)->active, 1);
+	return visit_prepare(v) < 0 ? PROXY_REASON_HEADER_TOO_LARGE : PROXY_REASON_NONE;
+}
+
+void visit_start(struct visit_env *env, struct http_exchange *x)
+{
+	struct visit *v = calloc(1, sizeof(*v));
+	if (!v) {
+		error_page_respond(x, PROXY_REASON_OVERLOADED, span_of(NULL, 0));
+		http_exchange_free(x);
+		return;
+	}
+	v->env = env;
+	v->x = x;
+	v->since = loop_now(env->p.worker->loop);
+	v->tunnel_index = (uint32_t)env->p.conf->tunnel_count;
+	v->again.run = on_again;
+	v->garbage.release = visit_release;
+	v->ray = visit_make_ray(env, v->ray_text, sizeof(v->ray_text));
+	bufq_init(&v->out, env->p.worker->slab);
+	bufq_init(&v->in, env->p.worker->slab);
+	list_append(&env->visits, &v->node);
+	env->active++;
+	metric_add(env->p.worker->metrics, metrics_of(v)->active, 1);
+	stream_set_user(x->body, &body_user, v);
+	enum proxy_reason reason = visit_check(v);
+	if (reason)
+		visit_fail(v, reason);
+	else
+		visit_dispatch(v, NULL);
+}
+
+void visit_abort_all(struct visit_env *env)
+{
+	LIST_FOREACH(node, &env->visits)
+	visit_fail(LIST_ENTRY(node, struct visit, node), PROXY_REASON_TUNNEL_LOST);
+}

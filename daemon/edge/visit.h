@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One visitor's request on its way to a daemon and back (docs/protocol.md §10). Used by front_http
+ * only.
+ */
+#ifndef DAEMON_EDGE_VISIT_H
+#define DAEMON_EDGE_VISIT_H
+
+#include "daemon/edge/front_http.h"
+#include "util/list.h"
+
+/* What the visits of one worker share. */
+struct visit_env {
+	struct front_params p;
+	struct http_limits limits;
+	struct list visits;
+	unsigned int active;
+	uint64_t next_ray; /* request ids: random start, then counted */
+	struct log_limit log_limit;
+};
+
+/* Serves an exchange (takes it). */
+void visit_start(struct visit_env *env, struct http_exchange *x);
+/* Breaks all off. */
+void visit_abort_all(struct visit_env *env);
+/* The next request id, "0123456789abcdef-location", into buf. */
+struct span visit_make_ray(struct visit_env *env, char *buf, size_t size);
+
+#endif
