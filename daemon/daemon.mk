@@ -11,7 +11,7 @@
 parts := base wire netlink conf net flow http datapath link origin session route access \
 	proxy admin demux aditd edge cli
 
-base_objs := daemon/base/bufq.o daemon/base/cgroup.o daemon/base/log.o \
+base_objs := daemon/base/arena.o daemon/base/bufq.o daemon/base/cgroup.o daemon/base/log.o \
 	daemon/base/log_format.o daemon/base/loop.o daemon/base/mailbox.o daemon/base/metric.o \
 	daemon/base/slab.o daemon/base/version.o daemon/base/worker.o
 base_libs := libsystemd libseccomp
@@ -33,7 +33,9 @@ net_libs := openssl libcares libbpf libxdp
 
 flow_objs := daemon/flow/stream.o
 
-http_objs :=
+http_objs := daemon/http/conn_fsm.o daemon/http/h1.o daemon/http/h1_client.o \
+	daemon/http/h1_exchange.o daemon/http/h1_head.o daemon/http/h1_server.o \
+	daemon/http/h1_tx.o daemon/http/head.o
 http_libs := libllhttp libnghttp2
 http_ldlibs := -lwslay
 

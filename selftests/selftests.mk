@@ -9,7 +9,7 @@
 # MODULE is unique over all parts.
 
 # C helpers of the tests (selftests/lib/*.c), one archive.
-testlib_objs := selftests/lib/testcert.o
+testlib_objs := selftests/lib/fake_stream.o selftests/lib/testcert.o
 testlib_libs := openssl
 
 unit_tests :=
