@@ -11,6 +11,8 @@
 #include "util/cleanup.h"
 #include "util/macro.h"
 
+enum { ERROR_PAGE_MAX = 1536 }; /* longest body, bytes */
+
 static const char html[] =
 	"<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
 	"<meta name=\"viewport\" content=\"width=device-width\"><title>%u %s</title>"
@@ -21,18 +23,18 @@ static const char html[] =
 static const char json[] =
 	"{\"error\":\"%s\",\"status\":%u,\"message\":\"%s\",\"request\":\"%.*s\"}\n";
 
-size_t error_page_write(enum proxy_reason reason, struct span ray, bool as_json,
-			char buf[ERROR_PAGE_MAX])
+static size_t error_page_write(enum proxy_reason reason, unsigned int status, struct span ray,
+			       bool as_json, char buf[ERROR_PAGE_MAX])
 {
 	const struct proxy_reason_info *i = proxy_reason_info(reason);
 	int ray_len = (int)MIN(ray.len, (size_t)64);
 	const char *ray_text = ray_len ? (const char *)ray.ptr : "-";
 	if (!ray_len)
 		ray_len = 1;
-	int n = as_json ? snprintf(buf, ERROR_PAGE_MAX, json, i->name, i->status, i->advice,
-				   ray_len, ray_text)
-			: snprintf(buf, ERROR_PAGE_MAX, html, i->status, i->title, i->title,
-				   i->advice, i->status, i->name, ray_len, ray_text);
+	int n = as_json ? snprintf(buf, ERROR_PAGE_MAX, json, i->name, status, i->advice, ray_len,
+				   ray_text)
+			: snprintf(buf, ERROR_PAGE_MAX, html, status, i->title, i->title, i->advice,
+				   status, i->name, ray_len, ray_text);
 	return MIN((size_t)MAX(n, 0), (size_t)ERROR_PAGE_MAX - 1);
 }
 
@@ -51,13 +53,16 @@ static bool wants_json(const struct http_head *request)
 	return false;
 }
 
-void error_page_respond(struct http_exchange *x, enum proxy_reason reason, struct span ray)
+void error_page_respond(struct http_exchange *x, enum proxy_reason reason, unsigned int status,
+			struct span ray)
 {
 	const struct proxy_reason_info *info = proxy_reason_info(reason);
+	if (!status)
+		status = info->status;
 	bool as_json = wants_json(&x->request);
 	bool is_head = span_eq_str(x->request.method, "HEAD");
 	char page[ERROR_PAGE_MAX];
-	size_t len = error_page_write(reason, ray, as_json, page);
+	size_t len = error_page_write(reason, status, ray, as_json, page);
 	char retry[12];
 	(void)snprintf(retry, sizeof(retry), "%u", info->retry_after);
 	struct http_field fields[] = {
@@ -68,7 +73,7 @@ void error_page_respond(struct http_exchange *x, enum proxy_reason reason, struc
 		{ SPAN_LIT("Retry-After"), span_str(retry) },
 	};
 	struct http_head head = {
-		.status = info->status,
+		.status = status,
 		.body = is_head ? HTTP_BODY_NONE : HTTP_BODY_LENGTH,
 		.content_length = len,
 		.has_length = true,

@@ -9,16 +9,11 @@
 #include "daemon/http/http.h"
 #include "daemon/proxy/reason.h"
 
-/* Longest body, bytes. */
-enum { ERROR_PAGE_MAX = 1536 };
-
 /*
- * Writes the body for a reason into buf. ray may be empty. Returns its length.
+ * Answers x with the page (status, Adit-Error, Retry-After). status 0: the reason's own. ray may be
+ * empty. The caller then frees x.
  */
-size_t error_page_write(enum proxy_reason reason, struct span ray, bool as_json,
-			char buf[ERROR_PAGE_MAX]);
-
-/* Answers x with the page (status, Adit-Error, Retry-After). The caller then frees x. */
-void error_page_respond(struct http_exchange *x, enum proxy_reason reason, struct span ray);
+void error_page_respond(struct http_exchange *x, enum proxy_reason reason, unsigned int status,
+			struct span ray);
 
 #endif

@@ -152,7 +152,7 @@ static void visit_fail(struct visit *v, enum proxy_reason reason)
 		stream_reset(v->x->body, reason);
 	} else {
 		v->status = proxy_reason_info(reason)->status;
-		error_page_respond(v->x, reason, v->ray);
+		error_page_respond(v->x, reason, 0, v->ray);
 	}
 	visit_end(v);
 }
@@ -202,8 +202,10 @@ static bool visit_run_up(struct visit *v)
 	if (pump_run(&v->up))
 		loop_task_post(v->env->p.worker->loop, &v->again, LOOP_PHASE_WORK);
 	if (v->up.state == PUMP_STATE_SOURCE_FAILED) {
-		if (v->up.error == -EMSGSIZE)
+		if (v->up.error == -E2BIG)
 			visit_fail(v, PROXY_REASON_BODY_TOO_LARGE);
+		else if (v->up.error == -ETIMEDOUT)
+			visit_fail(v, PROXY_REASON_HEADER_TIMEOUT);
 		else if (v->up.error == -EBADMSG)
 			visit_fail(v, PROXY_REASON_BAD_REQUEST);
 		else
@@ -372,31 +374,24 @@ static const struct stream_user tunnel_user = {
 	.on_writable = on_tunnel_writable,
 };
 
-/* The visitor's connection can end while nothing moves. */
-static bool visitor_is_gone(struct visit *v)
-{
-	struct bufq nothing;
-	bufq_init(&nothing, v->env->p.worker->slab);
-	ssize_t n = stream_write(v->x->body, &nothing, 0);
-	return n == -ECONNRESET || n == -EPIPE;
-}
-
 static void on_body_readable(struct stream *s, void *user)
 {
 	(void)s;
 	struct visit *v = user;
-	if (visit_run_up(v) && !v->has_head && !v->has_up && visitor_is_gone(v))
+	if (v->x->is_gone)
 		visit_gone(v);
+	else
+		(void)visit_run_up(v);
 }
 
 static void on_body_writable(struct stream *s, void *user)
 {
 	(void)s;
 	struct visit *v = user;
-	if (v->has_head)
-		visit_run_down(v);
-	else if (visitor_is_gone(v))
+	if (v->x->is_gone)
 		visit_gone(v);
+	else if (v->has_head)
+		visit_run_down(v);
 }
 
 static const struct stream_user body_user = {
@@ -493,7 +488,7 @@ void visit_start(struct visit_env *env, struct http_exchange *x)
 {
 	struct visit *v = calloc(1, sizeof(*v));
 	if (!v) {
-		error_page_respond(x, PROXY_REASON_OVERLOADED, span_of(NULL, 0));
+		error_page_respond(x, PROXY_REASON_OVERLOADED, 0, span_of(NULL, 0));
 		http_exchange_free(x);
 		return;
 	}

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The public side of the edge. Every worker accepts on its own sockets of each address
+ * (SO_REUSEPORT); a connection stays on the worker that took it.
+ */
+#include "daemon/edge/front_http.h"
+
+#include <stdlib.h>
+
+#include "daemon/base/random.h"
+#include "daemon/edge/error_page.h"
+#include "daemon/edge/visit.h"
+#include "daemon/flow/stream_io.h"
+#include "util/cleanup.h"
+
+/* Visitors' connections of one client address (/64 for IPv6). */
+struct client {
+	struct list node; /* in its bucket */
+	uint8_t key[16];
+	unsigned int count;
+};
+
+enum { CLIENT_BUCKETS = 1024 };
+
+struct front;
+
+/* One listening socket. */
+struct front_listener {
+	struct tcp_listener tcp;
+	struct front *front;
+	bool is_tls;
+};
+
+struct front_conn {
+	struct front *front;
+	struct http_conn *http;
+	struct client *client;
+	struct list node;
+	struct loop_garbage garbage;
+};
+
+struct front {
+	struct visit_env visits;
+	struct front_listener listeners[FRONT_LISTENERS_MAX];
+	unsigned int listener_count;
+	struct list conns;
+	unsigned int conn_count;
+	unsigned int conn_max;
+	uint64_t refused_client;
+	struct list clients[CLIENT_BUCKETS];
+	uint64_t client_seed;
+};
+
+static void conn_release(struct loop_garbage *garbage)
+{
+	free(CONTAINER_OF(garbage, struct front_conn, garbage));
+}
+
+static void client_key(const struct ip_addr *addr, uint8_t ret[16])
+{
+	struct ip_addr a = ip_addr_unmap(*addr);
+	memset(ret, 0, 16);
+	memcpy(ret, a.bytes, a.family == IP_FAMILY_V6 ? 8 : 4);
+	ret[15] = (uint8_t)a.family;
+}
+
+static struct list *client_bucket(struct front *f, const uint8_t key[16])
+{
+	uint64_t a, b;
+	memcpy(&a, key, 8);
+	memcpy(&b, key + 8, 8);
+	uint64_t h = (a ^ f->client_seed) * UINT64_C(0x9e3779b97f4a7c15) ^ b;
+	return &f->clients[(h ^ (h >> 32)) % CLIENT_BUCKETS];
+}
+
+/* Counts one more connection of an address; NULL when it has too many (or there is no memory). */
+static struct client *client_take(struct front *f, const struct ip_addr *addr)
+{
+	uint8_t key[16];
+	client_key(addr, key);
+	struct list *bucket = client_bucket(f, key);
+	struct client *c = NULL;
+	LIST_FOREACH(node, bucket)
+	{
+		struct client *other = LIST_ENTRY(node, struct client, node);
+		if (memcmp(other->key, key, sizeof(key)) == 0)
+			c = other;
+	}
+	if (!c) {
+		c = calloc(1, sizeof(*c));
+		if (!c)
+			return NULL;
+		memcpy(c->key, key, sizeof(key));
+		list_append(bucket, &c->node);
+	}
+	if (c->count >= f->visits.p.conf->front.client_concurrency)
+		return NULL;
+	c->count++;
+	return c;
+}
+
+static void client_give(struct client *c)
+{
+	if (--c->count > 0)
+		return;
+	list_remove(&c->node);
+	free(c);
+}
+
+/* At the limit of connections the listeners wait (spec §13). */
+static void pause_listeners(struct front *f, bool paused)
+{
+	for (unsigned int i = 0; i < f->listener_count; i++)
+		tcp_listener_pause(&f->listeners[i].tcp, paused);
+}
+
+static void on_conn_closed(struct http_conn *http, void *user)
+{
+	(void)http;
+	struct front_conn *c = user;
+	struct front *f = c->front;
+	client_give(c->client);
+	list_remove(&c->node);
+	if (f->conn_count-- == f->conn_max)
+		pause_listeners(f, false);
+	loop_defer_free(f->visits.p.worker->loop, &c->garbage);
+}
+
+/* Clear text is sent to TLS where there is TLS. */
+static void redirect(struct http_exchange *x)
+{
+	static const char scheme[] = "https://";
+	struct span host = span_first(x->request.authority, span_find(x->request.authority, ':'));
+	size_t len = sizeof(scheme) - 1 + host.len + x->request.target.len;
+	uint8_t *text = arena_alloc(x->arena, len);
+	if (text) {
+		struct packer p = packer_over(text, len);
+		packer_str(&p, scheme);
+		packer_bytes(&p, host);
+		packer_bytes(&p, x->request.target);
+		struct http_field field = { .name = SPAN_LIT("Location"),
+					    .value = packer_span(&p) };
+		struct http_head head = {
+			.status = 308, .has_length = true, .fields = &field, .field_count = 1
+		};
+		(void)http_respond(x, &head);
+	}
+	http_exchange_free(x);
+}
+
+static void on_request(struct http_exchange *x, void *user)
+{
+	struct front_conn *c = user;
+	struct front *f = c->front;
+	const struct edge_conf *conf = f->visits.p.conf;
+	if (!x->is_tls && conf->front.redirect_http && f->visits.p.certs)
+		redirect(x);
+	else
+		visit_start(&f->visits, x);
+}
+
+/* What came wasn't a request: the page is ours, the status the parser's. */
+static void on_reject(struct http_exchange *x, unsigned int status, void *user)
+{
+	struct front_conn *c = user;
+	char text[96];
+	enum proxy_reason reason = status == 431   ? PROXY_REASON_HEADER_TOO_LARGE
+				   : status == 413 ? PROXY_REASON_BODY_TOO_LARGE
+				   : status == 408 ? PROXY_REASON_HEADER_TIMEOUT
+						   : PROXY_REASON_BAD_REQUEST;
+	struct span ray = visit_make_ray(&c->front->visits, text, sizeof(text));
+	error_page_respond(x, reason, status, ray);
+	http_exchange_free(x);
+}
+
+static const struct http_handler handler = {
+	.on_request = on_request,
+	.on_reject = on_reject,
+};
+
+static void on_accept(struct tcp_listener *l, int fd, const struct ip_port *peer,
+		      const struct ip_port *local)
+{
+	(void)local;
+	struct front_listener *fl = CONTAINER_OF(l, struct front_listener, tcp);
+	struct front *f = fl->front;
+	struct worker *w = f->visits.p.worker;
+	struct client *client = client_take(f, &peer->ip);
+	struct front_conn *c = client ? calloc(1, sizeof(*c)) : NULL;
+	SSL *ssl = c && fl->is_tls ? tls_certs_accept(f->visits.p.certs) : NULL;
+	struct stream *stream = NULL;
+	if (!c || (fl->is_tls && !ssl) ||
+	    stream_io_new(w->loop, w->slab, TAKE_FD(fd), ssl, &stream) < 0) {
+		f->refused_client++;
+		if (client)
+			client_give(client);
+		free(c);
+		(void)fd_close(fd);
+		return;
+	}
+	c->front = f;
+	c->client = client;
+	c->garbage.release = conn_release;
+	list_append(&f->conns, &c->node);
+	if (++f->conn_count == f->conn_max)
+		pause_listeners(f, true);
+	struct http_conn_params params = {
+		.loop = w->loop,
+		.slab = w->slab,
+		.limits = &f->visits.limits,
+		.handler = &handler,
+		.user = c,
+		.peer = *peer,
+		.is_tls = fl->is_tls,
+		.on_closed = on_conn_closed,
+	};
+	if (http_conn_new(stream, &params, &c->http) < 0)
+		on_conn_closed(NULL, c);
+}
+
+static const double seconds_buckets[] = { 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+					  0.5,   1,      2.5,   5,    10,    30,   60 };
+
+static const struct metric_family families[] = {
+	{ .name = "adit_requests_total",
+	  .help = "Finished requests by tunnel and class of the status.",
+	  .type = METRIC_TYPE_COUNTER,
+	  .labels = { "tunnel", "code_class" } },
+	{ .name = "adit_request_errors_total",
+	  .help = "Failed requests by tunnel and reason.",
+	  .type = METRIC_TYPE_COUNTER,
+	  .labels = { "tunnel", "reason" } },
+	{ .name = "adit_request_seconds",
+	  .help = "Time from the request's head to the end of its answer.",
+	  .type = METRIC_TYPE_HISTOGRAM,
+	  .labels = { "tunnel" },
+	  .buckets = seconds_buckets,
+	  .bucket_count = ARRAY_SIZE(seconds_buckets),
+	  .scale = 1e-9 },
+	{ .name = "adit_requests_active",
+	  .help = "Requests in progress.",
+	  .type = METRIC_TYPE_GAUGE,
+	  .labels = { "tunnel" } },
+	{ .name = "adit_body_bytes_total",
+	  .help = "Body bytes from visitors (in) and to visitors (out).",
+	  .type = METRIC_TYPE_COUNTER,
+	  .labels = { "tunnel", "dir" } },
+	{ .name = "adit_edge_no_route_total",
+	  .help = "Requests for a host that no tunnel has.",
+	  .type = METRIC_TYPE_COUNTER },
+};
+
+static void tunnel_metrics_init(struct front_tunnel_metrics *m, struct metric_registry *reg,
+				const int *f, const char *name)
+{
+	static const char *const classes[] = { "none", "1xx", "2xx", "3xx", "4xx", "5xx" };
+	for (unsigned int i = 0; i < ARRAY_SIZE(classes); i++)
+		m->requests[i] =
+			metric_series(reg, f[0], (const char *const[]){ name, classes[i] });
+	for (unsigned int i = 1; i < PROXY_REASON_MAX_; i++)
+		m->errors[i] = metric_series(
+			reg, f[1],
+			(const char *const[]){ name,
+					       proxy_reason_info((enum proxy_reason)i)->name });
+	m->seconds = metric_series(reg, f[2], &name);
+	m->active = metric_series(reg, f[3], &name);
+	m->bytes_in = metric_series(reg, f[4], (const char *const[]){ name, "in" });
+	m->bytes_out = metric_series(reg, f[4], (const char *const[]){ name, "out" });
+}
+
+int front_metrics_init(struct front_metrics *m, struct metric_registry *reg,
+		       const struct edge_conf *conf)
+{
+	int f[ARRAY_SIZE(families)];
+	for (unsigned int i = 0; i < ARRAY_SIZE(families); i++) {
+		f[i] = metric_define(reg, &families[i]);
+		if (f[i] < 0)
+			return f[i];
+	}
+	m->tunnels = calloc(conf->tunnel_count + 1, sizeof(*m->tunnels));
+	if (!m->tunnels)
+		return -ENOMEM;
+	for (size_t i = 0; i <= conf->tunnel_count; i++)
+		tunnel_metrics_init(&m->tunnels[i], reg, f,
+				    i < conf->tunnel_count ? conf->tunnels[i].name : "none");
+	m->no_route = metric_series(reg, f[5], NULL);
+	return 0;
+}
+
+void front_metrics_done(struct front_metrics *m)
+{
+	free(TAKE_PTR(m->tunnels));
+}
+
+static void front_init(struct front *f, const struct front_params *params)
+{
+	const struct edge_conf *conf = params->conf;
+	f->visits.p = *params;
+	f->visits.limits = (struct http_limits){
+		.head_max = conf->common.limits.head_size,
+		.field_max = conf->common.limits.head_fields,
+		.line_max = conf->common.limits.head_line,
+		.body_max = conf->front.max_body,
+		.header_timeout = conf->front.header_timeout,
+		.idle_timeout = conf->front.idle_timeout,
+		.body_timeout = conf->front.body_timeout,
+	};
+	f->visits.next_ray = random_u64();
+	f->client_seed = random_u64();
+	f->conn_max = MAX(conf->common.limits.visitors / worker_set_count(params->worker->set), 1U);
+	list_init(&f->visits.visits);
+	list_init(&f->conns);
+	for (unsigned int i = 0; i < CLIENT_BUCKETS; i++)
+		list_init(&f->clients[i]);
+}
+
+int front_new(const struct front_params *params, struct front **ret)
+{
+	if (params->http_count + params->https_count > FRONT_LISTENERS_MAX)
+		return -E2BIG;
+	struct front *f = calloc(1, sizeof(*f));
+	if (!f)
+		return -ENOMEM;
+	front_init(f, params);
+	for (unsigned int i = 0; i < params->http_count + params->https_count; i++) {
+		struct front_listener *l = &f->listeners[i];
+		l->front = f;
+		l->is_tls = i >= params->http_count;
+		l->tcp.on_accept = on_accept;
+		int fd =
+			l->is_tls ? params->https_fds[i - params->http_count] : params->http_fds[i];
+		int r = tcp_listener_start(&l->tcp, params->worker->loop, fd);
+		if (r < 0) {
+			front_free(f);
+			return r;
+		}
+		f->listener_count++;
+	}
+	*ret = f;
+	return 0;
+}
+
+void front_drain(struct front *f)
+{
+	for (unsigned int i = 0; i < f->listener_count; i++)
+		tcp_listener_stop(&f->listeners[i].tcp);
+	f->listener_count = 0;
+	LIST_FOREACH(node, &f->conns)
+	http_conn_drain(LIST_ENTRY(node, struct front_conn, node)->http);
+}
+
+unsigned int front_active(const struct front *f)
+{
+	return f->visits.active;
+}
+
+void front_free(struct front *f)
+{
+	if (!f)
+		return;
+	for (unsigned int i = 0; i < f->listener_count; i++)
+		tcp_listener_stop(&f->listeners[i].tcp);
+	visit_abort_all(&f->visits);
+	LIST_FOREACH(node, &f->conns)
+	http_conn_close(LIST_ENTRY(node, struct front_conn, node)->http);
+	/* What the connections still hold is released with the loop's garbage, then on_conn_closed
+	 * has run. */
+	free(f);
+}
