@@ -11,7 +11,7 @@
 #include "daemon/flow/bridge.h"
 #include "daemon/http/http.h"
 #include "daemon/net/tcp.h"
-#include "daemon/net/tlsctx.h"
+#include "daemon/net/tlscerts.h"
 #include "daemon/proxy/reason.h"
 #include "daemon/route/hosts.h"
 
