@@ -28,10 +28,15 @@ test-log_parts := base
 test-worker_parts := base
 
 # net
-unit_tests += $(addprefix net/test-,tlscerts tlsctx udp)
-test-tlscerts_parts := net
-test-tlsctx_parts := net
-test-udp_parts := net
+unit_tests += $(addprefix net/test-,iostream tlscerts tlsctx udp)
+test-iostream_parts := net base
+test-tlscerts_parts := net base
+test-tlsctx_parts := net base
+test-udp_parts := net base
+
+# flow
+unit_tests += $(addprefix flow/test-,stream_io)
+test-stream_io_parts := flow net base
 
 # wire
 unit_tests += $(addprefix wire/test-,edge_vectors rpc_session wire_mutation)

@@ -29,18 +29,27 @@ struct iostream_events {
  */
 [[nodiscard]] int iostream_new(struct loop *loop, struct slab *slab, int fd, SSL *ssl,
 			       struct iostream **ret);
+/* To be called in the turn of iostream_new(): events that nobody takes are not repeated. */
 void iostream_set_events(struct iostream *io, const struct iostream_events *events, void *user);
 /* Closes without a farewell; with_reset sends RST instead of FIN. Accepts NULL. */
 void iostream_free(struct iostream *io, bool with_reset);
 
-/* As stream_read()/stream_write() of flow/stream.h; before connect or handshake has ended: -EAGAIN.
+/*
+ * As stream_read() and stream_write() of flow/stream.h; before connect or handshake has ended:
+ * -EAGAIN. What was lost and why is iostream_error(). A TLS peer that ends without close_notify has
+ * cut its data short: -ECONNRESET.
  */
 [[nodiscard]] ssize_t iostream_read(struct iostream *io, struct bufq *to, size_t max);
 [[nodiscard]] ssize_t iostream_write(struct iostream *io, struct bufq *from, size_t max);
 /* Sends our FIN (close_notify first under TLS) when everything written has left. */
 void iostream_shutdown(struct iostream *io);
+/* Bytes that were taken, or a shutdown, have not reached the kernel yet. */
+bool iostream_has_unsent(const struct iostream *io);
 
-/* 0 while fine or still connecting; the negative errno of a failed connect, handshake or socket. */
+/*
+ * 0 while fine or still connecting; the negative errno of a failed connect or socket; of a
+ * handshake -EPERM when the peer's certificate was refused here, else -EPROTO or -ECONNRESET.
+ */
 int iostream_error(const struct iostream *io);
 bool iostream_is_ready(const struct iostream *io); /* connected, handshake done */
 /* OpenSSL's words for a failed handshake or verification, "" when there are none. Borrowed. */

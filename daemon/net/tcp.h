@@ -9,19 +9,28 @@
 #include "daemon/base/loop.h"
 #include "util/addr.h"
 
-/* Opens a listener; reuse_port lets every worker have its own. Returns the descriptor or negative
- * errno. */
+/*
+ * Opens a listener; reuse_port lets every worker have its own. An IPv6 one takes IPv6 only unless
+ * local is the any address, which takes both. Returns the descriptor or a negative errno.
+ */
 [[nodiscard]] int tcp_listen(const struct ip_port *local, bool reuse_port, int backlog);
-/* Starts a connect; the descriptor becomes writable when it has ended (SO_ERROR). Or negative
- * errno. */
+/*
+ * Starts a connect; the descriptor becomes writable when it has ended (socket_error()).
+ * keep_alive_sec: idle time before probes, 0: none. Returns the descriptor or a negative errno.
+ */
 [[nodiscard]] int tcp_connect(const struct ip_port *peer, unsigned int keep_alive_sec);
-/* path: as in sockaddr_un, a leading @ means the abstract name space. Descriptor or negative errno.
+/*
+ * path: as in sockaddr_un, a leading @ means the abstract name space. Returns the descriptor or a
+ * negative errno (-ENAMETOOLONG, -EAGAIN when the listener's queue is full).
  */
 [[nodiscard]] int unixsock_connect(const char *path);
 /* The pending error of a socket, negative; 0 when none. */
 int socket_error(int fd);
 
-/* Accepts until EAGAIN or budget; survives EMFILE by pausing (counted). */
+/*
+ * Accepts until EAGAIN or budget; survives want of descriptors or memory by pausing (counted).
+ * Embedded in its owner, who sets on_accept before the start.
+ */
 struct tcp_listener {
 	struct loop_io io;
 	struct loop *loop;
@@ -33,26 +42,11 @@ struct tcp_listener {
 	struct timer retry;
 	bool is_paused;
 };
+/* Takes fd, a TCP or unix listener, also on failure. Returns 0 or what epoll said. */
 [[nodiscard]] int tcp_listener_start(struct tcp_listener *l, struct loop *loop, int fd);
+/* While paused connections wait in the kernel's queue. */
 void tcp_listener_pause(struct tcp_listener *l, bool paused);
+/* Closes the descriptor. May be called from on_accept. Idempotent. */
 void tcp_listener_stop(struct tcp_listener *l);
-
-/*
- * Connects to the first of several addresses that answers: RFC 8305, IPv6 first, 250 ms apart.
- * on_done(fd or negative errno) comes from the loop; the fd is the callback's.
- */
-struct happy;
-struct happy_params {
-	const struct ip_port *addrs; /* copied; at most 16 are tried */
-	unsigned int count;
-	nsec_t timeout; /* relative; 0: none */
-	unsigned int keep_alive_sec;
-	bool sequential; /* no-happy-eyeballs */
-};
-[[nodiscard]] int happy_connect(struct loop *loop, const struct happy_params *params,
-				void (*on_done)(int fd_or_error, const struct ip_port *peer,
-						void *user),
-				void *user, struct happy **ret);
-void happy_cancel(struct happy *h);
 
 #endif

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * TCP and unix stream sockets. A listener that runs out of descriptors doesn't spin on a queue that
+ * it can't empty: it stops looking for a while.
+ */
+#include "daemon/net/tcp.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stddef.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "daemon/net/sockaddr.h"
+#include "util/cleanup.h"
+#include "util/macro.h"
+
+enum {
+	ACCEPT_BUDGET = 64, /* of one turn (style L2) */
+	KEEP_ALIVE_PROBES = 3,
+};
+static constexpr nsec_t accept_pause = 100 * NSEC_PER_MSEC;
+
+static int set_int(int fd, int level, int option, int value)
+{
+	return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+static int new_socket(enum ip_family family)
+{
+	int fd = socket(family == IP_FAMILY_V6 ? AF_INET6 : AF_INET,
+			SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	return fd < 0 ? -errno : fd;
+}
+
+int socket_error(int fd)
+{
+	int error = 0;
+	socklen_t len = sizeof(error);
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+		return -errno;
+	return -error;
+}
+
+int tcp_listen(const struct ip_port *local, bool reuse_port, int backlog)
+{
+	_cleanup_(fd_closep) int fd = new_socket(local->ip.family);
+	if (fd < 0)
+		return TAKE_FD(fd);
+
+	int r = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	if (r == 0 && reuse_port)
+		r = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+	if (r == 0 && local->ip.family == IP_FAMILY_V6)
+		r = set_int(fd, SOL_IPV6, IPV6_V6ONLY, !ip_addr_is_any(&local->ip));
+	if (r < 0)
+		return r;
+
+	struct sockaddr_storage sa;
+	socklen_t len = sockaddr_from_ip_port(local, &sa);
+	if (bind(fd, (struct sockaddr *)&sa, len) < 0 || listen(fd, backlog) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+/* Failures are of no consequence: the connection works without. */
+static void set_stream_options(int fd, unsigned int keep_alive_sec)
+{
+	(void)set_int(fd, SOL_TCP, TCP_NODELAY, 1);
+	if (!keep_alive_sec)
+		return;
+	int seconds = (int)MIN(keep_alive_sec, 32767U); /* the kernel's limit */
+	(void)set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+	(void)set_int(fd, SOL_TCP, TCP_KEEPIDLE, seconds);
+	(void)set_int(fd, SOL_TCP, TCP_KEEPINTVL, seconds);
+	(void)set_int(fd, SOL_TCP, TCP_KEEPCNT, KEEP_ALIVE_PROBES);
+}
+
+int tcp_connect(const struct ip_port *peer, unsigned int keep_alive_sec)
+{
+	_cleanup_(fd_closep) int fd = new_socket(peer->ip.family);
+	if (fd < 0)
+		return TAKE_FD(fd);
+	set_stream_options(fd, keep_alive_sec);
+
+	struct sockaddr_storage sa;
+	socklen_t len = sockaddr_from_ip_port(peer, &sa);
+	if (connect(fd, (struct sockaddr *)&sa, len) < 0 && errno != EINPROGRESS)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+int unixsock_connect(const char *path)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	size_t len = strlen(path);
+	if (len == 0)
+		return -EINVAL;
+	if (len >= sizeof(sa.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(sa.sun_path, path, len);
+	socklen_t sa_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
+	if (path[0] == '@')
+		sa.sun_path[0] = '\0';
+	else
+		sa_len++; /* the NUL of a file's name */
+
+	_cleanup_(fd_closep) int fd =
+		socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sa_len) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+/* ---- listener ------------------------------------------------------------------------------ */
+
+static void watch(struct tcp_listener *l)
+{
+	bool wants = !l->is_paused && !timer_is_armed(&l->retry);
+	if (l->io.loop)
+		(void)loop_io_update(&l->io, wants ? EPOLLIN : 0);
+}
+
+/* Unix peers have no address: the family is NONE then. */
+static struct ip_port local_of(int fd)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof(sa);
+	struct ip_port p = {};
+	if (getsockname(fd, (struct sockaddr *)&sa, &len) == 0)
+		(void)sockaddr_to_ip_port((struct sockaddr *)&sa, len, &p);
+	return p;
+}
+
+/* Returns 0, or the errno of accept() that ends this turn's round. */
+static int accept_one(struct tcp_listener *l)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof(sa);
+	int fd = accept4(l->fd, (struct sockaddr *)&sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd < 0)
+		return errno;
+
+	struct ip_port peer = {};
+	(void)sockaddr_to_ip_port((struct sockaddr *)&sa, len, &peer);
+	struct ip_port local = local_of(fd);
+	if (peer.ip.family != IP_FAMILY_NONE)
+		set_stream_options(fd, 0);
+	l->on_accept(l, fd, &peer, &local);
+	return 0;
+}
+
+static void on_ready(struct loop_io *io, uint32_t revents)
+{
+	(void)revents;
+	struct tcp_listener *l = CONTAINER_OF(io, struct tcp_listener, io);
+	for (int i = 0; i < ACCEPT_BUDGET && l->io.loop && !l->is_paused; i++) {
+		switch (accept_one(l)) {
+		case EAGAIN:
+			return;
+		case EMFILE:
+		case ENFILE:
+		case ENOBUFS:
+		case ENOMEM:
+			l->refused++;
+			timer_start(l->loop, &l->retry, loop_now(l->loop) + accept_pause);
+			watch(l);
+			return;
+		default:
+			break; /* accepted, or a connection that died in the queue */
+		}
+	}
+}
+
+static void on_retry(struct timer *timer)
+{
+	watch(CONTAINER_OF(timer, struct tcp_listener, retry));
+}
+
+int tcp_listener_start(struct tcp_listener *l, struct loop *loop, int fd)
+{
+	l->loop = loop;
+	l->fd = fd;
+	l->io.on_ready = on_ready;
+	l->retry.on_expire = on_retry;
+	int r = loop_io_start(loop, &l->io, fd, EPOLLIN);
+	if (r < 0)
+		l->fd = fd_close(fd);
+	return r;
+}
+
+void tcp_listener_pause(struct tcp_listener *l, bool paused)
+{
+	l->is_paused = paused;
+	watch(l);
+}
+
+void tcp_listener_stop(struct tcp_listener *l)
+{
+	if (!l->io.loop)
+		return;
+	loop_io_stop(&l->io);
+	timer_stop(&l->retry);
+	l->fd = fd_close(l->fd);
+}
