@@ -11,9 +11,13 @@
 parts := base wire netlink conf net flow http datapath link origin session route access \
 	proxy admin demux aditd edge cli
 
-base_objs := daemon/base/arena.o daemon/base/bufq.o daemon/base/cgroup.o daemon/base/log.o \
-	daemon/base/log_format.o daemon/base/loop.o daemon/base/mailbox.o daemon/base/metric.o \
-	daemon/base/slab.o daemon/base/version.o daemon/base/worker.o
+base_objs := daemon/base/arena.o daemon/base/argv.o daemon/base/backoff.o daemon/base/bufq.o \
+	daemon/base/cgroup.o daemon/base/drop_priv.o daemon/base/file.o daemon/base/log.o \
+	daemon/base/log_format.o daemon/base/loop.o daemon/base/mailbox.o \
+	daemon/base/mainloop.o daemon/base/map.o daemon/base/metric.o daemon/base/notify.o \
+	daemon/base/opt.o daemon/base/random.o daemon/base/ratelimit.o daemon/base/secret.o \
+	daemon/base/siphash.o daemon/base/slab.o daemon/base/snapshot.o daemon/base/version.o \
+	daemon/base/worker.o
 base_libs := libsystemd libseccomp
 
 wire_objs := daemon/wire/base64.o daemon/wire/capnp.o daemon/wire/capnp_build.o \

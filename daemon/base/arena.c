@@ -6,7 +6,9 @@
 #include "daemon/base/arena.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdckdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum {
@@ -108,4 +110,36 @@ int arena_copy(struct arena *a, struct span bytes, struct span *ret)
 		memcpy(p, bytes.ptr, bytes.len);
 	*ret = span_of(p, bytes.len);
 	return 0;
+}
+
+char *arena_str(struct arena *a, struct span bytes)
+{
+	size_t len;
+	if (ckd_add(&len, bytes.len, (size_t)1))
+		return NULL;
+	char *p = arena_alloc(a, len);
+	if (!p)
+		return NULL;
+	if (bytes.len)
+		memcpy(p, bytes.ptr, bytes.len);
+	p[bytes.len] = '\0';
+	return p;
+}
+
+char *arena_printf(struct arena *a, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	int len = vsnprintf(NULL, 0, format, args);
+	va_end(args);
+	if (len < 0)
+		return NULL;
+
+	char *p = arena_alloc(a, (size_t)len + 1);
+	if (!p)
+		return NULL;
+	va_start(args, format);
+	(void)vsnprintf(p, (size_t)len + 1, format, args);
+	va_end(args);
+	return p;
 }

@@ -9,6 +9,7 @@
 
 #include <stddef.h>
 
+#include "util/macro.h"
 #include "util/span.h"
 
 struct arena_chunk;
@@ -32,5 +33,9 @@ void arena_reset(struct arena *a);
 [[nodiscard]] void *arena_calloc(struct arena *a, size_t count, size_t size);
 /* Copies bytes; 0, or -ENOMEM and ret is untouched. */
 [[nodiscard]] int arena_copy(struct arena *a, struct span bytes, struct span *ret);
+/* A copy of bytes with a NUL behind it; NULL as above. */
+[[nodiscard]] char *arena_str(struct arena *a, struct span bytes);
+/* Formatted text; NULL as above. */
+[[nodiscard]] char *arena_printf(struct arena *a, const char *format, ...) PRINTF_LIKE(2, 3);
 
 #endif
