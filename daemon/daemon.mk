@@ -26,7 +26,9 @@ wire_objs := daemon/wire/base64.o daemon/wire/capnp.o daemon/wire/capnp_build.o 
 	daemon/wire/rpc_tunnel.o daemon/wire/token.o daemon/wire/uri.o daemon/wire/uuid.o
 wire_cflags := -Wconversion
 
-netlink_objs :=
+netlink_objs := $(addprefix daemon/link/,close.o link.o link_fsm.o quic.o quic_accept.o \
+	quic_callbacks.o quic_cid.o quic_conn.o quic_dgram.o quic_forward.o quic_io.o quic_mtu.o \
+	quic_reply.o quic_server.o quic_stream.o quic_tls.o quic_window.o)
 netlink_libs := libmnl
 
 conf_objs :=
@@ -45,7 +47,9 @@ http_ldlibs := -lwslay
 
 datapath_objs :=
 
-link_objs :=
+link_objs := $(addprefix daemon/link/,close.o link.o link_fsm.o quic.o quic_accept.o \
+	quic_callbacks.o quic_cid.o quic_conn.o quic_dgram.o quic_forward.o quic_io.o quic_mtu.o \
+	quic_reply.o quic_server.o quic_stream.o quic_tls.o quic_window.o)
 link_libs := libngtcp2 libngtcp2_crypto_ossl libnghttp2 openssl
 
 origin_objs :=

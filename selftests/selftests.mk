@@ -9,7 +9,7 @@
 # MODULE is unique over all parts.
 
 # C helpers of the tests (selftests/lib/*.c), one archive.
-testlib_objs := selftests/lib/fake_stream.o selftests/lib/testcert.o
+testlib_objs := selftests/lib/quic_pair.o selftests/lib/fake_stream.o selftests/lib/testcert.o
 testlib_libs := openssl
 
 unit_tests :=
@@ -46,6 +46,10 @@ test-rpc_session_parts := wire
 test-rpc_session_data := edge-protocol.json
 test-wire_mutation_parts := wire
 test-wire_mutation_data := edge-protocol.json
+
+# link
+unit_tests += $(addprefix link/test-,quic)
+test-quic_parts := link flow net base
 
 # Fuzzers: fuzz-NAME is selftests/fuzz/fuzz-NAME.c, its corpus selftests/fuzz/corpus/NAME/.
 #   fuzz-NAME_parts  the parts that it links

@@ -54,6 +54,9 @@ struct quic_dial {
 [[nodiscard]] int quic_dial(struct quic_worker *qw, const struct quic_dial *dial,
 			    const struct link_sink *sink, void *user, struct link **ret);
 
+/* Debugging: begins a key update (RFC 9001 §6). -EAGAIN while the last one isn't over. */
+[[nodiscard]] int quic_update_key(struct link *link);
+
 /*
  * The accepting side: every worker has a socket on the address (SO_REUSEPORT) and a table of its
  * own connections; packets that reach the wrong worker are handed on by connection id (spec §5).
@@ -78,6 +81,8 @@ struct quic_server_params {
 [[nodiscard]] int quic_server_new(const struct quic_server_params *params,
 				  struct quic_worker *const *qws, unsigned int worker_count,
 				  int owner_uid, int owner_gid, struct quic_server **ret);
+/* The address that a listener has: the port is the kernel's choice where 0 was asked for. */
+void quic_server_addr(const struct quic_server *server, unsigned int listen, struct ip_port *ret);
 /* On each worker's thread: begins to accept; new links get sink and on_link's user. */
 [[nodiscard]] int quic_server_start(struct quic_server *server, struct worker *worker,
 				    const struct link_sink *sink,

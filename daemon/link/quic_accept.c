@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The accepting side on one worker. A packet is read by its connection id, whatever socket it came
+ * from. Nothing is remembered of an Initial that isn't accepted, and an Initial is accepted by one
+ * worker only, so a ClientHello in two packets never makes two connections.
+ */
+#include "daemon/link/quic_accept.h"
+
+#include <errno.h>
+
+#include "daemon/link/close.h"
+#include "daemon/link/quic_conn.h"
+#include "daemon/link/quic_io.h"
+#include "daemon/net/sockaddr.h"
+#include "util/macro.h"
+
+enum {
+	INITIAL_DATAGRAM_MIN = 1200, /* RFC 9000 §14.1 */
+};
+
+const uint8_t *quic_accept_reset_key(const struct quic_accept *a)
+{
+	return a->server->reset_key;
+}
+
+void quic_accept_make_cid(const struct quic_accept *a, ngtcp2_cid *ret)
+{
+	quic_cid_make(a->index, a->server->generation, ret);
+}
+
+/* ---- new connections ----------------------------------------------------------------------- */
+
+/* One user of an address: an IPv4 address, or the /64 that an IPv6 host can choose from. */
+static bool is_same_user(const struct ip_addr *a, const struct ip_addr *b)
+{
+	size_t len = a->family == IP_FAMILY_V6 ? 8 : sizeof(a->bytes);
+	return a->family == b->family && memcmp(a->bytes, b->bytes, len) == 0;
+}
+
+/* Unregistered connections of an address; with validated only those that proved it is theirs. */
+static unsigned int count_of(const struct quic_accept *a, const struct ip_addr *ip, bool validated)
+{
+	unsigned int n = 0;
+	for (const struct list *i = a->unregistered.next; i != &a->unregistered; i = i->next) {
+		const struct quic_link *link =
+			(const struct quic_link *)((const char *)i -
+						   offsetof(struct quic_link, unregistered));
+		if (is_same_user(&link->dial.peer.ip, ip) && (!validated || link->is_validated))
+			n++;
+	}
+	return n;
+}
+
+static bool wants_retry(struct quic_accept *a, const struct ip_addr *ip)
+{
+	const struct quic_server *s = a->server;
+	nsec_t now = loop_now(a->qw->worker->loop);
+	bool is_busy = !quic_rate_pass(&a->initials, now, s->initials_from);
+	return s->retry == QUIC_RETRY_ALWAYS || is_busy ||
+	       atomic_load_explicit(&a->counters.unregistered, memory_order_relaxed) >=
+		       s->retry_from ||
+	       count_of(a, ip, false) >= s->max_per_addr;
+}
+
+static void on_register_timeout(struct timer *timer)
+{
+	struct quic_link *link = CONTAINER_OF(timer, struct quic_link, register_timer);
+	quic_count(&link->qw->accept->counters.register_timeouts, 1);
+	quic_conn_close(link, LINK_CODE_NONE, "no registration in time");
+}
+
+static void accept_link(struct quic_accept *a, struct quic_sock *sock,
+			const struct quic_first *first, const struct ip_port *peer)
+{
+	struct loop *loop = a->qw->worker->loop;
+	struct quic_link *link = quic_conn_new_link(a->qw, LINK_ROLE_SERVER);
+	if (!link)
+		return;
+	link->base.ops = quic_link_ops();
+	link->listener = a->socks[sock->listen];
+	link->dial.peer = *peer;
+	link->is_validated = first->original_dcid != NULL;
+	list_append(&a->unregistered, &link->unregistered);
+	quic_count(&a->counters.unregistered, 1);
+	quic_count(&a->counters.connections, 1);
+	quic_count(&a->counters.accepted, 1);
+	link->register_timer.on_expire = on_register_timeout;
+	timer_start(loop, &link->register_timer, loop_now(loop) + a->server->register_timeout);
+	if (quic_conn_start_server(link, first) < 0)
+		quic_conn_dispose(link);
+}
+
+/* Policy for an Initial that belongs to no connection. True when a link was made for it. */
+static bool on_initial(struct quic_accept *a, struct quic_sock *sock, const ngtcp2_path *path,
+		       const ngtcp2_pkt_hd *hd)
+{
+	struct quic_server *s = a->server;
+	struct ip_port peer;
+	if (a->refuses_new ||
+	    sockaddr_to_ip_port(path->remote.addr, path->remote.addrlen, &peer) < 0)
+		return false;
+
+	ngtcp2_cid odcid;
+	bool is_validated = quic_reply_token_is_good(a, path, hd, &odcid);
+	if (!is_validated && wants_retry(a, &peer.ip)) {
+		quic_reply_retry(a, sock, path, hd);
+		return false;
+	}
+	if (atomic_load_explicit(&a->counters.unregistered, memory_order_relaxed) >=
+	    s->max_unregistered) {
+		quic_count(&a->counters.refused_limit, 1);
+		return false;
+	}
+	if (is_validated && count_of(a, &peer.ip, true) >= s->max_per_addr) {
+		quic_count(&a->counters.refused_addr, 1);
+		return false;
+	}
+	accept_link(a, sock,
+		    &(struct quic_first){
+			    .hd = hd,
+			    .path = path,
+			    .original_dcid = is_validated ? &odcid : NULL,
+			    .tls = s->tls,
+		    },
+		    &peer);
+	return true;
+}
+
+/* A long header that no link of ours knows. */
+static void on_unknown_long(struct quic_accept *a, struct quic_sock *sock, const ngtcp2_path *path,
+			    struct span packet, enum udp_ecn ecn)
+{
+	ngtcp2_version_cid vc;
+	int r = ngtcp2_pkt_decode_version_cid(&vc, packet.ptr, packet.len, STEER_CID_LEN);
+	if (r == NGTCP2_ERR_VERSION_NEGOTIATION) {
+		if (packet.len >= INITIAL_DATAGRAM_MIN)
+			quic_reply_version(a, sock, path, &vc);
+		return;
+	}
+	ngtcp2_pkt_hd hd;
+	if (r != 0 || packet.len < INITIAL_DATAGRAM_MIN ||
+	    ngtcp2_accept(&hd, packet.ptr, packet.len) != 0) {
+		quic_count(&a->counters.dropped_unknown, 1);
+		return;
+	}
+	if (!on_initial(a, sock, path, &hd))
+		return;
+	struct quic_link *link =
+		quic_cid_find(&a->qw->cids, span_of(hd.dcid.data, hd.dcid.datalen));
+	if (link)
+		quic_io_feed(link, path, packet, ecn);
+}
+
+/* ---- packets ------------------------------------------------------------------------------- */
+
+static void dispatch(struct quic_accept *a, struct quic_sock *sock, const ngtcp2_path *path,
+		     struct span packet, enum udp_ecn ecn)
+{
+	struct quic_cid_view view;
+	if (quic_cid_of_packet(packet, &view) < 0) {
+		quic_count(&a->counters.dropped_unknown, 1);
+		return;
+	}
+	struct quic_link *link = quic_cid_find(&a->qw->cids, view.dcid);
+	if (link)
+		quic_io_feed(link, path, packet, ecn);
+	else if (view.is_long)
+		on_unknown_long(a, sock, path, packet, ecn);
+	else if (quic_cid_is_ours(view.dcid))
+		quic_reply_reset(a, sock, path, view.dcid, packet.len);
+	else
+		quic_count(&a->counters.dropped_unknown, 1);
+}
+
+void quic_accept_packet(struct quic_accept *a, struct quic_sock *sock, const ngtcp2_path *path,
+			struct span packet, enum udp_ecn ecn)
+{
+	struct quic_cid_view view;
+	unsigned int owner = a->index;
+	if (quic_cid_of_packet(packet, &view) == 0)
+		owner = quic_cid_owner(&view, a->server->worker_count);
+	if (owner != a->index)
+		quic_forward_packet(a, owner, sock, path, packet, ecn);
+	else
+		dispatch(a, sock, path, packet, ecn);
+}
+
+void quic_accept_forwarded(struct quic_accept *a, unsigned int listen, const ngtcp2_path *path,
+			   struct span packet, enum udp_ecn ecn)
+{
+	dispatch(a, a->socks[listen], path, packet, ecn);
+}
+
+void quic_accept_batch_done(struct quic_accept *a)
+{
+	quic_forward_flush(a);
+}
+
+/* ---- a link's stations --------------------------------------------------------------------- */
+
+/* Cheaper to receive on; not for strangers, and not for too many (spec §5). */
+static void connect_socket(struct quic_accept *a, struct quic_link *link)
+{
+	const struct quic_settings *settings = a->qw->settings;
+	const ngtcp2_path *path = ngtcp2_conn_get_path(link->conn);
+	struct ip_port local, peer;
+	if (atomic_load_explicit(&a->counters.connected_sockets, memory_order_relaxed) >=
+		    a->server->connected_max ||
+	    sockaddr_to_ip_port(path->local.addr, path->local.addrlen, &local) < 0 ||
+	    sockaddr_to_ip_port(path->remote.addr, path->remote.addrlen, &peer) < 0)
+		return;
+	const struct udp_params params = {
+		.local = local,
+		.peer = &peer,
+		.reuse_port = true,
+		.want_gro = true,
+		.is_v6_only = local.ip.family == IP_FAMILY_V6,
+		.rcvbuf = settings->rcvbuf,
+		.sndbuf = settings->sndbuf,
+	};
+	/* Without one the listening socket serves as well. */
+	if (quic_io_open_sock(a->qw, &params, &link->sock) < 0)
+		return;
+	link->sock->link = link;
+	link->sock->accept = a;
+	link->sock->listen = link->listener->listen;
+	quic_count(&a->counters.connected_sockets, 1);
+}
+
+void quic_accept_announce(struct quic_link *link)
+{
+	struct quic_accept *a = link->qw->accept;
+	link->is_announced = true;
+	link->base.sink = a->sink;
+	connect_socket(a, link);
+	link->base.user = a->on_link(&link->base, a->arg);
+}
+
+void quic_accept_set_registered(struct quic_link *link)
+{
+	if (!list_is_linked(&link->unregistered))
+		return;
+	list_remove(&link->unregistered);
+	timer_stop(&link->register_timer);
+	quic_count(&link->qw->accept->counters.unregistered, -1);
+}
+
+void quic_accept_forget(struct quic_link *link)
+{
+	struct quic_accept *a = link->qw->accept;
+	quic_accept_set_registered(link);
+	if (!link->is_handshake_done)
+		quic_count(&a->counters.handshake_failed, 1);
+	if (link->sock)
+		quic_count(&a->counters.connected_sockets, -1);
+	quic_count(&a->counters.connections, -1);
+}

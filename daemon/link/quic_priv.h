@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the QUIC transport share; nobody else includes it.
+ */
+#ifndef DAEMON_LINK_QUIC_PRIV_H
+#define DAEMON_LINK_QUIC_PRIV_H
+
+#include <ngtcp2/ngtcp2.h>
+#include <ngtcp2/ngtcp2_crypto.h>
+#include <ngtcp2/ngtcp2_crypto_ossl.h>
+
+#include "daemon/link/quic.h"
+#include "daemon/link/quic_cid.h"
+#include "daemon/link/quic_mtu.h"
+
+struct quic_accept;
+struct quic_link;
+
+enum {
+	QUIC_CID_LEN_CLIENT = 8,
+	QUIC_OUT_LEN = UDP_GSO_SEGMENTS * 1472, /* one send */
+	QUIC_MTU_MAX = 1472,
+	QUIC_DGRAM_FRAME_MAX = 16383, /* what we accept; the reference's value */
+	QUIC_DGRAM_QUEUE = 512,       /* datagrams waiting to be sent */
+	QUIC_DGRAM_QUEUE_BYTES = 512 * 1024,
+};
+
+/* A UDP socket and what its packets are for. */
+struct quic_sock {
+	struct udp_socket udp;
+	struct loop_io io;
+	struct quic_worker *qw;
+	struct quic_link *link;     /* whose socket it is; NULL for a listening one */
+	struct quic_accept *accept; /* set at the server: packets go by connection id */
+	unsigned int listen;        /* server: which of the listening addresses */
+	struct ip_port local;       /* complete (address known) unless listening on a wildcard */
+	struct ip_port peer;        /* when connected */
+	struct list waiting;        /* links with packets that the kernel didn't take */
+	struct timer linger;        /* a socket that was migrated away from closes then */
+	struct loop_garbage garbage;
+};
+
+struct quic_worker {
+	struct worker *worker;
+	const struct quic_settings *settings;
+	struct udp_batch *batch;
+	struct udp_stats udp;
+	struct quic_cid_table cids; /* server links by every id that they answer to */
+	struct list links;
+	unsigned int link_count;
+	uint8_t *out;               /* QUIC_OUT_LEN bytes: packets on their way to the kernel */
+	uint8_t client_secret[32];  /* reset tokens of dialled connections */
+	struct quic_accept *accept; /* this worker's part of the server, or NULL */
+	struct timer watch;         /* runs while memory is short or somebody waits for it */
+	uint64_t overloads;         /* streams reset because memory was short */
+};
+
+/* Packets that the kernel had no room for, until EPOLLOUT. */
+struct quic_held {
+	uint8_t *data;
+	size_t len, segment_len;
+	struct ip_port peer;
+	struct ip_addr local;
+	enum udp_ecn ecn;
+	struct quic_sock *sock;
+	struct list node; /* on sock->waiting */
+};
+
+struct quic_dgram_queue {
+	struct bufq bytes;
+	uint16_t lens[QUIC_DGRAM_QUEUE]; /* ring */
+	unsigned int first, count;
+	uint64_t next_id; /* for acknowledgements */
+	bool is_turn;     /* the next packet begins with a datagram */
+};
+
+/* Flow control of what comes in (spec §13). */
+struct quic_window {
+	uint64_t size;
+	uint64_t epoch_bytes; /* consumed since epoch_start */
+	nsec_t epoch_start;
+};
+
+struct quic_link {
+	struct link base; /* first */
+	struct quic_worker *qw;
+	struct list node; /* on qw->links */
+	ngtcp2_conn *conn;
+	SSL *ssl;
+	ngtcp2_crypto_ossl_ctx *octx;
+	ngtcp2_crypto_conn_ref ref;
+	struct loop_task flush; /* writes packets, once a turn */
+	struct loop_task events;
+	struct timer timer;
+	struct loop_garbage garbage;
+	unsigned int depth; /* inside a call of ngtcp2 */
+	bool is_handshake_done, has_event_up, has_event_drain, has_event_end;
+	bool is_draining, is_closing, is_freed, has_peer_reset, is_announced;
+	bool is_shrunk, is_path_new; /* path MTU; a new path was validated */
+
+	struct quic_sock *sock;     /* client's; server: connected one or NULL */
+	struct quic_sock *old_sock; /* client: lingers after a migration */
+	struct quic_sock *listener; /* server: where the first packet came */
+	struct quic_held held;
+	struct quic_dial dial; /* client; its pointers are void after quic_dial() */
+	struct ip_addr local;  /* client: the address asked for, or family NONE */
+	char *interface;       /* client: owned, or NULL */
+
+	struct list streams;  /* all */
+	struct list arrivals; /* opened by the peer, not yet announced */
+	struct list ready;    /* with something to send, round robin */
+	struct quic_stream *control;
+	unsigned int stream_count;
+	unsigned int senders; /* streams with bytes that aren't acknowledged */
+	uint64_t streams_total;
+	struct quic_window window;
+	uint64_t reserved; /* granted to the peer, not yet received */
+	struct quic_dgram_queue dgrams;
+
+	struct quic_mtu mtu;
+	uint64_t close_code;
+	char close_reason[128];
+	struct list unregistered;          /* server: counts against the limits */
+	struct timer register_timer;       /* server */
+	bool is_validated;                 /* its address was proved by a token */
+	ngtcp2_cid client_dcid, first_cid; /* server: the client's first choice, and ours */
+	uint64_t ecn_sent, ecn_gap;        /* packets with ECT; without since the last with */
+	bool is_stalled;                   /* link-level credit is used up */
+	struct timer tickle;               /* asks a silent peer for a stateless reset */
+	unsigned int tickles_left;
+	int qlog_fd;
+	struct link_stats stats; /* what the library doesn't count; final after the end */
+};
+
+/* The operations of every QUIC link. */
+const struct link_ops *quic_link_ops(void);
+
+#endif

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The accepting side of a process: sockets, keys, and each worker's share of the limits. All
+ * sockets are bound in the order of the workers before any of them runs, because the kernel's
+ * steering names a socket by its place in the group.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "daemon/link/quic_accept.h"
+#include "daemon/link/quic_conn.h"
+#include "daemon/link/quic_io.h"
+#include "util/cleanup.h"
+#include "util/macro.h"
+
+enum {
+	RETRY_FROM_PART = 4,    /* of max_unregistered: 256 of 1 024 (spec §13) */
+	INITIALS_PER_SEC = 200, /* unvalidated ones, from which Retry is asked for */
+	ADDR_SHARE_MIN = 2,     /* connections of an address that a worker takes at least */
+};
+
+DEFINE_CLEANUP(struct quic_server *, quic_server_free)
+
+static unsigned int share_of(unsigned int total, unsigned int workers)
+{
+	return MAX((total + workers - 1) / workers, 1U);
+}
+
+static int open_listener(const struct quic_accept *a, struct ip_port *addr, int uid, int gid,
+			 struct udp_socket *ret)
+{
+	const struct udp_params params = {
+		.local = *addr,
+		.reuse_port = true,
+		.want_gro = true,
+		.is_v6_only = true,
+		.rcvbuf = a->qw->settings->rcvbuf,
+		.sndbuf = a->qw->settings->sndbuf,
+	};
+	struct udp_socket sock;
+	int r = udp_open(&params, &sock);
+	if (r < 0)
+		return r;
+	/* Sockets of one address must have one owner (spec §5). */
+	if ((uid >= 0 || gid >= 0) && fchown(sock.fd, (uid_t)uid, (gid_t)gid) < 0) {
+		r = -errno;
+		udp_close(&sock);
+		return r;
+	}
+	addr->port = sock.local.port; /* the kernel's choice holds for all workers */
+	*ret = sock;
+	return 0;
+}
+
+static int open_all(struct quic_server *s, const struct quic_server_params *params, int uid,
+		    int gid)
+{
+	for (unsigned int i = 0; i < params->listen_count; i++) {
+		struct ip_port addr = params->listen[i];
+		for (unsigned int w = 0; w < s->worker_count; w++) {
+			struct quic_accept *a = s->accepts[w];
+			int r = open_listener(a, &addr, uid, gid, &a->bound[i]);
+			if (r < 0)
+				return r;
+		}
+		int r = quic_cid_attach_steering(s->accepts[0]->bound[i].fd, s->worker_count);
+		if (r < 0)
+			log_notice(s->accepts[0]->qw->worker->log, "link",
+				   "the kernel doesn't steer packets to workers", KV_ERR(r));
+		s->listen_count++;
+	}
+	return 0;
+}
+
+static int make_accept(struct quic_server *s, struct quic_worker *qw, unsigned int index)
+{
+	struct quic_accept *a = calloc(1, sizeof(*a));
+	if (!a)
+		return -ENOMEM;
+	a->server = s;
+	a->qw = qw;
+	a->index = index;
+	list_init(&a->unregistered);
+	for (unsigned int i = 0; i < QUIC_LISTEN_MAX; i++)
+		a->bound[i].fd = -EBADF;
+	a->building = calloc(s->worker_count, sizeof(struct quic_forward *));
+	s->accepts[index] = a;
+	qw->accept = a;
+	return a->building ? 0 : -ENOMEM;
+}
+
+int quic_server_new(const struct quic_server_params *params, struct quic_worker *const *qws,
+		    unsigned int worker_count, int owner_uid, int owner_gid,
+		    struct quic_server **ret)
+{
+	if (params->listen_count > QUIC_LISTEN_MAX || worker_count == 0 ||
+	    worker_count > STEER_MAX_WORKERS)
+		return -EINVAL;
+	_cleanup_(quic_server_freep) struct quic_server *s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	s->tls = params->tls;
+	s->retry = params->retry;
+	s->generation = params->generation;
+	s->register_timeout = params->register_timeout;
+	s->max_unregistered = share_of(params->max_unregistered, worker_count);
+	s->max_per_addr = MAX(share_of(params->max_unregistered_per_addr, worker_count),
+			      (unsigned int)ADDR_SHARE_MIN);
+	s->retry_from = share_of(params->max_unregistered / RETRY_FROM_PART, worker_count);
+	s->initials_from = share_of(INITIALS_PER_SEC, worker_count);
+	s->connected_max = share_of(QUIC_CONNECTED_MAX, worker_count);
+	s->accepts = calloc(worker_count, sizeof(struct quic_accept *));
+	if (!s->accepts)
+		return -ENOMEM;
+	s->worker_count = worker_count;
+
+	int r = quic_tls_derive(params->key, "adit stateless reset", s->reset_key);
+	if (r == 0)
+		r = quic_tls_derive(params->key, "adit retry token", s->token_key);
+	for (unsigned int w = 0; w < worker_count && r == 0; w++)
+		r = make_accept(s, qws[w], w);
+	if (r == 0)
+		r = tlsctx_set_alpn(s->tls, "argotunnel", true);
+	if (r == 0)
+		r = open_all(s, params, owner_uid, owner_gid);
+	if (r < 0)
+		return r;
+	if (qws[0]->settings->keylog_fd >= 0)
+		tlsctx_set_keylog(s->tls, qws[0]->settings->keylog_fd);
+	*ret = TAKE_PTR(s);
+	return 0;
+}
+
+void quic_server_addr(const struct quic_server *server, unsigned int listen, struct ip_port *ret)
+{
+	const struct quic_accept *a = server->accepts[0];
+	*ret = a->socks[listen] ? a->socks[listen]->local : a->bound[listen].local;
+}
+
+int quic_server_start(struct quic_server *server, struct worker *worker,
+		      const struct link_sink *sink, void *(*on_link)(struct link *link, void *arg),
+		      void *arg)
+{
+	struct quic_accept *a = server->accepts[worker->index];
+	a->sink = sink;
+	a->on_link = on_link;
+	a->arg = arg;
+	for (unsigned int i = 0; i < server->listen_count; i++) {
+		int r = quic_io_adopt_sock(a->qw, &a->bound[i], &a->socks[i]);
+		if (r < 0)
+			return r;
+		a->socks[i]->accept = a;
+		a->socks[i]->listen = i;
+	}
+	a->is_running = true;
+	return 0;
+}
+
+void quic_server_refuse_new(struct quic_server *server, struct worker *worker)
+{
+	server->accepts[worker->index]->refuses_new = true;
+}
+
+void quic_server_stop(struct quic_server *server, struct worker *worker)
+{
+	struct quic_accept *a = server->accepts[worker->index];
+	a->is_running = false;
+	a->refuses_new = true;
+	LIST_FOREACH(n, &a->qw->links)
+	{
+		struct quic_link *link = LIST_ENTRY(n, struct quic_link, node);
+		if (link->base.role != LINK_ROLE_SERVER)
+			continue;
+		if (link->is_announced)
+			quic_conn_finish(link);
+		else
+			quic_conn_dispose(link);
+	}
+	for (unsigned int i = 0; i < server->listen_count; i++) {
+		quic_io_close_sock(a->socks[i]);
+		a->socks[i] = NULL;
+	}
+}
+
+void quic_server_free(struct quic_server *server)
+{
+	if (!server)
+		return;
+	for (unsigned int w = 0; server->accepts && w < server->worker_count; w++) {
+		struct quic_accept *a = server->accepts[w];
+		if (!a)
+			continue;
+		for (unsigned int i = 0; i < QUIC_LISTEN_MAX; i++)
+			udp_close(&a->bound[i]);
+		a->qw->accept = NULL;
+		free(a->building);
+		free(a);
+	}
+	free(server->accepts);
+	OPENSSL_cleanse(server, sizeof(*server));
+	free(server);
+}
+
+static unsigned int gauge(const _Atomic uint64_t *counter)
+{
+	return (unsigned int)atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+void quic_server_get_stats(const struct quic_server *server, unsigned int worker,
+			   struct quic_server_stats *ret)
+{
+	const struct quic_accept_counters *c = &server->accepts[worker]->counters;
+	*ret = (struct quic_server_stats){
+		.accepted = atomic_load_explicit(&c->accepted, memory_order_relaxed),
+		.refused_limit = atomic_load_explicit(&c->refused_limit, memory_order_relaxed),
+		.refused_addr = atomic_load_explicit(&c->refused_addr, memory_order_relaxed),
+		.retries_sent = atomic_load_explicit(&c->retries_sent, memory_order_relaxed),
+		.resets_sent = atomic_load_explicit(&c->resets_sent, memory_order_relaxed),
+		.versions_sent = atomic_load_explicit(&c->versions_sent, memory_order_relaxed),
+		.forwarded = atomic_load_explicit(&c->forwarded, memory_order_relaxed),
+		.dropped_forward = atomic_load_explicit(&c->dropped_forward, memory_order_relaxed),
+		.dropped_unknown = atomic_load_explicit(&c->dropped_unknown, memory_order_relaxed),
+		.handshake_failed =
+			atomic_load_explicit(&c->handshake_failed, memory_order_relaxed),
+		.register_timeouts =
+			atomic_load_explicit(&c->register_timeouts, memory_order_relaxed),
+		.unregistered = gauge(&c->unregistered),
+		.connections = gauge(&c->connections),
+		.connected_sockets = gauge(&c->connected_sockets),
+	};
+}

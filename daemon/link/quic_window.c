@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Flow control of what comes in. The worker's slab counts what was granted and can still arrive,
+ * because QUIC credit can't be withdrawn; growth stops at three quarters of the budget, and at nine
+ * tenths streams that nobody moves are reset.
+ */
+#include "daemon/link/quic_window.h"
+
+#include "daemon/link/quic_io.h"
+#include "daemon/link/quic_stream.h"
+#include "util/macro.h"
+
+enum {
+	PRESSURE_GROW = 750, /* thousandths of the budget: no growth from here on */
+	PRESSURE_EVICT = 900,
+	START_MAX = 768 * 1024,
+	START_MIN = 128 * 1024,
+	START_SHARE = 4, /* of the budget, over all links of the worker */
+};
+#define STUCK_AFTER (5 * NSEC_PER_SEC)
+#define WATCH_EVERY (20 * NSEC_PER_MSEC)
+#define EVICT_EVERY (500 * NSEC_PER_MSEC)
+
+void quic_window_init(struct quic_window *w, uint64_t size, nsec_t now)
+{
+	*w = (struct quic_window){ .size = size, .epoch_start = now };
+}
+
+uint64_t quic_window_advance(struct quic_window *w, uint64_t n, uint64_t max, nsec_t now,
+			     nsec_t rtt)
+{
+	w->epoch_bytes += n;
+	if (w->epoch_bytes < w->size)
+		return 0;
+	nsec_t spent = nsec_sub(now, w->epoch_start);
+	w->epoch_bytes = 0;
+	w->epoch_start = now;
+	if (spent >= 2 * rtt || w->size >= max)
+		return 0;
+	uint64_t more = MIN(w->size, max - w->size);
+	w->size += more;
+	return more;
+}
+
+static size_t budget_of(const struct quic_worker *qw)
+{
+	struct slab_stats stats;
+	slab_get_stats(qw->worker->slab, &stats);
+	return stats.limit;
+}
+
+uint64_t quic_window_start(const struct quic_worker *qw)
+{
+	uint64_t share = budget_of(qw) / START_SHARE / MAX(qw->link_count, 1U);
+	uint64_t start = MAX(MIN(share, (uint64_t)START_MAX), (uint64_t)START_MIN);
+	return MIN(start, qw->settings->link_window_max);
+}
+
+static void reserve(struct quic_link *link, uint64_t n)
+{
+	link->reserved += n;
+	slab_reserve(link->qw->worker->slab, n);
+}
+
+static void release(struct quic_link *link, uint64_t n)
+{
+	n = MIN(n, link->reserved);
+	link->reserved -= n;
+	slab_release(link->qw->worker->slab, n);
+}
+
+void quic_window_open(struct quic_link *link, uint64_t size)
+{
+	quic_window_init(&link->window, size, loop_now(link->qw->worker->loop));
+	reserve(link, size);
+}
+
+void quic_window_close(struct quic_link *link)
+{
+	release(link, link->reserved);
+}
+
+void quic_window_received(struct quic_link *link, uint64_t n)
+{
+	release(link, n);
+}
+
+static void pay(struct quic_link *link, uint64_t n)
+{
+	if (!n || !link->conn)
+		return;
+	ngtcp2_conn_extend_max_offset(link->conn, n);
+	reserve(link, n);
+}
+
+uint64_t quic_window_credit(struct quic_link *link, uint64_t n)
+{
+	struct quic_worker *qw = link->qw;
+	unsigned int pressure = slab_pressure(qw->worker->slab);
+	if (pressure >= PRESSURE_EVICT)
+		quic_window_watch(qw);
+	if (pressure >= PRESSURE_GROW)
+		return n;
+
+	pay(link, n);
+	/* Growth must leave the sum of all links inside the budget. */
+	uint64_t room = budget_of(qw) / 1000 * (PRESSURE_GROW - pressure);
+	uint64_t max = MIN(qw->settings->link_window_max, link->window.size + room);
+	pay(link, quic_window_advance(&link->window, n, max, loop_now(qw->worker->loop),
+				      link->stats.rtt_nsec));
+	return 0;
+}
+
+void quic_window_taken(struct quic_link *link, uint64_t n)
+{
+	pay(link, n);
+}
+
+void quic_window_stream_taken(struct quic_stream *qs, uint64_t n)
+{
+	struct quic_link *link = qs->link;
+	uint64_t unpaid = MIN(n, qs->rx_unpaid);
+	qs->rx_unpaid -= unpaid;
+	pay(link, unpaid);
+	if (qs->has_fin)
+		return;
+
+	const struct quic_settings *settings = link->qw->settings;
+	bool may_grow = slab_pressure(qs->base.slab) < PRESSURE_GROW;
+	uint64_t max = may_grow ? settings->stream_window_max : qs->window.size;
+	uint64_t more = quic_window_advance(&qs->window, n, max, loop_now(qs->base.loop),
+					    link->stats.rtt_nsec);
+	(void)ngtcp2_conn_extend_max_stream_offset(link->conn, qs->id, n + more);
+}
+
+void quic_window_watch(struct quic_worker *qw)
+{
+	struct loop *loop = qw->worker->loop;
+	if (!timer_is_armed(&qw->watch))
+		timer_start(loop, &qw->watch, loop_now(loop) + WATCH_EVERY);
+}
+
+/* Resets the stream that has been stuck for longest. False when none has been for long enough. */
+static bool evict_one(struct quic_worker *qw, nsec_t now)
+{
+	struct quic_stream *victim = NULL;
+	nsec_t since = nsec_sub(now, STUCK_AFTER);
+
+	LIST_FOREACH(l, &qw->links)
+	{
+		struct quic_link *link = LIST_ENTRY(l, struct quic_link, node);
+		LIST_FOREACH(s, &link->streams)
+		{
+			struct quic_stream *qs = LIST_ENTRY(s, struct quic_stream, node);
+			if (quic_stream_stuck_since(qs) <= since) {
+				since = quic_stream_stuck_since(qs);
+				victim = qs;
+			}
+		}
+	}
+	if (victim)
+		quic_stream_overload(victim);
+	return victim != NULL;
+}
+
+void quic_window_on_watch(struct timer *timer)
+{
+	struct quic_worker *qw = CONTAINER_OF(timer, struct quic_worker, watch);
+	struct loop *loop = qw->worker->loop;
+	nsec_t now = loop_now(loop);
+	bool is_waiting = false;
+
+	LIST_FOREACH(l, &qw->links)
+	{
+		struct quic_link *link = LIST_ENTRY(l, struct quic_link, node);
+		LIST_FOREACH(s, &link->streams)
+		{
+			struct quic_stream *qs = LIST_ENTRY(s, struct quic_stream, node);
+			quic_stream_check_room(qs);
+			is_waiting |= qs->wants_room && bufq_is_empty(&qs->tx);
+		}
+	}
+	bool is_short = slab_pressure(qw->worker->slab) >= PRESSURE_EVICT;
+	while (slab_pressure(qw->worker->slab) >= PRESSURE_EVICT && evict_one(qw, now))
+		;
+	if (is_waiting)
+		timer_start(loop, &qw->watch, now + WATCH_EVERY);
+	else if (is_short)
+		timer_start(loop, &qw->watch, now + EVICT_EVERY);
+}

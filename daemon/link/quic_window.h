@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Flow control of what comes in, and what the worker's memory has to do with it (spec §13). A
+ * stream's credit returns when its user takes bytes; a link's when bytes arrive, as long as memory
+ * is not short, so that a stalled stream stops nobody else.
+ */
+#ifndef DAEMON_LINK_QUIC_WINDOW_H
+#define DAEMON_LINK_QUIC_WINDOW_H
+
+#include "daemon/link/quic_priv.h"
+
+struct quic_stream;
+
+void quic_window_init(struct quic_window *w, uint64_t size, nsec_t now);
+/*
+ * n bytes of the window were used up. Returns by how much it may grow: it doubles up to max when it
+ * was emptied within two round trips.
+ */
+uint64_t quic_window_advance(struct quic_window *w, uint64_t n, uint64_t max, nsec_t now,
+			     nsec_t rtt);
+
+/* The window that a new link of this worker announces. */
+uint64_t quic_window_start(const struct quic_worker *qw);
+/* Accounts what was announced; close undoes all that a link still holds. */
+void quic_window_open(struct quic_link *link, uint64_t size);
+void quic_window_close(struct quic_link *link);
+
+/* n bytes of stream data arrived. */
+void quic_window_received(struct quic_link *link, uint64_t n);
+/* Returns their link credit if memory allows; else how many must be paid when they are taken. */
+uint64_t quic_window_credit(struct quic_link *link, uint64_t n);
+/* Pays link credit that was held back. */
+void quic_window_taken(struct quic_link *link, uint64_t n);
+/* The user took n bytes of a stream. */
+void quic_window_stream_taken(struct quic_stream *qs, uint64_t n);
+
+/* Looks again soon: somebody waits for memory, or too much of it is used. */
+void quic_window_watch(struct quic_worker *qw);
+void quic_window_on_watch(struct timer *timer);
+
+#endif
