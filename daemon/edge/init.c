@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `adit-edge init`. Each file is made once and left alone afterwards, so the command can be run
+ * again to add a tunnel. The token goes to a file of mode 0600; only --print-token shows it.
+ */
+#include "daemon/edge/init.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "daemon/base/file.h"
+#include "daemon/base/random.h"
+#include "daemon/base/secret.h"
+#include "daemon/conf/load.h"
+#include "daemon/conf/rule.h"
+#include "daemon/edge/ca.h"
+#include "daemon/wire/endpoint.h"
+#include "daemon/wire/hex.h"
+#include "daemon/wire/token.h"
+#include "util/cleanup.h"
+#include "util/macro.h"
+
+enum {
+	EXIT_OK = 0,
+	EXIT_FAILED = 1,
+	EXIT_USAGE_ = 64,
+	EXIT_CONFIG = 78,
+	PATH_LEN = 4096,
+	SECRET_LEN = 32,
+	ACCOUNT_LEN = 16,
+	CONFIG_MAX = 16 * 1024 * 1024,
+};
+
+static int complain(const char *what, const char *path, int error)
+{
+	(void)fprintf(stderr, "adit-edge: %s %s: %s\n", what, path, strerrordesc_np(-error));
+	return EXIT_FAILED;
+}
+
+int init_make_dir(const char *path)
+{
+	char part[PATH_LEN];
+	size_t len = strlen(path);
+	if (len == 0 || len >= sizeof(part))
+		return -ENAMETOOLONG;
+	memcpy(part, path, len + 1);
+	for (char *slash = strchr(part + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		if (mkdir(part, 0755) < 0 && errno != EEXIST)
+			return -errno;
+		*slash = '/';
+	}
+	return mkdir(part, 0700) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+static bool exists(const char *path)
+{
+	struct stat st;
+	return stat(path, &st) == 0;
+}
+
+static int make_quic_key(const char *state_dir)
+{
+	char path[PATH_LEN];
+	(void)snprintf(path, sizeof(path), "%s/quic-key", state_dir);
+	if (exists(path))
+		return EXIT_OK;
+	uint8_t key[32];
+	random_bytes(key, sizeof(key));
+	int r = file_replace(path, span_of(key, sizeof(key)), 0600);
+	secret_wipe(key, sizeof(key));
+	if (r < 0)
+		return complain("cannot write", path, r);
+	(void)printf("made %s\n", path);
+	return EXIT_OK;
+}
+
+static int make_certificates(const struct init_params *p)
+{
+	int r = ca_create(p->state_dir, p->domain);
+	if (r < 0 && r != -EEXIST)
+		return complain("cannot make a certificate authority in", p->state_dir, r);
+	if (r == 0)
+		(void)printf("made %s/" CA_FILE " and its key\n", p->state_dir);
+	int days = 0;
+	if (ca_leaf_days(p->state_dir, &days) == 0)
+		return EXIT_OK;
+	r = ca_issue(p->state_dir, NULL);
+	if (r < 0)
+		return complain("cannot issue a certificate in", p->state_dir, r);
+	(void)printf("made %s/" LEAF_FILE " and its key\n", p->state_dir);
+	return EXIT_OK;
+}
+
+static int make_config(const struct init_params *p)
+{
+	if (exists(p->config))
+		return EXIT_OK;
+	char text[2048];
+	int n = snprintf(text, sizeof(text),
+			 "; adit-edge: the other end of the tunnels. All keys: edge.conf(5).\n"
+			 "[edge]\n"
+			 "domain = %s\n"
+			 "advertise = %s\n"
+			 "\n"
+			 "[http]\n"
+			 "listen = 0.0.0.0:80, [::]:80\n"
+			 "\n"
+			 "; Certificates for visitors: NAME.pem in the directory, chosen by name.\n"
+			 ";[https]\n"
+			 ";listen = 0.0.0.0:443, [::]:443\n"
+			 ";certificates = %s/certs\n",
+			 p->domain, p->advertise, p->state_dir);
+	if (n < 0 || (size_t)n >= sizeof(text))
+		return complain("cannot write", p->config, -ENAMETOOLONG);
+	int r = file_replace(p->config, span_of(text, (size_t)n), 0640);
+	if (r < 0)
+		return complain("cannot write", p->config, r);
+	(void)printf("made %s\n", p->config);
+	return EXIT_OK;
+}
+
+/* The section of a tunnel, appended to the configuration as one write. */
+static int write_section(const struct init_params *p, const struct tunnel_credential *c,
+			 const uint8_t digest[32])
+{
+	_cleanup_(freep) char *old = NULL;
+	size_t old_len = 0;
+	int r = file_read(p->config, CONFIG_MAX, &old, &old_len);
+	if (r < 0)
+		return r;
+	size_t cap = old_len + 1024 + p->hostname_count * (ENDPOINT_HOST_MAX + 8);
+	_cleanup_(freep) char *text = malloc(cap);
+	if (!text)
+		return -ENOMEM;
+	char id[UUID_TEXT_LEN + 1];
+	uuid_format(&c->tunnel_id, id);
+	struct packer w = packer_over(text, cap);
+	packer_bytes(&w, span_of(old, old_len));
+	packer_str(&w, old_len && old[old_len - 1] != '\n' ? "\n\n[tunnel " : "\n[tunnel ");
+	packer_str(&w, p->tunnel);
+	packer_str(&w, "]\nid = ");
+	packer_str(&w, id);
+	packer_str(&w, "\naccount = ");
+	packer_bytes(&w, tunnel_credential_account(c));
+	packer_str(&w, "\nsecret-sha256 = ");
+	hex_encode(&w, span_of(digest, 32));
+	packer_str(&w, "\n");
+	for (size_t i = 0; i < p->hostname_count; i++) {
+		packer_str(&w, "hostname = ");
+		packer_str(&w, p->hostnames[i]);
+		packer_str(&w, "\n");
+	}
+	r = packer_finish(&w);
+	if (r < 0)
+		return r;
+	struct stat st;
+	mode_t mode = stat(p->config, &st) == 0 ? st.st_mode & 07777 : 0640;
+	return file_replace(p->config, packer_span(&w), mode);
+}
+
+static int write_token(const struct init_params *p, const struct tunnel_credential *c,
+		       char path[PATH_LEN])
+{
+	_cleanup_(secret_freep) struct secret *scratch = NULL, *text = NULL;
+	int r = secret_new_empty(TOKEN_TEXT_MAX, &scratch);
+	if (r == 0)
+		r = secret_new_empty(TOKEN_TEXT_MAX, &text);
+	if (r < 0)
+		return r;
+	struct packer s = packer_over(secret_data(scratch), TOKEN_TEXT_MAX);
+	struct packer t = packer_over(secret_data(text), TOKEN_TEXT_MAX);
+	r = token_encode(c, &s, &t);
+	packer_str(&t, "\n");
+	if (r == 0)
+		r = packer_finish(&t);
+	(void)snprintf(path, PATH_LEN, "%s/%s.token", p->state_dir, p->tunnel);
+	if (r == 0)
+		r = file_replace(path, packer_span(&t), 0600);
+	if (r == 0 && p->print_token)
+		(void)fwrite(t.buf, 1, t.len, stdout);
+	return r;
+}
+
+/* Fills in a fresh credential: ids, secret, where the edge is and how it is known. */
+static int make_credential(const struct init_params *p, struct tunnel_credential *c,
+			   uint8_t digest[32])
+{
+	uint8_t account[ACCOUNT_LEN];
+	random_bytes(account, sizeof(account));
+	struct packer a = packer_over(c->account, sizeof(c->account));
+	hex_encode(&a, span_of(account, sizeof(account)));
+	c->account_len = (uint8_t)a.len;
+	random_bytes(c->tunnel_id.bytes, UUID_LEN);
+	uuid_make_v4(&c->tunnel_id);
+	random_bytes(c->secret, SECRET_LEN);
+	c->secret_len = SECRET_LEN;
+	c->edge_count = 1;
+	c->edges[0].len = (uint16_t)strlen(p->advertise);
+	memcpy(c->edges[0].text, p->advertise, c->edges[0].len);
+	c->has_pin = true;
+	unsigned int len = 0;
+	if (EVP_Digest(c->secret, c->secret_len, digest, &len, EVP_sha256(), NULL) != 1)
+		return -ENOMEM;
+	return ca_pin(p->state_dir, c->pin);
+}
+
+/* Is the name taken already? Read by the same loader that the edge starts with. */
+static int check_config(const struct init_params *p, bool *ret_taken)
+{
+	struct conf_report report = {};
+	struct conf_source src = { .path = p->config, .check = true };
+	struct edge_conf *conf = NULL;
+	int r = edge_conf_load(&src, &report, &conf);
+	char line[1024];
+	for (size_t i = 0; r < 0 && i < report.count; i++)
+		if (report.messages[i].severity == CONF_SEVERITY_ERROR)
+			(void)fprintf(stderr, "%s\n",
+				      conf_message_print(&report.messages[i], line, sizeof(line)));
+	conf_report_done(&report);
+	*ret_taken = false;
+	for (size_t i = 0; r == 0 && p->tunnel && i < conf->tunnel_count; i++)
+		*ret_taken |= strcmp(conf->tunnels[i].name, p->tunnel) == 0;
+	edge_conf_unref(conf);
+	return r < 0 ? EXIT_CONFIG : EXIT_OK;
+}
+
+static int make_tunnel(const struct init_params *p)
+{
+	bool taken = false;
+	int code = check_config(p, &taken);
+	if (code)
+		return code;
+	if (taken) {
+		(void)printf("tunnel %s is there already\n", p->tunnel);
+		return EXIT_OK;
+	}
+	_cleanup_(secret_freep) struct secret *room = NULL;
+	uint8_t digest[32];
+	char path[PATH_LEN];
+	int r = secret_new_empty(sizeof(struct tunnel_credential), &room);
+	struct tunnel_credential *c = r == 0 ? (void *)secret_data(room) : NULL;
+	if (r == 0)
+		r = make_credential(p, c, digest);
+	if (r == 0)
+		r = write_token(p, c, path);
+	if (r < 0)
+		return complain("cannot make a token in", p->state_dir, r);
+	r = write_section(p, c, digest);
+	if (r < 0)
+		return complain("cannot add the tunnel to", p->config, r);
+	code = check_config(p, &taken);
+	if (code)
+		return code;
+	(void)printf("made tunnel %s\njoin token in %s\n", p->tunnel, path);
+	(void)printf(
+		"next: adit-edge --config %s, and on the other host: aditd --token-file %s.token --url "
+		"http://localhost:8080\n"
+		"(cloudflared takes the same token with --edge %s --cacert %s/" CA_FILE ")\n",
+		p->config, p->tunnel, p->advertise, p->state_dir);
+	return EXIT_OK;
+}
+
+static int check_params(const struct init_params *p)
+{
+	struct endpoint e;
+	const char *reason = "";
+	if (!p->domain || !p->advertise) {
+		(void)fprintf(stderr, "adit-edge init: --domain and --advertise are required\n");
+		return EXIT_USAGE_;
+	}
+	if (strlen(p->advertise) > TUNNEL_EDGE_MAX ||
+	    endpoint_parse(span_str(p->advertise), &e, &reason) < 0 ||
+	    e.kind == ENDPOINT_KIND_UNIX) {
+		(void)fprintf(stderr, "adit-edge init: --advertise: '%s' is not HOST:PORT\n",
+			      p->advertise);
+		return EXIT_USAGE_;
+	}
+	if (p->hostname_count > 0 && !p->tunnel) {
+		(void)fprintf(stderr, "adit-edge init: --hostname needs --tunnel\n");
+		return EXIT_USAGE_;
+	}
+	return EXIT_OK;
+}
+
+int init_run(const struct init_params *p)
+{
+	int code = check_params(p);
+	if (code)
+		return code;
+	int r = init_make_dir(p->state_dir);
+	if (r < 0)
+		return complain("cannot make", p->state_dir, r);
+	char folder[PATH_LEN];
+	(void)snprintf(folder, sizeof(folder), "%s", p->config);
+	char *slash = strrchr(folder, '/');
+	if (slash && slash != folder) {
+		*slash = '\0';
+		struct stat st;
+		if (stat(folder, &st) < 0 && (r = init_make_dir(folder)) < 0)
+			return complain("cannot make", folder, r);
+	}
+	code = make_certificates(p);
+	if (!code)
+		code = make_quic_key(p->state_dir);
+	if (!code)
+		code = make_config(p);
+	if (!code && p->tunnel)
+		return make_tunnel(p);
+	if (!code)
+		(void)printf(
+			"next: adit-edge init … --tunnel NAME --hostname HOST, or start it: adit-edge --config %s\n",
+			p->config);
+	return code;
+}

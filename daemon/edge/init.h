@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `adit-edge init`: the birth of an edge and of its declared tunnels (spec §3).
+ */
+#ifndef DAEMON_EDGE_INIT_H
+#define DAEMON_EDGE_INIT_H
+
+#include <stddef.h>
+
+enum { INIT_HOSTNAMES_MAX = 256 };
+
+struct init_params {
+	const char *config; /* path of edge.conf */
+	const char *state_dir;
+	const char *domain;
+	const char *advertise; /* host:port */
+	const char *tunnel;    /* NULL: none */
+	const char *hostnames[INIT_HOSTNAMES_MAX];
+	size_t hostname_count;
+	bool print_token;
+};
+
+/*
+ * Writes what is missing, never over existing files; adds the tunnel. Prints what was done to
+ * standard output and errors to standard error. Returns an exit code: 0, 1 (I/O), 64 (usage), 78
+ * (configuration).
+ */
+int init_run(const struct init_params *params);
+
+/* Makes a directory with its parents, mode 0700 for the last. 0 or negative errno. */
+[[nodiscard]] int init_make_dir(const char *path);
+
+#endif
