@@ -275,6 +275,22 @@ static bool is_token_byte(uint8_t c)
 	return http_token_is_valid(span_of(&c, 1));
 }
 
+static bool is_digit(uint8_t c)
+{
+	return c >= '0' && c <= '9';
+}
+
+/* A request line that ends as it should, with whatever version. */
+static bool has_version(struct span text)
+{
+	size_t end = span_find(text, '\n');
+	if (end == text.len || end < 10)
+		return false;
+	const uint8_t *v = text.ptr + end - 10;
+	return memcmp(v, " HTTP/", 6) == 0 && is_digit(v[6]) && v[7] == '.' && is_digit(v[8]) &&
+	       v[9] == '\r';
+}
+
 /* What a server says to a request line that llhttp refused. */
 static unsigned int refusal(const struct h1_rx *rx, llhttp_errno_t err)
 {
@@ -282,7 +298,7 @@ static unsigned int refusal(const struct h1_rx *rx, llhttp_errno_t err)
 		struct span method = span_first(rx->text, span_find(rx->text, ' '));
 		return method.len < rx->text.len && http_token_is_valid(method) ? 501 : 400;
 	}
-	return err == HPE_INVALID_VERSION || err == HPE_PAUSED_H2_UPGRADE ? 505 : 400;
+	return err == HPE_INVALID_VERSION && has_version(rx->text) ? 505 : 400;
 }
 
 static int parse_head(struct h1_rx *rx)
@@ -292,6 +308,8 @@ static int parse_head(struct h1_rx *rx)
 	if (r < 0)
 		return r;
 	size_t len = rx->kind == H1_KIND_RESPONSE ? h1_head_tidy(text, rx->scan.len) : rx->scan.len;
+	if (!len)
+		return fail(rx, -EBADMSG, 400);
 	rx->text = span_of(text, len);
 
 	llhttp_errno_t err = llhttp_execute(&rx->parser, (const char *)text, len);

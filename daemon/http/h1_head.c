@@ -58,7 +58,7 @@ static size_t unfold(uint8_t *text, size_t len)
 	/* The status line stays as it is, and nothing can be joined to it. */
 	size_t in = line_len(text, len);
 	if (in < len && is_blank(text[in]))
-		return len;
+		return 0;
 	size_t out = in;
 	while (in < len) {
 		size_t n = line_len(text + in, len - in);

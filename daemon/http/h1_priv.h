@@ -96,7 +96,7 @@ void h1_rx_next(struct h1_rx *rx);
 /*
  * Before llhttp, for answers only: continuation lines are joined to theirs with one space, blanks
  * before a colon and identical repeated Content-Length lines are taken out (spec §7). In place;
- * returns the new length.
+ * returns the new length, 0 for what can't be a head.
  */
 size_t h1_head_tidy(uint8_t *text, size_t len);
 /* After llhttp: rx->head from what it found. 0 or -EBADMSG with rx->status. */
