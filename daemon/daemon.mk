@@ -37,7 +37,7 @@ conf_libs := inih libsystemd libpcre2-8 libidn2
 net_objs := $(addprefix daemon/net/,iostream.o sockaddr.o tcp.o tlsbio.o tlscerts.o tlsctx.o udp.o)
 net_libs := openssl libcares libbpf libxdp
 
-flow_objs := daemon/flow/stream.o daemon/flow/stream_io.o
+flow_objs := daemon/flow/pump.o daemon/flow/stream.o daemon/flow/stream_io.o
 
 http_objs := daemon/http/conn_fsm.o daemon/http/h1.o daemon/http/h1_client.o \
 	daemon/http/h1_exchange.o daemon/http/h1_head.o daemon/http/h1_server.o \

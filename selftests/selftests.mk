@@ -35,7 +35,8 @@ test-tlsctx_parts := net base
 test-udp_parts := net base
 
 # flow
-unit_tests += $(addprefix flow/test-,stream_io)
+unit_tests += $(addprefix flow/test-,pump stream_io)
+test-pump_parts := flow net base
 test-stream_io_parts := flow net base
 
 # wire
