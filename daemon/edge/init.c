@@ -6,13 +6,13 @@
 #include "daemon/edge/init.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "daemon/base/file.h"
+#include "daemon/base/paths.h"
 #include "daemon/base/random.h"
 #include "daemon/base/secret.h"
 #include "daemon/conf/load.h"
@@ -39,22 +39,6 @@ static int complain(const char *what, const char *path, int error)
 {
 	(void)fprintf(stderr, "adit-edge: %s %s: %s\n", what, path, strerrordesc_np(-error));
 	return EXIT_FAILED;
-}
-
-int init_make_dir(const char *path)
-{
-	char part[PATH_LEN];
-	size_t len = strlen(path);
-	if (len == 0 || len >= sizeof(part))
-		return -ENAMETOOLONG;
-	memcpy(part, path, len + 1);
-	for (char *slash = strchr(part + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-		*slash = '\0';
-		if (mkdir(part, 0755) < 0 && errno != EEXIST)
-			return -errno;
-		*slash = '/';
-	}
-	return mkdir(part, 0700) < 0 && errno != EEXIST ? -errno : 0;
 }
 
 static bool exists(const char *path)
@@ -292,7 +276,7 @@ int init_run(const struct init_params *p)
 	int code = check_params(p);
 	if (code)
 		return code;
-	int r = init_make_dir(p->state_dir);
+	int r = paths_make(p->state_dir, 0700);
 	if (r < 0)
 		return complain("cannot make", p->state_dir, r);
 	char folder[PATH_LEN];
@@ -301,7 +285,7 @@ int init_run(const struct init_params *p)
 	if (slash && slash != folder) {
 		*slash = '\0';
 		struct stat st;
-		if (stat(folder, &st) < 0 && (r = init_make_dir(folder)) < 0)
+		if (stat(folder, &st) < 0 && (r = paths_make(folder, 0755)) < 0)
 			return complain("cannot make", folder, r);
 	}
 	code = make_certificates(p);

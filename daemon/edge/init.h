@@ -27,7 +27,4 @@ struct init_params {
  */
 int init_run(const struct init_params *params);
 
-/* Makes a directory with its parents, mode 0700 for the last. 0 or negative errno. */
-[[nodiscard]] int init_make_dir(const char *path);
-
 #endif
