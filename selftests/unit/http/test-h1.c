@@ -95,10 +95,11 @@ static void say_head(struct reader *r)
 
 static void fail_reader(struct reader *r, int error)
 {
-	say(r, "!%s", error == -EBADMSG	   ? "bad"
-		      : error == -EMSGSIZE ? "large"
-		      : error == -E2BIG	   ? "body"
-					   : "?");
+	say(r, "!%s",
+	    error == -EBADMSG    ? "bad"
+	    : error == -EMSGSIZE ? "large"
+	    : error == -E2BIG    ? "body"
+				 : "?");
 	if (r->rx.kind == H1_KIND_REQUEST)
 		say(r, " %u", r->rx.status);
 	r->is_done = true;
@@ -755,20 +756,13 @@ static void test_send_length(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good_requests),
-		cmocka_unit_test(test_bad_requests),
-		cmocka_unit_test(test_answers),
-		cmocka_unit_test(test_answers_to_head),
-		cmocka_unit_test(test_truncated),
-		cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_default_limits),
-		cmocka_unit_test(test_body_limit),
-		cmocka_unit_test(test_extra_limit),
-		cmocka_unit_test(test_body_by_reference),
-		cmocka_unit_test(test_send_requests),
-		cmocka_unit_test(test_send_answers),
-		cmocka_unit_test(test_send_chunks),
-		cmocka_unit_test(test_send_length),
+		cmocka_unit_test(test_good_requests),  cmocka_unit_test(test_bad_requests),
+		cmocka_unit_test(test_answers),        cmocka_unit_test(test_answers_to_head),
+		cmocka_unit_test(test_truncated),      cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_default_limits), cmocka_unit_test(test_body_limit),
+		cmocka_unit_test(test_extra_limit),    cmocka_unit_test(test_body_by_reference),
+		cmocka_unit_test(test_send_requests),  cmocka_unit_test(test_send_answers),
+		cmocka_unit_test(test_send_chunks),    cmocka_unit_test(test_send_length),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
