@@ -31,7 +31,9 @@ netlink_objs := $(addprefix daemon/link/,close.o link.o link_fsm.o quic.o quic_a
 	quic_reply.o quic_server.o quic_stream.o quic_tls.o quic_window.o)
 netlink_libs := libmnl
 
-conf_objs :=
+conf_objs := $(addprefix daemon/conf/,arena.o conf.o credential.o dump.o dump_json.o ini.o load.o \
+	load_aditd.o load_apply.o load_edge.o parse.o parse_rule.o pattern.o pattern_class.o \
+	pattern_translate.o report.o rule.o schema.o schema_aditd.o schema_common.o schema_edge.o value.o)
 conf_libs := inih libsystemd libpcre2-8 libidn2
 
 net_objs := $(addprefix daemon/net/,iostream.o sockaddr.o tcp.o tlsbio.o tlscerts.o tlsctx.o udp.o)
@@ -56,7 +58,7 @@ origin_objs :=
 
 session_objs :=
 
-route_objs :=
+route_objs := $(addprefix daemon/route/,host_index.o hosts.o match_ingress.o route.o)
 
 access_objs :=
 access_libs := openssl

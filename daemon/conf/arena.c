@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Memory of one configuration. Blocks double up to a cap, so that a file of three lines costs one page
- * and one of 100 000 rules few allocations; what doesn't fit a block gets one of its own.
+ * Memory of one configuration. Blocks double up to a cap, so that a file of three lines costs one
+ * page and one of 100 000 rules few allocations; what doesn't fit a block gets one of its own.
  */
 #include "daemon/conf/arena.h"
 

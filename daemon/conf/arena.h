@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Memory of one configuration: grows while it is built, is read-only afterwards, freed whole. Objects of
- * libraries that hang on it are registered and freed with it.
+ * Memory of one configuration: grows while it is built, is read-only afterwards, freed whole.
+ * Objects of libraries that hang on it are registered and freed with it.
  */
 #ifndef DAEMON_CONF_ARENA_H
 #define DAEMON_CONF_ARENA_H

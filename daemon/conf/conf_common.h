@@ -93,7 +93,6 @@ struct conf_common {
 	enum conf_program program;
 	struct conf_arena *arena; /* everything that the snapshot points to */
 	const char *file;         /* path of the configuration file, NULL: none */
-	uint64_t version;         /* counts loads in this process, from 1 */
 
 	/* Every section instance in order, with the text and origin of each value (schema.h). */
 	const struct conf_section *sections;

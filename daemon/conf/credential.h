@@ -42,8 +42,8 @@ void credential_free(struct tunnel_credential *c);
 DEFINE_CLEANUP(struct tunnel_credential *, credential_free)
 
 /*
- * Reads a file that holds nothing but a tunnel's secret in base64 (secret-file at the edge) into out,
- * which the caller wipes. Returns the length in bytes, or as credential_read().
+ * Reads a file that holds nothing but a tunnel's secret in base64 (secret-file at the edge) into
+ * out, which the caller wipes. Returns the length in bytes, or as credential_read().
  */
 [[nodiscard]] int credential_read_secret(const char *path, uint8_t out[TUNNEL_SECRET_MAX],
 					 const char **ret_reason);

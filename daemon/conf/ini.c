@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * INI text to section instances and entries. inih takes lines from reader_next(), which sees every line
- * first: what inih would cut, merge or guess at is reported there and handed on as an empty line, so
- * that on_entry() gets only what was meant, and always knows its line and its section instance.
+ * INI text to section instances and entries. inih takes lines from reader_next(), which sees every
+ * line first: what inih would cut, merge or guess at is reported there and handed on as an empty
+ * line, so that on_entry() gets only what was meant, and always knows its line and its section
+ * instance.
  */
 #include "daemon/conf/ini.h"
 
@@ -26,11 +27,11 @@ struct reader {
 	struct conf_report *report;
 	struct ini_file *out;
 	struct ini_section *section; /* NULL: before the first header */
-	bool is_skipping;	     /* the header was refused: its keys are not looked at */
-	bool is_continuation;	     /* the line begins with a blank */
-	const char *key;	     /* the last one of this section, or NULL */
-	bool key_is_list;	     /* without a key: the last one was refused, drop what continues it */
-	int error; /* 0 or -ENOMEM */
+	bool is_skipping;            /* the header was refused: its keys are not looked at */
+	bool is_continuation;        /* the line begins with a blank */
+	const char *key;             /* the last one of this section, or NULL */
+	bool key_is_list; /* without a key: the last one was refused, drop what continues it */
+	int error;        /* 0 or -ENOMEM */
 };
 
 void conf_global_init(void)
@@ -56,7 +57,8 @@ static void fault(struct reader *r, const char *format, ...)
 	conf_report_add(r->report, CONF_SEVERITY_ERROR, r->file, r->line, "%s", text);
 }
 
-/* ---- lines -------------------------------------------------------------------------------------- */
+/* ---- lines --------------------------------------------------------------------------------------
+ */
 
 /* The reason why a line can't be text, or NULL. */
 static const char *text_fault(struct span line)
@@ -79,10 +81,12 @@ static bool is_blank_or_comment(struct span s)
 static bool looks_like_header(struct span s)
 {
 	size_t end = span_find(s, ']');
-	return s.len && s.ptr[0] == '[' && end < s.len && is_blank_or_comment(span_skip(s, end + 1));
+	return s.len && s.ptr[0] == '[' && end < s.len &&
+	       is_blank_or_comment(span_skip(s, end + 1));
 }
 
-/* ---- headers ------------------------------------------------------------------------------------ */
+/* ---- headers ------------------------------------------------------------------------------------
+ */
 
 static bool is_name(struct span s, size_t max, const char *more)
 {
@@ -140,8 +144,8 @@ static bool header_take(struct reader *r, struct span line)
 	struct span kind = span_first(inner, blank);
 	struct span name = span_trim(span_skip(inner, blank));
 	if (!is_name(kind, NAME_MAX_LEN, "-")) {
-		fault(r, "[%.*s]: not a section; [KIND] or [KIND NAME] in lower case", (int)inner.len,
-		      (const char *)inner.ptr);
+		fault(r, "[%.*s]: not a section; [KIND] or [KIND NAME] in lower case",
+		      (int)inner.len, (const char *)inner.ptr);
 		return false;
 	}
 	if (name.len && !is_name(name, NAME_MAX_LEN, "_.-")) {
@@ -154,7 +158,8 @@ static bool header_take(struct reader *r, struct span line)
 	return true;
 }
 
-/* ---- keys --------------------------------------------------------------------------------------- */
+/* ---- keys ---------------------------------------------------------------------------------------
+ */
 
 /* Forgets a key whose line was refused; what continues it must not continue the one before. */
 static void key_drop(struct reader *r)

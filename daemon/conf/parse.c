@@ -49,7 +49,8 @@ static int keep_name(struct schema_context *x, struct span text, const char **re
 	return 0;
 }
 
-/* ---- addresses ---------------------------------------------------------------------------------- */
+/* ---- addresses ----------------------------------------------------------------------------------
+ */
 
 static int addr_from_endpoint(struct schema_context *x, const struct endpoint *e,
 			      struct conf_addr *ret)
@@ -87,6 +88,12 @@ static int addr_parse(struct schema_context *x, struct span text, bool must_be_i
 		return -EINVAL;
 	}
 	return addr_from_endpoint(x, &e, ret);
+}
+
+int parse_addr_into(struct schema_context *x, struct span text, struct conf_addr *ret,
+		    const char **ret_reason)
+{
+	return addr_parse(x, text, false, ret, ret_reason);
 }
 
 static int addr_list_add(struct schema_context *x, struct span text, bool must_be_ip, void *field,
@@ -204,7 +211,8 @@ PARSER(dot_server)
 	return parse_keep_text(x, text, field);
 }
 
-/* ---- names and words ----------------------------------------------------------------------------- */
+/* ---- names and words
+ * ----------------------------------------------------------------------------- */
 
 static bool is_label_byte(uint8_t c)
 {
@@ -283,7 +291,8 @@ PARSER(account)
 		return -EINVAL;
 	}
 	for (size_t i = 0; i < text.len; i++)
-		if (text.ptr[i] <= ' ' || text.ptr[i] > '~' || text.ptr[i] == '"' || text.ptr[i] == '\\')
+		if (text.ptr[i] <= ' ' || text.ptr[i] > '~' || text.ptr[i] == '"' ||
+		    text.ptr[i] == '\\')
 			return -EINVAL;
 	return parse_keep_text(x, text, field);
 }
@@ -320,7 +329,8 @@ PARSER(policy)
 	return is_cookie ? 0 : -EINVAL;
 }
 
-/* ---- URLs ----------------------------------------------------------------------------------------- */
+/* ---- URLs
+ * ----------------------------------------------------------------------------------------- */
 
 PARSER(proxy_url)
 {

@@ -12,7 +12,8 @@ struct conf_arena;
 
 struct schema_context {
 	struct conf_arena *arena;
-	bool is_environment; /* the value comes from an environment variable: its words are legal too */
+	bool is_environment; /* the value comes from an environment variable: its words are legal
+				too */
 };
 
 #define PARSER(name)                                                                           \
@@ -24,8 +25,12 @@ void *parse_list_add(struct schema_context *x, void *field, size_t size);
 /* Copies text into a const char * field. 0 or -ENOMEM. */
 int parse_keep_text(struct schema_context *x, struct span text, void *field);
 
+/* One address, a name or a literal one. 0, -EINVAL with *ret_reason, -ENOMEM. */
+int parse_addr_into(struct schema_context *x, struct span text, struct conf_addr *ret,
+		    const char **ret_reason);
+
 /* struct conf_addr list. */
-PARSER(addr_list); /* names and literal addresses */
+PARSER(addr_list);   /* names and literal addresses */
 PARSER(listen_list); /* literal addresses */
 /* const struct conf_addr *. */
 PARSER(addr);
@@ -56,7 +61,7 @@ PARSER(check);
 PARSER(header_list);
 PARSER(ip_rule_list);
 /* The whole struct of the section. */
-PARSER(pin);	     /* struct conf_edge */
+PARSER(pin);         /* struct conf_edge */
 PARSER(log_level);   /* struct conf_log */
 PARSER(rule_host);   /* struct conf_rule */
 PARSER(rule_path);   /* struct conf_rule */

@@ -23,7 +23,8 @@ static struct span word_next(struct span *text)
 	return word;
 }
 
-/* ---- headers -------------------------------------------------------------------------------------- */
+/* ---- headers
+ * -------------------------------------------------------------------------------------- */
 
 /* Fields that frame a message or belong to one hop are made by us, never by a rule. */
 static bool header_name_check(struct span name, const char **ret_reason)
@@ -70,7 +71,8 @@ PARSER(header_name_list)
 	return parse_string_list(x, text, item, field, ret_reason);
 }
 
-/* ---- ip-rule -------------------------------------------------------------------------------------- */
+/* ---- ip-rule
+ * -------------------------------------------------------------------------------------- */
 
 /* Sorted as it grows; lists are short. */
 static int ports_parse(struct schema_context *x, struct span text, struct conf_ip_rule *rule)
@@ -121,7 +123,8 @@ PARSER(ip_rule_list)
 	return 0;
 }
 
-/* ---- groups of origins (checked only) -------------------------------------------------------------- */
+/* ---- groups of origins (checked only)
+ * -------------------------------------------------------------- */
 
 PARSER(member)
 {
@@ -198,7 +201,8 @@ PARSER(check)
 	return 0;
 }
 
-/* ---- log -------------------------------------------------------------------------------------------- */
+/* ---- log
+ * -------------------------------------------------------------------------------------------- */
 
 static bool level_parse(const struct schema_context *x, struct span text, enum log_level *ret)
 {
@@ -207,13 +211,14 @@ static bool level_parse(const struct schema_context *x, struct span text, enum l
 		enum log_level level;
 		bool is_alias; /* words of the reference, from the environment only */
 	} levels[] = {
-		{ "error", LOG_LEVEL_ERROR, false },	 { "warning", LOG_LEVEL_WARNING, false },
+		{ "error", LOG_LEVEL_ERROR, false },   { "warning", LOG_LEVEL_WARNING, false },
 		{ "notice", LOG_LEVEL_NOTICE, false }, { "info", LOG_LEVEL_INFO, false },
-		{ "debug", LOG_LEVEL_DEBUG, false },	 { "warn", LOG_LEVEL_WARNING, true },
+		{ "debug", LOG_LEVEL_DEBUG, false },   { "warn", LOG_LEVEL_WARNING, true },
 		{ "fatal", LOG_LEVEL_ERROR, true },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(levels); i++)
-		if (span_eq_str(text, levels[i].word) && (!levels[i].is_alias || x->is_environment)) {
+		if (span_eq_str(text, levels[i].word) &&
+		    (!levels[i].is_alias || x->is_environment)) {
 			*ret = levels[i].level;
 			return true;
 		}
@@ -260,7 +265,8 @@ PARSER(pin)
 	return 0;
 }
 
-/* ---- rules ------------------------------------------------------------------------------------------ */
+/* ---- rules
+ * ------------------------------------------------------------------------------------------ */
 
 PARSER(rule_host)
 {
@@ -293,7 +299,8 @@ PARSER(rule_path)
 	return parse_keep_text(x, text, (void *)&rule->path);
 }
 
-/* ---- tunnels of the edge ---------------------------------------------------------------------------- */
+/* ---- tunnels of the edge
+ * ---------------------------------------------------------------------------- */
 
 PARSER(tunnel_id)
 {

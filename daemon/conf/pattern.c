@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Path expressions, compiled and run by PCRE2. PCRE2 back-tracks, so every match has a limit of steps;
- * what it would read differently from RE2 was rewritten by pattern_translate() before it gets here.
+ * Path expressions, compiled and run by PCRE2. PCRE2 back-tracks, so every match has a limit of
+ * steps; what it would read differently from RE2 was rewritten by pattern_translate() before it
+ * gets here.
  */
 #define PCRE2_CODE_UNIT_WIDTH 8
 
@@ -25,7 +26,7 @@ struct pattern_scratch {
 	pcre2_match_data *data;
 	pcre2_match_context *context;
 	pcre2_jit_stack *stack; /* NULL where JIT isn't allowed */
-	uint8_t *buf;		/* a path made valid */
+	uint8_t *buf;           /* a path made valid */
 	size_t cap;
 };
 
@@ -42,15 +43,15 @@ static pcre2_compile_context *context_new(void)
 
 static int compile(const char *text, pcre2_code **ret, struct pattern_error *ret_error)
 {
-	static const uint32_t options = PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_ALT_CIRCUMFLEX |
-					PCRE2_NEVER_BACKSLASH_C;
+	static const uint32_t options =
+		PCRE2_UTF | PCRE2_DOLLAR_ENDONLY | PCRE2_ALT_CIRCUMFLEX | PCRE2_NEVER_BACKSLASH_C;
 	pcre2_compile_context *x = context_new();
 	if (!x)
 		return -ENOMEM;
 	int error;
 	PCRE2_SIZE at;
-	pcre2_code *code = pcre2_compile((PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED, options, &error,
-					 &at, x);
+	pcre2_code *code =
+		pcre2_compile((PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED, options, &error, &at, x);
 	pcre2_compile_context_free(x);
 	if (code) {
 		*ret = code;
@@ -59,9 +60,11 @@ static int compile(const char *text, pcre2_code **ret, struct pattern_error *ret
 	if (error == PCRE2_ERROR_HEAP_FAILED)
 		return -ENOMEM;
 	*ret_error = (struct pattern_error){
-		.reason = error == PCRE2_ERROR_PATTERN_TOO_LARGE ? "too large when repeats are written out"
-			  : error == PCRE2_ERROR_UNKNOWN_UNICODE_PROPERTY ? "unknown Unicode property"
-									  : "not compilable",
+		.reason = error == PCRE2_ERROR_PATTERN_TOO_LARGE
+				  ? "too large when repeats are written out"
+			  : error == PCRE2_ERROR_UNKNOWN_UNICODE_PROPERTY
+				  ? "unknown Unicode property"
+				  : "not compilable",
 	};
 	return -EINVAL;
 }
@@ -162,7 +165,7 @@ int pattern_match(const struct pattern *p, struct pattern_scratch *s, struct spa
 			return r;
 	}
 
-	PCRE2_SPTR subject = path.len ? path.ptr : (PCRE2_SPTR)"";
+	PCRE2_SPTR subject = path.len ? path.ptr : (PCRE2_SPTR) "";
 	int r = pcre2_match(p->code, subject, path.len, 0, PCRE2_NO_UTF_CHECK, s->data, s->context);
 	if (r >= 0)
 		return 1;

@@ -9,7 +9,8 @@
 #include "daemon/conf/utf8.h"
 #include "daemon/wire/hex.h"
 
-/* ---- single characters ---------------------------------------------------------------------------- */
+/* ---- single characters
+ * ---------------------------------------------------------------------------- */
 
 /* Behind "\x": two digits, or any number of them in braces. */
 static uint32_t hex_char(struct translator *t)
@@ -54,7 +55,9 @@ uint32_t translate_escaped_char(struct translator *t)
 	static const struct {
 		char letter;
 		uint8_t code;
-	} letters[] = { { 'a', 7 }, { 'f', 12 }, { 'n', 10 }, { 'r', 13 }, { 't', 9 }, { 'v', 11 } };
+	} letters[] = {
+		{ 'a', 7 }, { 'f', 12 }, { 'n', 10 }, { 'r', 13 }, { 't', 9 }, { 'v', 11 }
+	};
 	if (!translate_take(t, "\\")) {
 		translate_fail(t, "it ends too early");
 		return 0;
@@ -73,12 +76,14 @@ uint32_t translate_escaped_char(struct translator *t)
 	return c;
 }
 
-/* ---- Unicode properties ---------------------------------------------------------------------------- */
+/* ---- Unicode properties
+ * ---------------------------------------------------------------------------- */
 
 static bool is_category(struct span name)
 {
-	struct span rest = SPAN_LIT("Any C Cc Cf Co Cs L Ll Lm Lo Lt Lu M Mc Me Mn N Nd Nl No P Pc Pd Pe "
-				    "Pf Pi Po Ps S Sc Sk Sm So Z Zl Zp Zs");
+	struct span rest =
+		SPAN_LIT("Any C Cc Cf Co Cs L Ll Lm Lo Lt Lu M Mc Me Mn N Nd Nl No P Pc Pd Pe "
+			 "Pf Pi Po Ps S Sc Sk Sm So Z Zl Zp Zs");
 	for (size_t at = span_find(rest, ' '); rest.len; at = span_find(rest, ' ')) {
 		if (span_eq(span_first(rest, at), name) && name.len)
 			return true;
@@ -123,7 +128,8 @@ static void property(struct translator *t, bool is_negated)
 	translate_put(t, text);
 }
 
-/* ---- classes ------------------------------------------------------------------------------------------ */
+/* ---- classes
+ * ------------------------------------------------------------------------------------------ */
 
 bool translate_class_escape(struct translator *t, bool is_in_class)
 {
@@ -156,8 +162,9 @@ bool translate_class_escape(struct translator *t, bool is_in_class)
 /* "[:alpha:]" and "[:^alpha:]" inside a class. False: the "[" is text. */
 static bool posix_class(struct translator *t)
 {
-	static const char *const names[] = { "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph",
-					     "lower", "print", "punct", "space", "upper", "word", "xdigit" };
+	static const char *const names[] = { "alnum", "alpha", "ascii", "blank", "cntrl",
+					     "digit", "graph", "lower", "print", "punct",
+					     "space", "upper", "word",  "xdigit" };
 	size_t end = 2;
 	while (end + 1 < t->in.len && !(t->in.ptr[end] == ':' && t->in.ptr[end + 1] == ']'))
 		end++;
@@ -169,7 +176,8 @@ static bool posix_class(struct translator *t)
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (span_eq_str(name, names[i])) {
 			char text[32];
-			(void)snprintf(text, sizeof(text), "[:%s%s:]", is_negated ? "^" : "", names[i]);
+			(void)snprintf(text, sizeof(text), "[:%s%s:]", is_negated ? "^" : "",
+				       names[i]);
 			translate_put(t, text);
 			return true;
 		}

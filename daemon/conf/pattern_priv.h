@@ -17,12 +17,12 @@ struct translate_atom {
 	bool is_set;
 	bool is_repeated;
 	bool is_assertion;    /* PCRE2 is particular about repeating those: put in a group */
-	size_t start;	      /* offset in the output */
+	size_t start;         /* offset in the output */
 	unsigned int product; /* of the counts of nested repeats */
 };
 
 struct translate_group {
-	size_t start;	      /* offset of its "(" in the output */
+	size_t start;         /* offset of its "(" in the output */
 	unsigned int product; /* the largest of its atoms */
 };
 
@@ -56,7 +56,8 @@ uint32_t translate_take_char(struct translator *t);
 
 /* Takes "\n", "\x{2603}", "\." and the like; 0 after a fault. */
 uint32_t translate_escaped_char(struct translator *t);
-/* Takes "\d", "\pL" and the like and writes it for inside or outside of a class. False: none there. */
+/* Takes "\d", "\pL" and the like and writes it for inside or outside of a class. False: none there.
+ */
 bool translate_class_escape(struct translator *t, bool is_in_class);
 /* Takes "[…]". */
 void translate_class(struct translator *t);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * RE2 expressions (Go's flavour) to PCRE2 expressions that find the same. One pass, no tree: every
- * construct is checked as the reference checks it and written anew, in a form that PCRE2 can read in one
- * way only. Only whether something is found matters, so captures and laziness are of no account.
+ * construct is checked as the reference checks it and written anew, in a form that PCRE2 can read
+ * in one way only. Only whether something is found matters, so captures and laziness are of no
+ * account.
  */
 #include "daemon/conf/pattern.h"
 
@@ -21,7 +22,8 @@ void translate_fail(struct translator *t, const char *reason)
 	t->in = (struct span){};
 }
 
-/* ---- output ---------------------------------------------------------------------------------------- */
+/* ---- output
+ * ---------------------------------------------------------------------------------------- */
 
 void translate_put(struct translator *t, const char *text)
 {
@@ -63,7 +65,8 @@ static void insert(struct translator *t, size_t at, const char *text)
 	memcpy(t->out + at, text, len);
 }
 
-/* ---- input ----------------------------------------------------------------------------------------- */
+/* ---- input
+ * ----------------------------------------------------------------------------------------- */
 
 bool translate_take(struct translator *t, const char *text)
 {
@@ -85,7 +88,8 @@ uint32_t translate_take_char(struct translator *t)
 	return code;
 }
 
-/* ---- atoms and groups -------------------------------------------------------------------------------- */
+/* ---- atoms and groups
+ * -------------------------------------------------------------------------------- */
 
 /* The atom is complete: what it repeats counts for its group. */
 static void atom_end(struct translator *t)
@@ -185,7 +189,9 @@ static void group_flags(struct translator *t)
 		} else if (c == 'U') {
 			has_flag = true; /* swaps laziness: finds the same */
 		} else {
-			translate_fail(t, "not a group of RE2: look-around, atomic, comment or conditional");
+			translate_fail(
+				t,
+				"not a group of RE2: look-around, atomic, comment or conditional");
 			return;
 		}
 	}
@@ -219,7 +225,8 @@ static void group(struct translator *t)
 	}
 }
 
-/* ---- repetition --------------------------------------------------------------------------------------- */
+/* ---- repetition
+ * --------------------------------------------------------------------------------------- */
 
 /* An operator that repeats the last atom count times at most (0 for * + ?, which don't count). */
 static void repeat(struct translator *t, const char *op, unsigned int count, bool is_counted)
@@ -250,7 +257,8 @@ static void repeat(struct translator *t, const char *op, unsigned int count, boo
 		translate_fail(t, "repeated more than 1000 times in product");
 }
 
-/* Digits without a leading zero off s. False: there are none. Too many give PATTERN_REPEAT_MAX + 1. */
+/* Digits without a leading zero off s. False: there are none. Too many give PATTERN_REPEAT_MAX + 1.
+ */
 static bool take_count(struct span *s, unsigned int *ret)
 {
 	size_t n = 0;
@@ -295,7 +303,8 @@ static void counted(struct translator *t)
 	repeat(t, op, high, true);
 }
 
-/* ---- the walk ------------------------------------------------------------------------------------------ */
+/* ---- the walk
+ * ------------------------------------------------------------------------------------------ */
 
 /* "\Q…\E" or to the end. */
 static void quoted(struct translator *t)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What was found while a configuration was read. A report is small and short-lived, so every text is an
- * allocation of its own.
+ * What was found while a configuration was read. A report is small and short-lived, so every text
+ * is an allocation of its own.
  */
 #include "daemon/conf/report.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Hostnames and services of ingress rules. As lenient as the reference where a name can mean only one
- * thing, but letters of a host have no case, its last dot means nothing, and parts of a service that
- * would be ignored (user, query, fragment) are left out of what is shown.
+ * Hostnames and services of ingress rules. As lenient as the reference where a name can mean only
+ * one thing, but letters of a host have no case, its last dot means nothing, and parts of a service
+ * that would be ignored (user, query, fragment) are left out of what is shown.
  */
 #include "daemon/conf/rule.h"
 
@@ -16,7 +16,8 @@
 #include "daemon/wire/uri.h"
 #include "util/macro.h"
 
-/* ---- hostnames -------------------------------------------------------------------------------------- */
+/* ---- hostnames
+ * -------------------------------------------------------------------------------------- */
 
 /* A copy in lower case (ASCII) without its last dot. */
 static int lower_copy(struct conf_arena *a, struct span text, struct span *ret)
@@ -96,7 +97,8 @@ int host_pattern_parse(struct conf_arena *a, struct span text, struct host_patte
 	return 0;
 }
 
-/* ---- services --------------------------------------------------------------------------------------- */
+/* ---- services
+ * --------------------------------------------------------------------------------------- */
 
 static int fault(const char **ret_reason, const char *reason)
 {
@@ -135,8 +137,8 @@ static int unix_parse(struct conf_arena *a, struct span text, size_t prefix, str
 
 static bool is_host_byte(uint8_t c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c >= 0x80 ||
-	       strchr("-._~!$&'()*+,;=", c);
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       c >= 0x80 || strchr("-._~!$&'()*+,;=", c);
 }
 
 /* Copies the host without brackets. "%25" begins a zone (RFC 6874). */
@@ -177,7 +179,7 @@ static const struct scheme {
 	bool tls;
 } schemes[] = {
 	{ "http", 80, SERVICE_KIND_HTTP, false },   { "https", 443, SERVICE_KIND_HTTP, true },
-	{ "ws", 80, SERVICE_KIND_HTTP, false },	    { "wss", 443, SERVICE_KIND_HTTP, true },
+	{ "ws", 80, SERVICE_KIND_HTTP, false },     { "wss", 443, SERVICE_KIND_HTTP, true },
 	{ "ssh", 22, SERVICE_KIND_STREAM, false },  { "rdp", 3389, SERVICE_KIND_STREAM, false },
 	{ "smb", 445, SERVICE_KIND_STREAM, false }, { "tcp", 7864, SERVICE_KIND_STREAM, false },
 };

@@ -13,9 +13,9 @@
 #define ADITD(name) .kind = (name), .programs = CONF_PROGRAM_ADITD
 #define EDGE(name)  .kind = (name), .programs = CONF_PROGRAM_EDGE
 #define BOTH(name)  .kind = (name), .programs = CONF_PROGRAM_ADITD | CONF_PROGRAM_EDGE
-#define ONE	    .naming = SCHEMA_NAMING_NONE
-#define NAMED	    .naming = SCHEMA_NAMING_REQUIRED
-#define LATER	    .is_later = true
+#define ONE         .naming = SCHEMA_NAMING_NONE
+#define NAMED       .naming = SCHEMA_NAMING_REQUIRED
+#define LATER       .is_later = true
 #define IN(t, f)    .is_stored = true, .offset = offsetof(t, f)
 #define ROWS(name)  .tables = { { .rows = (name) } }
 
@@ -91,7 +91,8 @@ const struct schema_option *schema_find_option(const struct schema_section *s, s
 	return NULL;
 }
 
-/* ---- what an option accepts -------------------------------------------------------------------- */
+/* ---- what an option accepts --------------------------------------------------------------------
+ */
 
 static void append(char *buf, size_t size, const char *text)
 {
@@ -106,7 +107,10 @@ static void append_scaled(char *buf, size_t size, uint64_t v, bool is_time)
 	static const struct {
 		uint64_t value;
 		const char *unit;
-	} times[] = { { 3600 * SEC, "h" }, { 60 * SEC, "m" }, { SEC, "s" }, { NSEC_PER_MSEC, "ms" } },
+	} times[] = { { 3600 * SEC, "h" },
+		      { 60 * SEC, "m" },
+		      { SEC, "s" },
+		      { NSEC_PER_MSEC, "ms" } },
 	  sizes[] = { { GIB, "G" }, { MIB, "M" }, { KIB, "K" }, { 1, "" } };
 	char text[32];
 	if (v == 0) {

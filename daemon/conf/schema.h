@@ -32,6 +32,8 @@ enum : uint16_t {
 	SCHEMA_INHERIT = 1U << 6,     /* may stand in a rule as well ([ingress NAME]) */
 	SCHEMA_SECRET_FILE = 1U << 7, /* names a file that only its owner may read */
 	SCHEMA_UNSTORED = 1U << 8,    /* nothing of it is kept but its text */
+	SCHEMA_WHOLE = 1U << 9, /* a list whose parser takes the whole struct of the section */
+	SCHEMA_FILE = 1U << 10, /* names a file that must be readable */
 };
 
 struct schema_word {
@@ -73,7 +75,7 @@ enum schema_naming : uint8_t {
 struct schema_table {
 	const struct schema_option *rows;
 	const char *prefix; /* stands before every key, or NULL */
-	size_t offset;	    /* of the rows' struct in the section's */
+	size_t offset;      /* of the rows' struct in the section's */
 	bool is_inherited;  /* belongs to another section: rows with SCHEMA_INHERIT only */
 };
 
@@ -83,29 +85,44 @@ struct schema_section {
 	const char *kind;
 	uint8_t programs; /* enum conf_program, or-ed */
 	enum schema_naming naming;
-	bool is_later;	/* the whole section has no effect in this version */
+	bool is_later;  /* the whole section has no effect in this version */
 	bool is_stored; /* its options have fields in a struct */
-	size_t offset;	/* NAMING_NONE: of the section's struct in struct conf or struct edge_conf */
+	size_t offset; /* NAMING_NONE: of the section's struct in struct conf or struct edge_conf */
 	const char *help;
 	struct schema_table tables[SCHEMA_TABLES_MAX];
 };
 
-/* One value of a section instance, as text. */
+/* One given text: a value, or one item of a list. */
+struct conf_item {
+	const char *text;
+	const char *file;  /* path, "--set", "environment variable NAME" */
+	unsigned int line; /* 0: none */
+};
+
+/* Who may overrule whom. */
+enum conf_rank : uint8_t {
+	CONF_RANK_FILE = 1,
+	CONF_RANK_ENVIRONMENT,
+	CONF_RANK_COMMAND_LINE,
+};
+
+/* One option that was given in a section instance. */
 struct conf_value {
 	const struct schema_option *option;
 	const struct schema_table *table;
-	const char *const *items; /* one, or those of a list */
+	struct conf_item *items; /* none: "key =", which means the default */
 	size_t item_count;
-	const char *file;  /* "default", "environment", "--set" or the path */
-	unsigned int line; /* 0: none */
+	struct conf_item given; /* where the option was given first */
+	enum conf_rank rank;
 };
 
 /* A section instance with the values that were given; the others have their defaults. */
 struct conf_section {
 	const struct schema_section *schema;
 	const char *name; /* NULL: none */
+	const char *file;
 	unsigned int line;
-	const struct conf_value *values;
+	struct conf_value *values;
 	size_t value_count;
 };
 
@@ -115,8 +132,8 @@ extern const struct schema_section schema_sections[];
 /* The section of this kind, or NULL. */
 const struct schema_section *schema_find_section(enum conf_program program, struct span kind);
 /*
- * The option of this key, or NULL. *ret_table (written if found) says where it stands; its prefix was
- * part of the key.
+ * The option of this key, or NULL. *ret_table (written if found) says where it stands; its prefix
+ * was part of the key.
  */
 const struct schema_option *schema_find_option(const struct schema_section *s, struct span key,
 					       const struct schema_table **ret_table);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Options of aditd. A rule ([ingress NAME]) has its own few and takes those of [origin-defaults] and,
- * behind "access-", of [access].
+ * Options of aditd. A rule ([ingress NAME]) has its own few and takes those of [origin-defaults]
+ * and, behind "access-", of [access].
  */
 #include "daemon/conf/schema_priv.h"
 
@@ -64,7 +64,7 @@ const struct schema_option schema_edge[] = {
 	{ .key = "address", PARSED(parse_addr_list, struct conf_edge, addresses), .def = "", .env = "TUNNEL_EDGE",
 	  .flags = SCHEMA_LIST | SCHEMA_COMMAS, .accepts = "HOST:PORT, ADDRESS:PORT or [IPV6]:PORT",
 	  .help = "Edges to connect to, instead of those in the token." },
-	{ .key = "ca-file", PATH(struct conf_edge, ca_file), .def = "", .env = "TUNNEL_CACERT",
+	{ .key = "ca-file", PATH(struct conf_edge, ca_file), .def = "", .env = "TUNNEL_CACERT", .flags = SCHEMA_FILE,
 	  .help = "PEM file with the authorities that may sign for the edge, instead of the system's trust store." },
 	{ .key = "pin", PARSED(parse_pin, struct conf_edge, kind), .def = "",
 	  .accepts = "sha256/BASE64 of 32 bytes", .help = "SHA-256 of the public key of the edge's authority, instead of the token's." },

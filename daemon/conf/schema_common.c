@@ -18,14 +18,14 @@ static const struct schema_word colors[] = {
 
 const struct schema_option schema_log[] = {
 	{ .key = "level", .type = SCHEMA_TYPE_PARSED, .parse = parse_log_level, .def = "info", .env = "TUNNEL_LOGLEVEL",
-	  .flags = SCHEMA_LIST | SCHEMA_COMMAS | SCHEMA_RELOAD,
+	  .flags = SCHEMA_LIST | SCHEMA_COMMAS | SCHEMA_RELOAD | SCHEMA_WHOLE,
 	  .accepts = "error, warning, notice, info or debug, then AREA:LEVEL for single areas",
 	  .help = "How much is logged, in general and for single areas (`info, link:debug`)." },
 	{ .key = "format", WORD(log_formats, struct conf_log, format), .def = "auto",
 	  .help = "Form of the log: `auto` is the journal under systemd, text elsewhere." },
 	{ .key = "access", WORD(access_logs, struct conf_log, access), .def = "off", .flags = SCHEMA_RELOAD,
 	  .help = "One line for each finished request, or only for failed ones." },
-	{ .key = "color", WORD(colors, struct conf_log, color), .def = "auto",
+	{ .key = "color", WORD(colors, struct conf_log, color), .def = "auto", .env = "NO_COLOR",
 	  .help = "Colours in a text log on a terminal; a non-empty environment variable `NO_COLOR` means `no`." },
 	{},
 };

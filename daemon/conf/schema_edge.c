@@ -69,7 +69,7 @@ const struct schema_option schema_edge_tunnel[] = {
 	  .accepts = "64 hexadecimal digits", .help = "SHA-256 of the tunnel's decoded secret." },
 	{ .key = "secret-file", PATH(struct conf_edge_tunnel, secret_file), .def = "", .flags = SCHEMA_SECRET_FILE | SCHEMA_RELOAD,
 	  .help = "File with the secret in base64, instead of `secret-sha256`. Only its owner may read it." },
-	{ .key = "hostname", PARSED(parse_tunnel_host, struct conf_edge_tunnel, name), .def = "", .flags = SCHEMA_LIST | SCHEMA_COMMAS | SCHEMA_RELOAD,
+	{ .key = "hostname", PARSED(parse_tunnel_host, struct conf_edge_tunnel, name), .def = "", .flags = SCHEMA_LIST | SCHEMA_COMMAS | SCHEMA_RELOAD | SCHEMA_WHOLE,
 	  .accepts = "a host name or *.DOMAIN", .help = "Public hostnames of the tunnel." },
 	{ .key = "max-connections", UINT(struct conf_edge_tunnel, max_connections, 1, 100000), .def = "64", .flags = SCHEMA_RELOAD,
 	  .help = "Connections that the tunnel may hold." },

@@ -20,22 +20,24 @@
 #define FIELD_OF(t, f, c_type) \
 	(offsetof(t, f) + 0 * sizeof(char[sizeof(((t *)0)->f) == sizeof(c_type) ? 1 : -1]))
 
-#define BOOL(t, f)	     .type = SCHEMA_TYPE_BOOL, .offset = FIELD_OF(t, f, bool)
-#define UINT(t, f, low, high) \
-	.type = SCHEMA_TYPE_UINT, .offset = FIELD_OF(t, f, unsigned int), .min = (low), .max = (high)
+#define BOOL(t, f) .type = SCHEMA_TYPE_BOOL, .offset = FIELD_OF(t, f, bool)
+#define UINT(t, f, low, high)                                                           \
+	.type = SCHEMA_TYPE_UINT, .offset = FIELD_OF(t, f, unsigned int), .min = (low), \
+	.max = (high)
 #define U16(t, f, low, high) \
 	.type = SCHEMA_TYPE_U16, .offset = FIELD_OF(t, f, uint16_t), .min = (low), .max = (high)
 #define SIZE(t, f, low, high) \
 	.type = SCHEMA_TYPE_SIZE, .offset = FIELD_OF(t, f, uint64_t), .min = (low), .max = (high)
 #define DURATION(t, f, low, high) \
 	.type = SCHEMA_TYPE_DURATION, .offset = FIELD_OF(t, f, nsec_t), .min = (low), .max = (high)
-#define WORD(list, t, f) .type = SCHEMA_TYPE_WORD, .words = (list), .offset = FIELD_OF(t, f, uint8_t)
-#define STRING(t, f)	 .type = SCHEMA_TYPE_STRING, .offset = FIELD_OF(t, f, char *)
-#define PATH(t, f)	 .type = SCHEMA_TYPE_PATH, .offset = FIELD_OF(t, f, char *)
+#define WORD(list, t, f) \
+	.type = SCHEMA_TYPE_WORD, .words = (list), .offset = FIELD_OF(t, f, uint8_t)
+#define STRING(t, f)     .type = SCHEMA_TYPE_STRING, .offset = FIELD_OF(t, f, char *)
+#define PATH(t, f)       .type = SCHEMA_TYPE_PATH, .offset = FIELD_OF(t, f, char *)
 #define PARSED(fn, t, f) .type = SCHEMA_TYPE_PARSED, .parse = (fn), .offset = offsetof(t, f)
 
 /* A word of an option; one that is only accepted from the environment. */
-#define W(text, number)	    { .word = (text), .value = (number) }
+#define W(text, number)     { .word = (text), .value = (number) }
 #define ALIAS(text, number) { .word = (text), .value = (number), .is_alias = true }
 
 /* Rows whose values are checked and kept as text only. */

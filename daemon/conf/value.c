@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Texts of single values to typed values. Strict: no blanks, signs or leading zeros that change nothing
- * are guessed at, and every multiplication is checked.
+ * Texts of single values to typed values. Strict: no blanks, signs or leading zeros that change
+ * nothing are guessed at, and every multiplication is checked.
  */
 #include "daemon/conf/value.h"
 

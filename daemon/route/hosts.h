@@ -17,7 +17,7 @@ struct hosts_entry {
 };
 
 /*
- * Builds a table. A name that stands twice keeps its first value (the loader has refused it
+ * Builds a table. A name that stands twice keeps its smallest value (the loader has refused it
  * before). Returns 0 or -ENOMEM.
  */
 [[nodiscard]] int hosts_new(const struct hosts_entry *entries, size_t count, struct hosts **ret);

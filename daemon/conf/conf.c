@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Life of a snapshot. Snapshot and everything it points to lie in one arena, so the last reference
+ * frees it whole.
+ */
+#include "daemon/conf/conf.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+
+#include "daemon/conf/arena.h"
+#include "daemon/conf/edge_conf.h"
+
+/* The counter orders nothing else: the snapshot is read-only, the mailbox that hands it on orders
+ * it. */
+static void common_ref(struct conf_common *c)
+{
+	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+}
+
+/* Release so that every reader is done before the last one frees, which acquires. */
+static void common_unref(struct conf_common *c)
+{
+	if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_release) != 1)
+		return;
+	atomic_thread_fence(memory_order_acquire);
+	conf_arena_free(c->arena);
+}
+
+struct conf *conf_ref(struct conf *c)
+{
+	common_ref(&c->common);
+	return c;
+}
+
+void conf_unref(struct conf *c)
+{
+	if (c)
+		common_unref(&c->common);
+}
+
+struct edge_conf *edge_conf_ref(struct edge_conf *c)
+{
+	common_ref(&c->common);
+	return c;
+}
+
+void edge_conf_unref(struct edge_conf *c)
+{
+	if (c)
+		common_unref(&c->common);
+}
+
+int conf_find_rule(const struct conf *c, struct span name, size_t *ret_index)
+{
+	for (size_t i = 0; i < c->rule_count; i++)
+		if (span_eq_str(name, c->rules[i].name)) {
+			*ret_index = i;
+			return 0;
+		}
+	return -ESTALE;
+}
+
+const struct conf_edge_tunnel *edge_conf_find_tunnel(const struct edge_conf *c,
+						     const struct uuid *id)
+{
+	for (size_t i = 0; i < c->tunnel_count; i++)
+		if (uuid_eq(&c->tunnels[i].id, id))
+			return &c->tunnels[i];
+	return NULL;
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The snapshot of adit-edge: listeners and declared tunnels, and what these must agree on.
+ */
+#include "daemon/conf/credential.h"
+#include "daemon/conf/load_priv.h"
+
+/* ---- tunnels
+ * ------------------------------------------------------------------------------------------------
+ */
+
+/* The secret is known by its hash or by a file that can be read and holds one. */
+static int check_secret(struct loader *l, const struct conf_section *s,
+			const struct conf_edge_tunnel *t)
+{
+	const struct conf_value *file = load_value(s, "secret-file");
+	if (load_value(s, "secret-sha256") && file) {
+		load_tell(l, CONF_SEVERITY_ERROR, s, "secret-file", &file->items[0],
+			  "together with secret-sha256; accepted: one of both");
+		return 0;
+	}
+	if (!load_value(s, "secret-sha256") && !file) {
+		load_tell(l, CONF_SEVERITY_ERROR, s, "secret-sha256", NULL,
+			  "missing; accepted: 64 hexadecimal digits, or secret-file");
+		return 0;
+	}
+	if (!t->secret_file)
+		return 0;
+	uint8_t secret[TUNNEL_SECRET_MAX];
+	const char *reason = "";
+	int r = credential_read_secret(t->secret_file, secret, &reason);
+	explicit_bzero(secret, sizeof(secret));
+	if (r == -EBADMSG || r == -E2BIG || r == -EACCES)
+		load_tell(l, CONF_SEVERITY_ERROR, s, "secret-file", &file->items[0],
+			  "%s: %s; accepted: a file with the secret in base64", t->secret_file,
+			  reason);
+	return r == -ENOMEM ? r : 0;
+}
+
+/* A hostname or id, and the tunnel that has it. */
+struct claim {
+	struct span key;
+	const struct conf_section *section;
+	const char *text;
+};
+
+static int compare_claims(const void *a, const void *b)
+{
+	const struct claim *x = a;
+	const struct claim *y = b;
+	int r = memcmp(x->key.ptr, y->key.ptr, MIN(x->key.len, y->key.len));
+	if (r == 0)
+		r = (x->key.len > y->key.len) - (x->key.len < y->key.len);
+	return r ? r : (x->section > y->section) - (x->section < y->section);
+}
+
+/* Two claims of the same thing are an error at the later tunnel. */
+static void check_claims(struct loader *l, struct claim *claims, size_t count, const char *key)
+{
+	qsort(claims, count, sizeof(*claims), compare_claims);
+	for (size_t i = 1; i < count; i++)
+		if (span_eq(claims[i].key, claims[i - 1].key))
+			load_tell(l, CONF_SEVERITY_ERROR, claims[i].section, key, NULL,
+				  "%s is in [tunnel %s] in line %u as well; accepted: once",
+				  claims[i].text, claims[i - 1].section->name,
+				  claims[i - 1].section->line);
+}
+
+static int check_ids(struct loader *l, const struct edge_conf *c,
+		     const struct conf_section *const *sections)
+{
+	_cleanup_(freep) struct claim *claims = calloc(c->tunnel_count, sizeof(*claims));
+	if (!claims)
+		return -ENOMEM;
+	size_t count = 0;
+	for (size_t i = 0; i < c->tunnel_count; i++) {
+		const struct conf_value *v = load_value(sections[i], "id");
+		if (v)
+			claims[count++] = (struct claim){
+				.key = uuid_span(&c->tunnels[i].id),
+				.section = sections[i],
+				.text = v->items[0].text,
+			};
+	}
+	check_claims(l, claims, count, "id");
+	return 0;
+}
+
+static int check_hosts(struct loader *l, const struct edge_conf *c,
+		       const struct conf_section *const *sections)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < c->tunnel_count; i++)
+		count += c->tunnels[i].host_count;
+	_cleanup_(freep) struct claim *claims = calloc(count ? count : 1, sizeof(*claims));
+	if (!claims)
+		return -ENOMEM;
+	size_t n = 0;
+	for (size_t i = 0; i < c->tunnel_count; i++)
+		for (size_t k = 0; k < c->tunnels[i].host_count; k++) {
+			const struct conf_edge_host *h = &c->tunnels[i].hosts[k];
+			claims[n++] = (struct claim){ .key = h->host.text,
+						      .section = sections[i],
+						      .text = h->text };
+		}
+	check_claims(l, claims, n, "hostname");
+	return 0;
+}
+
+static int tunnels_build(struct loader *l, struct edge_conf *c)
+{
+	size_t count = load_count(l, "tunnel");
+	struct conf_edge_tunnel *tunnels = conf_alloc(l->arena, count * sizeof(*tunnels));
+	_cleanup_(freep) const struct conf_section **sections =
+		calloc(count + 1, sizeof(*sections));
+	if (!tunnels || !sections)
+		return -ENOMEM;
+	for (size_t i = 0; i < l->section_count; i++) {
+		const struct conf_section *s = &l->sections[i];
+		if (strcmp(s->schema->kind, "tunnel") != 0)
+			continue;
+		struct conf_edge_tunnel *t = &tunnels[c->tunnel_count];
+		sections[c->tunnel_count++] = s;
+		t->name = s->name;
+		t->line = s->line;
+		int r = load_apply_defaults(l, s->schema, t);
+		if (r == 0)
+			r = load_apply_values(l, s, t);
+		if (r == 0)
+			r = check_secret(l, s, t);
+		if (r < 0)
+			return r;
+	}
+	c->tunnels = tunnels;
+	int r = check_ids(l, c, sections);
+	return r < 0 ? r : check_hosts(l, c, sections);
+}
+
+/* ---- the rest
+ * -----------------------------------------------------------------------------------------------
+ */
+
+/* A section that was written down means a listener. */
+static void check_listeners(struct loader *l, const struct edge_conf *c)
+{
+	static const char *const kinds[] = { "http", "https" };
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		const struct conf_section *s = load_find(l, kinds[i]);
+		if (s && !load_value(s, "listen"))
+			load_tell(l, CONF_SEVERITY_ERROR, s, "listen", NULL,
+				  "missing; accepted: ADDRESS:PORT, or no such section");
+	}
+	if (!c->front.http.listen_count && !c->front.https.listen_count)
+		conf_report_add(l->report, CONF_SEVERITY_WARNING, c->common.file, 0,
+				"neither [http] nor [https]: there is no public listener");
+}
+
+int edge_conf_load(const struct conf_source *src, struct conf_report *report,
+		   struct edge_conf **ret)
+{
+	_cleanup_(conf_arena_freep) struct conf_arena *arena = conf_arena_new();
+	struct edge_conf *c = arena ? conf_alloc(arena, sizeof(*c)) : NULL;
+	if (!c)
+		return -ENOMEM;
+	struct loader l = {
+		.src = src,
+		.program = CONF_PROGRAM_EDGE,
+		.report = report,
+		.arena = arena,
+		.errors_before = report->errors,
+	};
+	int r = load_gather(&l);
+	if (r == 0)
+		r = load_apply_unnamed(&l, c);
+	if (r < 0)
+		return r;
+	load_finish_common(&l, &c->common);
+	r = tunnels_build(&l, c);
+	if (r == 0)
+		r = load_check_unstored(&l);
+	if (r < 0)
+		return r;
+	check_listeners(&l, c);
+	load_check_common(&l, &c->common);
+	if (report->errors != l.errors_before)
+		return -EINVAL;
+	(void)TAKE_PTR(arena); /* the snapshot's own now */
+	*ret = c;
+	return 0;
+}
