@@ -16,7 +16,10 @@ unit_tests :=
 
 # base
 unit_tests += util/test-heap base/test-loop base/test-slab base/test-bufq base/test-mailbox \
-	base/test-cgroup base/test-metric base/test-log_format base/test-log base/test-worker
+	base/test-cgroup base/test-metric base/test-log_format base/test-log base/test-worker \
+	util/test-addr base/test-arena base/test-random base/test-map base/test-snapshot \
+	base/test-ratelimit base/test-file base/test-opt base/test-argv base/test-drop_priv \
+	base/test-mainloop
 test-loop_parts := base
 test-slab_parts := base
 test-bufq_parts := base
@@ -26,6 +29,16 @@ test-metric_parts := base
 test-log_format_parts := base
 test-log_parts := base
 test-worker_parts := base
+test-arena_parts := base
+test-random_parts := base
+test-map_parts := base
+test-snapshot_parts := base
+test-ratelimit_parts := base
+test-file_parts := base
+test-opt_parts := base
+test-argv_parts := base
+test-drop_priv_parts := base
+test-mainloop_parts := base
 
 # net
 unit_tests += $(addprefix net/test-,iostream tlscerts tlsctx udp)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * IP addresses, ports and prefixes as plain values; no names, no sockets.
+ * IP addresses and ports as plain values; no names, no sockets.
  */
 #ifndef INCLUDE_UTIL_ADDR_H
 #define INCLUDE_UTIL_ADDR_H
