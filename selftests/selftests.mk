@@ -52,12 +52,20 @@ unit_tests += $(addprefix flow/test-,pump stream_io)
 test-pump_parts := flow net base
 test-stream_io_parts := flow net base
 
-# wire
-unit_tests += $(addprefix wire/test-,edge_vectors rpc_session wire_mutation)
+# wire, util
+unit_tests += util/test-cursor util/test-list $(addprefix wire/test-,base64 capnp capnp_build \
+	connect edge_vectors endpoint rpc_session rpc_tunnel uri wire_mutation)
+test-base64_parts := wire
+test-capnp_parts := wire
+test-capnp_build_parts := wire
+test-connect_parts := wire
 test-edge_vectors_parts := wire
 test-edge_vectors_data := edge-protocol.json
+test-endpoint_parts := wire
 test-rpc_session_parts := wire
 test-rpc_session_data := edge-protocol.json
+test-rpc_tunnel_parts := wire
+test-uri_parts := wire
 test-wire_mutation_parts := wire
 test-wire_mutation_data := edge-protocol.json
 
@@ -65,9 +73,26 @@ test-wire_mutation_data := edge-protocol.json
 unit_tests += $(addprefix link/test-,quic)
 test-quic_parts := link flow net base
 
+# http
+unit_tests += http/test-conn_fsm http/test-h1 http/test-h1_client http/test-h1_server \
+	http/test-head http/test-serve
+test-conn_fsm_parts := http
+test-h1_parts := http flow wire base
+test-h1_client_parts := http flow wire base
+test-h1_server_parts := http flow wire base
+test-head_parts := http wire
+test-serve_parts := http flow wire base
+
 # Fuzzers: fuzz-NAME is selftests/fuzz/fuzz-NAME.c, its corpus selftests/fuzz/corpus/NAME/.
 #   fuzz-NAME_parts  the parts that it links
-fuzzers :=
+fuzzers := $(addprefix fuzz-,capnp rpc connect preamble token uri endpoint)
+fuzz-capnp_parts := wire
+fuzz-rpc_parts := wire
+fuzz-connect_parts := wire
+fuzz-preamble_parts := wire
+fuzz-token_parts := wire
+fuzz-uri_parts := wire
+fuzz-endpoint_parts := wire
 
 # Benchmarks: scripts or programs in selftests/bench, run one after the other by `make bench`.
 benches :=

@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Write the seeds of the wire fuzzers from the recorded vectors and from texts below.
+
+usage: make_corpus.py [CORPUS_DIR]       (default: selftests/fuzz/corpus)
+
+Seeds are named seed-NN and rewritten; other files of a corpus (findings, what a fuzzer added) stay.
+"""
+import json
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+VECTORS = os.path.join(HERE, "..", "data", "edge-protocol.json")
+LIMIT = 48
+
+TEXTS = {
+    "token": ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYmFyZm9vYmFy", "00ff9A", "Zh==",
+              "00112233-4455-6677-8899-aabbccddeeff", "account\"", "a" * 90, "a" * 91],
+    "uri": ["https://user@app.example.com:8443/path/to?q=1&r=%20x#f", "/a%2Fb?x", "//h/p", "",
+            "http://[::1]:80/", "http://[::1", "a:1:2", "App.Example.COM.:443", "x-lOWER-name",
+            "close, X-One,, x-two\t,", "Transfer-Encoding", "9223372036854775807",
+            "9223372036854775808", "/%zz", "*", "%"],
+    "endpoint": ["example.com:443", "127.0.0.1:80", "[::1]:80", "[fe80::1%2]:80", "unix:/run/x",
+                 "::ffff:1.2.3.4", "1:2:3:4:5:6:7::", "1::8", "2001:db8::1", "255.255.255.255",
+                 "a:1, b:2 [::]:3\tunix:x", "1.2.3.999:1", "64:ff9b::192.0.2.33"],
+}
+
+
+def distinct(cases, limit=LIMIT):
+    """At most limit different ones, of as many lengths as there are, shortest first."""
+    by_length = {}
+    for case in cases:
+        by_length.setdefault(len(case), {})[case] = None
+    found, depth = [], 0
+    while len(found) < limit and depth < limit:
+        layer = [list(v)[depth] for _, v in sorted(by_length.items()) if depth < len(v)]
+        found += layer
+        depth += 1
+    return sorted(found[:limit], key=lambda c: (len(c), c))
+
+
+def main(argv):
+    corpus = argv[1] if len(argv) > 1 else os.path.join(HERE, "corpus")
+    with open(VECTORS, encoding="utf-8") as f:
+        cases = [(c["name"], c["direction"], bytes.fromhex(c["hex"]), c["fields"])
+                 for c in json.load(f) if c["hex"]]
+    streams = [c[2] for c in cases if c[2][:4] == bytes.fromhex("0a36cd12")]
+    messages = [c[2] for c in cases if "session" in c[3] and "/full-" not in c[0]
+                and len(c[2]) > 8 and c[0].split("/")[0] != "captured"]
+    # The side that asks has the bootstrap; its stream goes to a server (0), the other to a client (1).
+    sessions = []
+    for name, _, data, fields in cases:
+        if "/full-" not in name or "session" not in fields or len(data) > 4096:
+            continue
+        body = data[6:] if data[:4] == bytes.fromhex("52bb825c") else data
+        asks = data is not body or name.startswith("registration/") and name.endswith("daemon")
+        sessions.append((b"\0" if asks else b"\1") + body)
+    seeds = {
+        "capnp": distinct(messages + [s[8:] for s in streams]),
+        "rpc": distinct(sessions),
+        "connect": distinct(streams),
+        "preamble": distinct([c[2][:9] for c in cases], 12),
+        **{name: [t.encode() for t in texts] for name, texts in TEXTS.items()},
+    }
+    for name, contents in seeds.items():
+        folder = os.path.join(corpus, name)
+        os.makedirs(folder, exist_ok=True)
+        for old in os.listdir(folder):
+            if old.startswith("seed-"):
+                os.unlink(os.path.join(folder, old))
+        for number, content in enumerate(contents):
+            with open(os.path.join(folder, f"seed-{number:02}"), "wb") as f:
+                f.write(content)
+        print(f"{name}: {len(contents)} seeds, {sum(map(len, contents))} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
