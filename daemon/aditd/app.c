@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The control thread of aditd. Start-up is a table: each step has its undo, and a step that fails
+ * unwinds those before it.
+ */
+#include "daemon/aditd/app.h"
+
+#include <fcntl.h>
+#include <openssl/ssl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include "daemon/aditd/status.h"
+#include "daemon/aditd/supervisor.h"
+#include "daemon/aditd/wiring.h"
+#include "daemon/base/mainloop.h"
+#include "daemon/base/notify.h"
+#include "daemon/base/random.h"
+#include "daemon/base/version.h"
+#include "daemon/conf/dump.h"
+#include "util/cleanup.h"
+
+enum {
+	EXIT_OK = 0,
+	EXIT_FAILED = 1,
+	EXIT_CONFIG = 78,
+	READY_AT_THE_LATEST_SEC = 10,
+	CONNECTIONS_VENDOR = 4,
+	VENDOR_IDLE_SEC = 5,
+	ADIT_IDLE_SEC = 60,
+	METRIC_SERIES_ALL = 16384,
+	UDP_BUFFER = 4 * 1024 * 1024,
+};
+#define DEFAULT_SERVER_NAME "quic.cftunnel.com"
+#define VENDOR_CA_DIR       "/etc/adit/ca.d"
+#define AUTO_MEMORY         (UINT64_C(64) << 20) /* of each worker */
+
+static int fail(struct app *a, const char *what, int error)
+{
+	log_error(a->log, "start", what, KV_ERR(error));
+	return EXIT_FAILED;
+}
+
+static int start_log(struct app *a)
+{
+	const struct conf_log *c = &a->conf->common.log;
+	struct log_params params = {
+		.format = c->format,
+		.level = c->level,
+		.areas = c->areas,
+		.ident = "aditd",
+		.color = c->color != CONF_SWITCH_OFF && isatty(STDERR_FILENO),
+	};
+	int r = log_new(&params, &a->log);
+	if (r < 0) {
+		(void)fprintf(stderr, "aditd: cannot open the log: %s\n", strerrordesc_np(-r));
+		return EXIT_FAILED;
+	}
+	log_notice(a->log, "start", "aditd", KV_STR("version", adit_version),
+		   KV_STR("instance", a->params.instance),
+		   KV_STR("config", a->conf->common.file ? a->conf->common.file : "none"));
+	return EXIT_OK;
+}
+
+static void stop_log(struct app *a)
+{
+	log_free(a->log);
+}
+
+/* No core of ours holds a key; as many descriptors as we may have. */
+static int start_process(struct app *a)
+{
+	struct rlimit limit;
+	(void)prctl(PR_SET_DUMPABLE, 0);
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+	int r = paths_make(a->params.paths.run, 0755);
+	if (r < 0)
+		return fail(a, "cannot make the run directory", r);
+	r = paths_make(a->params.paths.state, 0700);
+	return r < 0 ? fail(a, "cannot make the state directory", r) : EXIT_OK;
+}
+
+static int start_metrics(struct app *a)
+{
+	int r = metric_registry_new(METRIC_SERIES_ALL, &a->metrics);
+	if (r == 0)
+		r = proxy_metrics_init(&a->shared.proxy_metrics, a->metrics);
+	if (r == 0)
+		a->shard = metric_shard_new(a->metrics);
+	return r < 0 || !a->shard ? fail(a, "no memory for metrics", r < 0 ? r : -ENOMEM) : EXIT_OK;
+}
+
+static void stop_metrics(struct app *a)
+{
+	metric_registry_free(a->metrics);
+}
+
+static int start_mainloop(struct app *a)
+{
+	int r = mainloop_new(a, &a->loop);
+	return r < 0 ? fail(a, "cannot make the control loop", r) : EXIT_OK;
+}
+
+static void stop_mainloop(struct app *a)
+{
+	mainloop_timer_stop(&a->ready_timer);
+	mainloop_free(a->loop);
+}
+
+static unsigned int worker_count(const struct app *a)
+{
+	return a->conf->common.process.workers ? a->conf->common.process.workers
+					       : worker_default_count();
+}
+
+static int start_workers(struct app *a)
+{
+	a->worker_count = worker_count(a);
+	uint64_t memory = a->conf->common.process.memory;
+	struct worker_params params = {
+		.count = a->worker_count,
+		.memory = memory ? memory / a->worker_count : AUTO_MEMORY,
+		.log = a->log,
+		.metrics = a->metrics,
+	};
+	int r = worker_set_new(&params, &a->workers);
+	return r < 0 ? fail(a, "cannot make workers", r) : EXIT_OK;
+}
+
+static void stop_workers(struct app *a)
+{
+	worker_set_free(a->workers);
+}
+
+/* Everything the workers share, from the configuration. */
+static int start_shared(struct app *a)
+{
+	struct wiring_shared *sh = &a->shared;
+	const struct conf *c = a->conf;
+	const struct conf_limits *l = &c->common.limits;
+	bool is_adit = c->edge.kind == CONF_EDGE_KIND_ADIT;
+	sh->conf = a->conf;
+	sh->worker_count = a->worker_count;
+	sh->main = mainloop_mailbox(a->loop);
+	sh->server_name = c->edge.server_name ? c->edge.server_name : DEFAULT_SERVER_NAME;
+	random_bytes(sh->connector_id.bytes, UUID_LEN);
+	uuid_make_v4(&sh->connector_id);
+	uuid_format(&sh->connector_id, sh->connector_text);
+	sh->limits = (struct http_limits){ .head_max = l->head_size,
+					   .field_max = l->head_fields,
+					   .line_max = l->head_line };
+	sh->quic = (struct quic_settings){
+		.idle_timeout = (is_adit ? ADIT_IDLE_SEC : VENDOR_IDLE_SEC) * NSEC_PER_SEC,
+		.handshake_timeout = 5 * NSEC_PER_SEC,
+		.max_streams = l->streams_per_link,
+		.stream_window = l->stream_window,
+		.stream_window_max = l->stream_window_max,
+		.link_window_max = l->link_window_max,
+		.send_queue_max = l->send_queue,
+		.use_bbr = c->tunnel.congestion == CONF_CONGESTION_BBR,
+		.use_ecn = c->tunnel.ecn,
+		.keylog_fd = -EBADF,
+		.qlog_dir = c->common.debug.qlog,
+		.rcvbuf = UDP_BUFFER,
+		.sndbuf = UDP_BUFFER,
+	};
+	if (c->common.debug.tls_key_log) {
+		sh->quic.keylog_fd = open(c->common.debug.tls_key_log,
+					  O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+		log_warning(a->log, "start", "TLS secrets are written for debugging",
+			    KV_STR("file", c->common.debug.tls_key_log));
+	}
+	int r = proxy_rules_new(a->conf, &sh->proxy_metrics, &sh->rules);
+	if (r < 0)
+		return fail(a, "cannot compile the rules", r);
+	size_t len = 0;
+	r = conf_dump_local_json(a->conf, &a->local_config, &len);
+	if (r < 0)
+		log_warning(a->log, "start", "the local configuration isn't sent to the edge",
+			    KV_ERR(r));
+	sh->local_config = span_of(a->local_config, len);
+	return EXIT_OK;
+}
+
+static void stop_shared(struct app *a)
+{
+	proxy_rules_unref(a->shared.rules);
+	(void)fd_close(a->shared.quic.keylog_fd);
+	free(a->local_config);
+}
+
+static int start_tls(struct app *a)
+{
+	static const enum tls_pq modes[] = {
+		[CONF_POST_QUANTUM_PREFER] = TLS_PQ_PREFER,
+		[CONF_POST_QUANTUM_REQUIRE] = TLS_PQ_REQUIRE,
+		[CONF_POST_QUANTUM_OFF] = TLS_PQ_OFF,
+	};
+	const struct conf_edge *e = &a->conf->edge;
+	struct tls_trust *trust = &a->shared.trust;
+	trust->ca_file = e->ca_file;
+	trust->ca_dir = e->kind == CONF_EDGE_KIND_VENDOR ? VENDOR_CA_DIR : NULL;
+	trust->has_pin = e->has_pin;
+	memcpy(trust->pin, e->pin, sizeof(trust->pin));
+	const char *reason = "";
+	int r = tlsctx_new_tunnel_client(trust, modes[a->conf->tunnel.post_quantum], &a->shared.tls,
+					 &reason);
+	if (r == 0)
+		r = tlsctx_set_alpn(a->shared.tls, "argotunnel", false);
+	if (r < 0) {
+		log_error(a->log, "start", "TLS", KV_STR("reason", reason), KV_ERR(r));
+		return EXIT_CONFIG;
+	}
+	return EXIT_OK;
+}
+
+static void stop_tls(struct app *a)
+{
+	SSL_CTX_free(a->shared.tls);
+}
+
+static int start_wiring(struct app *a)
+{
+	a->wirings = calloc(a->worker_count, sizeof(*a->wirings));
+	a->tunnels = calloc(a->worker_count, sizeof(*a->tunnels));
+	if (!a->wirings || !a->tunnels)
+		return fail(a, "no memory", -ENOMEM);
+	for (unsigned int i = 0; i < a->worker_count; i++) {
+		int r = wiring_init(&a->wirings[i], &a->shared, worker_set_get(a->workers, i),
+				    &a->tunnels[i]);
+		if (r < 0)
+			return fail(a, "cannot prepare a worker", r);
+	}
+	return EXIT_OK;
+}
+
+static void stop_wiring(struct app *a)
+{
+	for (unsigned int i = 0; a->wirings && i < a->worker_count; i++)
+		wiring_done(&a->wirings[i]);
+	free(a->wirings);
+	free(a->tunnels);
+}
+
+/* One line for systemctl status, and READY when it is time. */
+static void announce(struct app *a)
+{
+	char text[256];
+	unsigned int up = supervisor_up_count(a->supervisor);
+	atomic_store_explicit(&a->up, up, memory_order_relaxed);
+	if (up > 0)
+		(void)snprintf(text, sizeof(text), "connected: %u of %u", up,
+			       supervisor_count(a->supervisor));
+	else
+		(void)snprintf(text, sizeof(text), "not connected: %s",
+			       supervisor_last_error(a->supervisor)[0]
+				       ? supervisor_last_error(a->supervisor)
+				       : "dialing");
+	if (a->is_ready || a->is_stopping) {
+		notify_status(text);
+	} else if (up > 0) {
+		a->is_ready = true;
+		mainloop_timer_stop(&a->ready_timer);
+		notify_ready(text);
+	}
+}
+
+static void on_ready_late(struct mainloop_timer *timer)
+{
+	struct app *a = CONTAINER_OF(timer, struct app, ready_timer);
+	char text[256];
+	const char *cause = supervisor_last_error(a->supervisor);
+	(void)snprintf(text, sizeof(text), "not connected: %s",
+		       cause[0] ? cause : "no answer from the edge yet");
+	a->is_ready = true;
+	notify_ready(text);
+	log_warning(a->log, "start", "not connected yet, going on",
+		    KV_STR("cause", cause[0] ? cause : "no answer"));
+}
+
+static void on_change(struct supervisor *s, void *user)
+{
+	(void)s;
+	announce(user);
+}
+
+static void on_stopped(struct supervisor *s, void *user)
+{
+	(void)s;
+	struct app *a = user;
+	mainloop_quit(a->loop, EXIT_OK);
+}
+
+static const struct supervisor_events supervisor_events = {
+	.on_change = on_change,
+	.on_stopped = on_stopped,
+};
+
+static int start_supervisor(struct app *a)
+{
+	unsigned int n = a->conf->tunnel.connections;
+	if (n == 0)
+		n = a->conf->edge.kind == CONF_EDGE_KIND_ADIT
+			    ? MAX(a->worker_count, (unsigned int)CONNECTIONS_VENDOR)
+			    : CONNECTIONS_VENDOR;
+	struct supervisor_params params = {
+		.event = mainloop_event(a->loop),
+		.conf = a->conf,
+		.envs = a->tunnels,
+		.worker_count = a->worker_count,
+		.connections = n,
+		.log = a->log,
+		.metrics = a->shard,
+		.registry = a->metrics,
+		.events = &supervisor_events,
+		.user = a,
+	};
+	int r = supervisor_new(&params, &a->supervisor);
+	return r < 0 ? fail(a, "cannot make the supervisor", r) : EXIT_OK;
+}
+
+static void stop_supervisor(struct app *a)
+{
+	supervisor_free(a->supervisor);
+}
+
+static void on_signal(int signo, void *arg)
+{
+	struct app *a = arg;
+	log_notice(a->log, "stop", a->is_stopping ? "second signal: cutting" : "draining",
+		   KV_I64("signal", signo));
+	if (!a->is_stopping)
+		notify_stopping("draining");
+	a->is_stopping = true;
+	nsec_t grace = a->conf->tunnel.grace_period;
+	supervisor_stop(a->supervisor, grace);
+}
+
+static int start_signals(struct app *a)
+{
+	int r = mainloop_on_signal(a->loop, SIGTERM, on_signal, a);
+	if (r == 0)
+		r = mainloop_on_signal(a->loop, SIGINT, on_signal, a);
+	return r < 0 ? fail(a, "cannot watch signals", r) : EXIT_OK;
+}
+
+static int start_admin(struct app *a)
+{
+	return status_start(a);
+}
+
+static void stop_admin(struct app *a)
+{
+	status_stop(a);
+}
+
+static void on_worker_stop(struct worker *worker)
+{
+	wiring_stop(worker->app);
+}
+
+static int start_threads(struct app *a)
+{
+	int r = worker_set_start(a->workers, NULL, on_worker_stop);
+	return r < 0 ? fail(a, "cannot start workers", r) : EXIT_OK;
+}
+
+static void stop_threads(struct app *a)
+{
+	worker_set_stop(a->workers);
+}
+
+static const struct {
+	int (*start)(struct app *a);
+	void (*stop)(struct app *a); /* also after its own start has failed half-way */
+} steps[] = {
+	{ start_log, stop_log },
+	{ start_process, NULL },
+	{ start_metrics, stop_metrics },
+	{ start_mainloop, stop_mainloop },
+	{ start_workers, stop_workers },
+	{ start_shared, stop_shared },
+	{ start_tls, stop_tls },
+	{ start_wiring, stop_wiring },
+	{ start_supervisor, stop_supervisor },
+	{ start_signals, NULL },
+	{ start_admin, stop_admin },
+	{ start_threads, stop_threads },
+};
+
+static int serve(struct app *a)
+{
+	a->ready_timer.on_expire = on_ready_late;
+	nsec_t late = nsec_clock(CLOCK_MONOTONIC) + READY_AT_THE_LATEST_SEC * NSEC_PER_SEC;
+	if (mainloop_timer_start(a->loop, &a->ready_timer, late) < 0)
+		return EXIT_FAILED;
+	supervisor_start(a->supervisor);
+	int r = mainloop_run(a->loop);
+	log_notice(a->log, "stop", "done");
+	return r < 0 ? EXIT_FAILED : r;
+}
+
+int app_run(const struct app_params *params)
+{
+	struct app *a = calloc(1, sizeof(*a));
+	if (!a)
+		return EXIT_FAILED;
+	a->params = *params;
+	a->conf = params->conf;
+	a->shared.quic.keylog_fd = -EBADF;
+	int code = EXIT_OK;
+	unsigned int done = 0;
+	while (done < ARRAY_SIZE(steps) && code == EXIT_OK)
+		code = steps[done++].start(a);
+	if (code == EXIT_OK)
+		code = serve(a);
+	while (done-- > 0)
+		if (steps[done].stop)
+			steps[done].stop(a);
+	conf_unref(a->conf);
+	free(a);
+	return code;
+}

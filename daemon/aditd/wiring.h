@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Per worker: link sink = demux, demux = proxy, proxy = origins. The only file of aditd that knows
+ * both the left and the right end of the pipe (design §2).
+ */
+#ifndef DAEMON_ADITD_WIRING_H
+#define DAEMON_ADITD_WIRING_H
+
+#include "daemon/aditd/tunnel.h"
+#include "daemon/origin/origin.h"
+#include "daemon/proxy/proxy_http.h"
+
+/* What all workers share; outlives them. */
+struct wiring_shared {
+	struct conf *conf;
+	struct proxy_rules *rules;
+	struct proxy_metrics proxy_metrics;
+	struct http_limits limits;
+	struct quic_settings quic;
+	struct tls_trust trust;
+	SSL_CTX *tls;
+	const char *server_name;
+	struct uuid connector_id;
+	char connector_text[UUID_TEXT_LEN + 1];
+	struct span local_config;
+	struct mailbox *main;
+	unsigned int worker_count;
+};
+
+struct wiring {
+	struct wiring_shared *shared;
+	struct worker *worker;
+	struct resolver *resolver;
+	struct origin_worker *origins;
+	struct pattern_scratch *scratch;
+	struct quic_worker *quic;
+	struct proxy_env proxy;
+	struct demux demux;
+	struct tunnel_env *tunnels; /* in the supervisor's array */
+};
+
+/* Joins the parts of one worker; before its thread starts. 0 or a negative errno (then
+ * wiring_done()). */
+[[nodiscard]] int wiring_init(struct wiring *w, struct wiring_shared *shared, struct worker *worker,
+			      struct tunnel_env *tunnels);
+/* Ends everything that runs; on the worker's thread. */
+void wiring_stop(struct wiring *w);
+/* After the thread has ended, or when it never started. */
+void wiring_done(struct wiring *w);
+
+#endif
