@@ -43,7 +43,7 @@ flow_objs := daemon/flow/pump.o daemon/flow/stream.o daemon/flow/stream_io.o
 
 http_objs := daemon/http/conn_fsm.o daemon/http/h1.o daemon/http/h1_client.o \
 	daemon/http/h1_exchange.o daemon/http/h1_head.o daemon/http/h1_server.o \
-	daemon/http/h1_tx.o daemon/http/head.o
+	daemon/http/h1_tx.o daemon/http/head.o daemon/http/serve.o
 http_libs := libllhttp libnghttp2
 http_ldlibs := -lwslay
 
