@@ -43,7 +43,10 @@ def curl(url, *options, timeout=30, prefix=(), stdin=None):
              "-w", "%{json}", "--max-time", str(seconds(timeout)), *map(str, options), url],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False, input=stdin)
         facts = json.loads(done.stdout or "{}")
+        heads = head.read_bytes() if head.exists() else b""
+        content = body.read_bytes() if body.exists() else b""
+        if "-I" in options:     # then curl shows the head as if it were a body
+            content = content.removeprefix(heads)
         return Result(done.returncode, facts.get("http_code", 0),
-                      _headers(head.read_text("latin-1")) if head.exists() else [],
-                      body.read_bytes() if body.exists() else b"",
+                      _headers(heads.decode("latin-1")), content,
                       facts.get("time_total", 0.0), done.stderr.decode(errors="replace").strip())

@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,7 @@
 
 #define NAME "quic.cftunnel.com"
 
-enum { MEMORY = 64 * 1024 * 1024, RCVBUF = 4 * 1024 * 1024 };
+enum { MEMORY = 64 * 1024 * 1024, RCVBUF = 4 * 1024 * 1024, FD_MAX = 512 };
 
 /* ---- sinks --------------------------------------------------------------------------------- */
 
@@ -116,6 +117,7 @@ static const struct quic_settings defaults = {
 void pair_init(struct quic_pair *p, unsigned int workers)
 {
 	*p = (struct quic_pair){ .worker_count = workers };
+	p->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	assert(workers <= PAIR_WORKERS_MAX);
 	make_tls(p);
 	p->client_settings = defaults;
@@ -189,18 +191,16 @@ static void stop_server(struct quic_pair *p)
 	p->is_server_gone = true;
 }
 
-/* Its packets go nowhere: the sockets are closed before anything else. */
+/* Nothing that the server says on its way out leaves: its sockets can't send any more. */
 void pair_kill_server(struct quic_pair *p)
 {
-	char name[64];
-	for (int fd = 3; fd < 256; fd++) {
+	for (int fd = 3; fd < FD_MAX; fd++) {
 		struct sockaddr_in sa = {};
 		socklen_t len = sizeof(sa);
 		if (getsockname(fd, (struct sockaddr *)&sa, &len) == 0 &&
 		    sa.sin_family == AF_INET && ntohs(sa.sin_port) == p->addr.port)
-			(void)shutdown(fd, SHUT_WR);
+			(void)dup2(p->null_fd, fd);
 	}
-	(void)name;
 	stop_server(p);
 }
 
@@ -214,6 +214,7 @@ void pair_done(struct quic_pair *p)
 	pair_end_free(&p->client);
 	if (!p->is_server_gone)
 		stop_server(p);
+	(void)close(p->null_fd);
 	quic_worker_free(p->client_qw);
 	worker_set_free(p->set);
 	SSL_CTX_free(p->client_tls);
@@ -226,6 +227,8 @@ void pair_done(struct quic_pair *p)
 
 void pair_turn(struct quic_pair *p)
 {
+	if (p->on_turn)
+		p->on_turn(p->turn_arg);
 	/* The first one waits a little when all are idle; the others only look. */
 	int r = loop_turn(worker_set_get(p->set, 0)->loop, NSEC_PER_MSEC / 4);
 	assert(r == 0);
@@ -256,7 +259,7 @@ void pair_run(struct quic_pair *p, unsigned int msec)
 int pair_dial(struct quic_pair *p, struct pair_end *end)
 {
 	const struct quic_dial dial = {
-		.peer = p->addr,
+		.peer = p->relay.ip.family ? p->relay : p->addr,
 		.tls = p->client_tls,
 		.trust = &p->trust,
 		.server_name = NAME,
@@ -278,27 +281,4 @@ void pair_connect(struct quic_pair *p)
 	bool is_ok = pair_until(p, are_up, p, 5000);
 	assert(is_ok);
 	link_set_registered(p->accepted[0]->link);
-}
-
-ssize_t pair_read(struct stream *s, void *to, size_t max)
-{
-	struct bufq q;
-	bufq_init(&q, s->slab);
-	ssize_t n = stream_read(s, &q, max);
-	if (n > 0)
-		(void)bufq_copy_out(&q, to, (size_t)n);
-	bufq_clear(&q);
-	return n;
-}
-
-ssize_t pair_write(struct stream *s, const void *from, size_t len)
-{
-	struct bufq q;
-	bufq_init(&q, s->slab);
-	len = MIN(len, stream_credit(s));
-	if (len && bufq_append_copy(&q, span_of(from, len)) < 0)
-		return -ENOBUFS;
-	ssize_t n = stream_write(s, &q, len);
-	bufq_clear(&q);
-	return n;
 }

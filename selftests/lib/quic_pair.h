@@ -50,7 +50,11 @@ struct quic_pair {
 	unsigned int accepted_count;
 	void (*on_server_stream)(struct pair_end *end, struct stream *stream);
 	bool is_server_gone;
+	int null_fd;
 	struct pair_end client; /* of the first dial */
+	struct ip_port relay;	/* dialled instead of the server when its family is set */
+	void (*on_turn)(void *arg);
+	void *turn_arg;
 };
 
 /* Settings as the programs have them. To be changed between pair_init() and pair_start(). */
@@ -74,9 +78,5 @@ void pair_turn(struct quic_pair *p);
 /* Dials the pair's client and waits until both ends are up. */
 void pair_connect(struct quic_pair *p);
 void pair_end_free(struct pair_end *end);
-
-/* Reads and writes by copy, for tests. read: appends to what is there, returns stream_read()'s. */
-ssize_t pair_read(struct stream *s, void *to, size_t max);
-ssize_t pair_write(struct stream *s, const void *from, size_t len);
 
 #endif

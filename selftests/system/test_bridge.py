@@ -29,8 +29,10 @@ def visit(edge, number, faults):
         for turn in range(ROUNDS):
             body = pattern(SIZE + number)[turn:]
             connection.request("POST", "/sha256", body, {"Host": f"a.{DOMAIN}"})
-            if connection.getresponse().read().decode() != digest(body):
-                faults.append(f"visitor {number}: wrong sum")
+            answer = connection.getresponse()
+            got = answer.read()
+            if got.decode() != digest(body):
+                faults.append(f"visitor {number}: wrong sum, {answer.status} {got[:80]}")
             connection.request("GET", f"/bytes/{SIZE + turn}", headers={"Host": f"a.{DOMAIN}"})
             if connection.getresponse().read() != pattern(SIZE + turn):
                 faults.append(f"visitor {number}: wrong body")
