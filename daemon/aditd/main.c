@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * aditd: command line, secrets out of sight, configuration; then the control thread.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/aditd/app.h"
+#include "daemon/base/argv.h"
+#include "daemon/base/opt.h"
+#include "daemon/base/secret.h"
+#include "daemon/base/version.h"
+#include "daemon/conf/dump.h"
+#include "daemon/conf/load.h"
+#include "util/cleanup.h"
+
+enum {
+	EXIT_OK = 0,
+	EXIT_FAILED = 1,
+	EXIT_USAGE_ = 64,
+	EXIT_CONFIG = 78,
+	SETS_MAX = OPT_ARGS_MAX + 4,
+	SET_LEN = 4096,
+};
+
+struct options {
+	char *config;
+	char *instance;
+	char *token;
+	char *token_file;
+	char *credentials_file;
+	char *url;
+	char *run_dir;
+	char *state_dir;
+	struct opt_args set;
+	bool check;
+	bool dump_config;
+	bool dump_docs;
+	bool version;
+	bool help;
+};
+
+/* clang-format off */
+#define AT(field) .offset = offsetof(struct options, field)
+static const struct opt_row rows[] = {
+	{ .name = "config", .letter = 'c', .kind = OPT_KIND_STR, AT(config), .arg = "FILE", .help = "configuration file" },
+	{ .name = "instance", .letter = 'i', .kind = OPT_KIND_STR, AT(instance), .arg = "NAME", .help = "names the configuration file, state and run directories" },
+	{ .name = "token-file", .kind = OPT_KIND_STR, AT(token_file), .arg = "FILE", .help = "file with the join token" },
+	{ .name = "token", .kind = OPT_KIND_STR, AT(token), .arg = "TOKEN", .help = "join token (a file is better: this one was visible for a moment)" },
+	{ .name = "credentials-file", .kind = OPT_KIND_STR, AT(credentials_file), .arg = "FILE", .help = "credentials file (JSON)" },
+	{ .name = "url", .kind = OPT_KIND_STR, AT(url), .arg = "URL", .help = "the one service to publish, instead of rules" },
+	{ .name = "set", .kind = OPT_KIND_LIST, AT(set), .arg = "SECTION.KEY=VALUE", .help = "sets any key of the configuration" },
+	{ .name = "run-dir", .kind = OPT_KIND_STR, AT(run_dir), .arg = "DIR", .help = "where the control socket goes" },
+	{ .name = "state-dir", .kind = OPT_KIND_STR, AT(state_dir), .arg = "DIR", .help = "where state is kept" },
+	{ .name = "check", .kind = OPT_KIND_FLAG, AT(check), .help = "checks the configuration and exits" },
+	{ .name = "dump-config", .kind = OPT_KIND_FLAG, AT(dump_config), .help = "prints the effective configuration and exits" },
+	{ .name = "dump-docs", .kind = OPT_KIND_FLAG, AT(dump_docs) },
+	{ .name = "version", .letter = 'V', .kind = OPT_KIND_FLAG, AT(version), .help = "prints the version" },
+	{ .name = "help", .letter = 'h', .kind = OPT_KIND_FLAG, AT(help), .help = "prints this" },
+	{},
+};
+/* clang-format on */
+
+static int print_help(FILE *out)
+{
+	(void)fputs("aditd: puts a private service on the internet without opening a port\n"
+		    "usage: aditd [--config FILE | --token-file FILE --url URL] [OPTION…]\n\n",
+		    out);
+	opt_print_help(rows, out);
+	return EXIT_OK;
+}
+
+/* The join token, out of argv or the environment before anybody else can look. */
+static int take_token(struct options *o, struct secret **ret, bool *ret_visible)
+{
+	int r = 0;
+	*ret_visible = false;
+	if (o->token) {
+		*ret_visible = true;
+		r = argv_take_secret(o->token, ret);
+	}
+	struct secret *from_env = NULL;
+	int e = argv_take_env("TUNNEL_TOKEN", &from_env);
+	if (e == 0) {
+		*ret_visible = true;
+		if (!*ret)
+			*ret = TAKE_PTR(from_env);
+		secret_free(from_env);
+	}
+	return r < 0 ? r : (e == -ENOENT ? 0 : e);
+}
+
+/* --token-file and its like are --set in other words. */
+static int collect_sets(const struct options *o, const char *sets[SETS_MAX], char room[3][SET_LEN],
+			size_t *ret_count)
+{
+	const struct {
+		const char *key, *value;
+	} named[] = {
+		{ "tunnel.token-file", o->token_file },
+		{ "tunnel.credentials-file", o->credentials_file },
+		{ "tunnel.url", o->url },
+	};
+	size_t n = 0;
+	for (unsigned int i = 0; i < ARRAY_SIZE(named); i++) {
+		if (!named[i].value)
+			continue;
+		int len = snprintf(room[i], SET_LEN, "%s=%s", named[i].key, named[i].value);
+		if (len < 0 || len >= SET_LEN)
+			return -ENAMETOOLONG;
+		sets[n++] = room[i];
+	}
+	for (unsigned int i = 0; i < o->set.count; i++)
+		sets[n++] = o->set.items[i];
+	*ret_count = n;
+	return 0;
+}
+
+static void print_report(const struct conf_report *report)
+{
+	char line[2048];
+	for (size_t i = 0; i < report->count; i++)
+		(void)fprintf(stderr, "%s\n",
+			      conf_message_print(&report->messages[i], line, sizeof(line)));
+	if (report->lost)
+		(void)fprintf(stderr, "aditd: %zu more messages\n", report->lost);
+}
+
+static int load(const struct options *o, const struct paths *paths, const char *token,
+		struct conf **ret)
+{
+	const char *sets[SETS_MAX];
+	static char room[3][SET_LEN]; /* paths of the command line: too much for the stack, needed
+					 once */
+	size_t count = 0;
+	if (collect_sets(o, sets, room, &count) < 0) {
+		(void)fprintf(stderr, "aditd: a path is too long\n");
+		return EXIT_USAGE_;
+	}
+	bool has_settings = token || count > 0;
+	const char *path = o->config ? o->config : paths->config;
+	if (!o->config && !has_settings && access(path, F_OK) < 0 && !getenv("TUNNEL_TOKEN_FILE")) {
+		(void)fprintf(
+			stderr,
+			"aditd: no configuration at %s\nusage: aditd --config FILE, or aditd --token-file FILE --url URL; aditd --help\n",
+			path);
+		return EXIT_CONFIG;
+	}
+	struct conf_report report = {};
+	struct conf_source src = {
+		.path = path,
+		.path_is_optional = !o->config && has_settings,
+		.environ = (const char *const *)environ,
+		.set = sets,
+		.set_count = count,
+		.token = token,
+		.check = o->check,
+	};
+	int r = conf_load(&src, &report, ret);
+	print_report(&report);
+	conf_report_done(&report);
+	return r < 0 ? EXIT_CONFIG : EXIT_OK;
+}
+
+static int run(struct options *o, struct conf *conf_take, const struct paths *paths)
+{
+	_cleanup_(conf_unrefp) struct conf *conf = conf_take;
+	if (o->check) {
+		(void)printf("configuration is fine\n");
+		return EXIT_OK;
+	}
+	if (o->dump_config)
+		return conf_dump(&conf->common, stdout) < 0 ? EXIT_FAILED : EXIT_OK;
+	if (!conf->credential) {
+		(void)fprintf(
+			stderr,
+			"aditd: no tunnel: set token-file or credentials-file in [tunnel], or pass --token-file FILE\n");
+		return EXIT_CONFIG;
+	}
+	if (conf->edge.address_count == 0) {
+		(void)fprintf(
+			stderr,
+			"aditd: no edge: set address in [edge] (finding the edge by DNS isn't in this version)\n");
+		return EXIT_CONFIG;
+	}
+	struct app_params params = {
+		.conf = TAKE_PTR(conf),
+		.paths = *paths,
+		.instance = o->instance ? o->instance : "default",
+	};
+	return app_run(&params);
+}
+
+int main(int argc, char **argv)
+{
+	static struct options o; /* holds pointers into argv for the whole run */
+	struct opt_error error = {};
+	struct opt_args rest = {};
+	conf_global_init();
+	if (opt_parse(rows, OPT_MODE_MIXED, argc - 1, argv + 1, &o, &rest, &error) < 0 ||
+	    rest.count > 0) {
+		(void)fprintf(stderr, "aditd: %s: %s\n", rest.count ? rest.items[0] : error.arg,
+			      rest.count ? "not an option; see aditd --help" : error.reason);
+		return EXIT_USAGE_;
+	}
+	if (o.help)
+		return print_help(stdout);
+	if (o.version) {
+		(void)printf("aditd %s\n", adit_version);
+		return EXIT_OK;
+	}
+	if (o.dump_docs)
+		return conf_dump_docs(stdout) < 0 ? EXIT_FAILED : EXIT_OK;
+
+	_cleanup_(secret_freep) struct secret *token = NULL;
+	bool was_visible = false;
+	struct paths paths;
+	struct paths_params where = { .program = "aditd",
+				      .instance = o.instance,
+				      .run_dir = o.run_dir,
+				      .state_dir = o.state_dir };
+	if (take_token(&o, &token, &was_visible) < 0 || paths_find(&where, &paths) < 0) {
+		(void)fprintf(stderr, "aditd: --instance, --run-dir or --state-dir: not usable\n");
+		return EXIT_USAGE_;
+	}
+	if (was_visible)
+		(void)fprintf(
+			stderr,
+			"aditd: warning: a token in the command line or the environment can be seen by others; use a file\n");
+	_cleanup_(freep) char *text =
+		token ? strndup((const char *)secret_span(token).ptr, secret_span(token).len)
+		      : NULL;
+	struct conf *conf = NULL;
+	int code = load(&o, &paths, text, &conf);
+	if (text)
+		secret_wipe(text, strlen(text));
+	secret_free(TAKE_PTR(token));
+	return code ? code : run(&o, conf, &paths);
+}
