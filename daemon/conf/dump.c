@@ -59,12 +59,12 @@ value_of(const struct conf_section *s, const struct schema_option *o, const stru
 	return NULL;
 }
 
-/* A section with its values; what isn't given is shown as a comment. Inherited rows only if given.
+/* A section with its values; what isn't given is shown as a comment, as is a section that isn't. Inherited rows only if given.
  */
 static void put_section(FILE *to, const struct conf_common *c, const struct schema_section *schema,
 			const struct conf_section *s)
 {
-	(void)fprintf(to, "\n[%s%s%s]\n", schema->kind, s && s->name ? " " : "",
+	(void)fprintf(to, "\n%s[%s%s%s]\n", s ? "" : "; ", schema->kind, s && s->name ? " " : "",
 		      s && s->name ? s->name : "");
 	for (size_t i = 0; i < SCHEMA_TABLES_MAX; i++) {
 		const struct schema_table *t = &schema->tables[i];

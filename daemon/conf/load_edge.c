@@ -41,7 +41,7 @@ static int check_secret(struct loader *l, const struct conf_section *s,
 struct claim {
 	struct span key;
 	const struct conf_section *section;
-	const char *text;
+	const struct conf_item *at;
 };
 
 static int compare_claims(const void *a, const void *b)
@@ -51,7 +51,9 @@ static int compare_claims(const void *a, const void *b)
 	int r = memcmp(x->key.ptr, y->key.ptr, MIN(x->key.len, y->key.len));
 	if (r == 0)
 		r = (x->key.len > y->key.len) - (x->key.len < y->key.len);
-	return r ? r : (x->section > y->section) - (x->section < y->section);
+	if (r == 0)
+		r = (x->section > y->section) - (x->section < y->section);
+	return r ? r : (x->at > y->at) - (x->at < y->at);
 }
 
 /* Two claims of the same thing are an error at the later tunnel. */
@@ -60,9 +62,9 @@ static void check_claims(struct loader *l, struct claim *claims, size_t count, c
 	qsort(claims, count, sizeof(*claims), compare_claims);
 	for (size_t i = 1; i < count; i++)
 		if (span_eq(claims[i].key, claims[i - 1].key))
-			load_tell(l, CONF_SEVERITY_ERROR, claims[i].section, key, NULL,
+			load_tell(l, CONF_SEVERITY_ERROR, claims[i].section, key, claims[i].at,
 				  "%s is in [tunnel %s] in line %u as well; accepted: once",
-				  claims[i].text, claims[i - 1].section->name,
+				  claims[i].at->text, claims[i - 1].section->name,
 				  claims[i - 1].section->line);
 }
 
@@ -79,7 +81,7 @@ static int check_ids(struct loader *l, const struct edge_conf *c,
 			claims[count++] = (struct claim){
 				.key = uuid_span(&c->tunnels[i].id),
 				.section = sections[i],
-				.text = v->items[0].text,
+				.at = &v->items[0],
 			};
 	}
 	check_claims(l, claims, count, "id");
@@ -96,13 +98,18 @@ static int check_hosts(struct loader *l, const struct edge_conf *c,
 	if (!claims)
 		return -ENOMEM;
 	size_t n = 0;
-	for (size_t i = 0; i < c->tunnel_count; i++)
-		for (size_t k = 0; k < c->tunnels[i].host_count; k++) {
-			const struct conf_edge_host *h = &c->tunnels[i].hosts[k];
-			claims[n++] = (struct claim){ .key = h->host.text,
-						      .section = sections[i],
-						      .text = h->text };
-		}
+	for (size_t i = 0; i < c->tunnel_count; i++) {
+		const struct conf_value *v = load_value(sections[i], "hostname");
+		/* One that was refused has been told; then the others can wait. */
+		if (!v || v->item_count != c->tunnels[i].host_count)
+			continue;
+		for (size_t k = 0; k < v->item_count; k++)
+			claims[n++] = (struct claim){
+				.key = c->tunnels[i].hosts[k].host.text,
+				.section = sections[i],
+				.at = &v->items[k],
+			};
+	}
 	check_claims(l, claims, n, "hostname");
 	return 0;
 }
@@ -140,16 +147,13 @@ static int tunnels_build(struct loader *l, struct edge_conf *c)
  * -----------------------------------------------------------------------------------------------
  */
 
-/* A section that was written down means a listener. */
-static void check_listeners(struct loader *l, const struct edge_conf *c)
+/* A front is on when its section was written down, even an empty one. */
+static void check_listeners(struct loader *l, struct edge_conf *c)
 {
-	static const char *const kinds[] = { "http", "https" };
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		const struct conf_section *s = load_find(l, kinds[i]);
-		if (s && !load_value(s, "listen"))
-			load_tell(l, CONF_SEVERITY_ERROR, s, "listen", NULL,
-				  "missing; accepted: ADDRESS:PORT, or no such section");
-	}
+	if (!load_find(l, "http"))
+		c->front.http = (struct conf_front_listener){};
+	if (!load_find(l, "https"))
+		c->front.https = (struct conf_front_listener){};
 	if (!c->front.http.listen_count && !c->front.https.listen_count)
 		conf_report_add(l->report, CONF_SEVERITY_WARNING, c->common.file, 0,
 				"neither [http] nor [https]: there is no public listener");

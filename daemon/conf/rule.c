@@ -63,6 +63,8 @@ static const char *host_fault(struct span text)
 	for (size_t i = 0; i < text.len; i++) {
 		if (text.ptr[i] <= ' ' || text.ptr[i] == 0x7f || text.ptr[i] == ',')
 			return "more than one name";
+		if (text.ptr[i] == '.' && i > 0 && text.ptr[i - 1] == '.')
+			return "an empty label";
 		if (text.ptr[i] == '*' && i > 0)
 			return "\"*\" behind the first character";
 	}

@@ -28,14 +28,14 @@ const struct schema_option schema_edge_edge[] = {
 };
 
 const struct schema_option schema_edge_http[] = {
-	{ .key = "listen", PARSED(parse_listen_list, struct conf_front, http.listens), .def = "",
-	  .flags = SCHEMA_LIST | SCHEMA_COMMAS, .accepts = "ADDRESS:PORT or [IPV6]:PORT", .help = "Public HTTP in clear; none: off." },
+	{ .key = "listen", PARSED(parse_listen_list, struct conf_front, http.listens), .def = "0.0.0.0:80, [::]:80",
+	  .flags = SCHEMA_LIST | SCHEMA_COMMAS, .accepts = "ADDRESS:PORT or [IPV6]:PORT", .help = "Public HTTP in clear. Without this section it is off." },
 	{},
 };
 
 const struct schema_option schema_edge_https[] = {
-	{ .key = "listen", PARSED(parse_listen_list, struct conf_front, https.listens), .def = "",
-	  .flags = SCHEMA_LIST | SCHEMA_COMMAS, .accepts = "ADDRESS:PORT or [IPV6]:PORT", .help = "Public HTTP with TLS; none: off." },
+	{ .key = "listen", PARSED(parse_listen_list, struct conf_front, https.listens), .def = "0.0.0.0:443, [::]:443",
+	  .flags = SCHEMA_LIST | SCHEMA_COMMAS, .accepts = "ADDRESS:PORT or [IPV6]:PORT", .help = "Public HTTP with TLS. Without this section it is off." },
 	{ .key = "certificates", PATH(struct conf_front, certificates), .def = "",
 	  .help = "Directory with NAME.pem (chain and key) or NAME/fullchain.pem and NAME/privkey.pem; none: `certs` in the state directory." },
 	{ .key = "redirect-http", BOOL(struct conf_front, redirect_http), .def = "yes", .flags = SCHEMA_RELOAD,
