@@ -9,7 +9,7 @@
 # MODULE is unique over all parts.
 
 # C helpers of the tests (selftests/lib/*.c), one archive.
-testlib_objs := selftests/lib/quic_pair.o selftests/lib/fake_stream.o selftests/lib/testcert.o
+testlib_objs := selftests/lib/quic_pair.o selftests/lib/talk.o selftests/lib/udp_relay.o selftests/lib/fake_stream.o selftests/lib/testcert.o
 testlib_libs := openssl
 
 unit_tests :=
@@ -70,8 +70,9 @@ test-wire_mutation_parts := wire
 test-wire_mutation_data := edge-protocol.json
 
 # link
-unit_tests += $(addprefix link/test-,quic)
+unit_tests += $(addprefix link/test-,quic quic_stream)
 test-quic_parts := link flow net base
+test-quic_stream_parts := link flow net base
 
 # http
 unit_tests += http/test-conn_fsm http/test-h1 http/test-h1_client http/test-h1_server \

@@ -195,17 +195,6 @@ static int on_stream_reset(ngtcp2_conn *conn, int64_t id, uint64_t final_size, u
 	return 0;
 }
 
-static int on_stream_stop(ngtcp2_conn *conn, int64_t id, uint64_t code, void *user,
-			  void *stream_user)
-{
-	(void)conn;
-	(void)id;
-	(void)user;
-	if (stream_user)
-		quic_stream_on_stop(stream_user, code);
-	return 0;
-}
-
 static int on_stream_credit(ngtcp2_conn *conn, int64_t id, uint64_t max, void *user,
 			    void *stream_user)
 {
@@ -221,13 +210,12 @@ static int on_stream_credit(ngtcp2_conn *conn, int64_t id, uint64_t max, void *u
 static int on_stream_over(ngtcp2_conn *conn, uint32_t flags, int64_t id, uint64_t code, void *user,
 			  void *stream_user)
 {
-	(void)flags;
-	(void)code;
 	struct quic_link *link = user;
 	if (!ngtcp2_conn_is_local_stream(conn, id) && !link->is_draining)
 		ngtcp2_conn_extend_max_streams_bidi(conn, 1);
 	if (stream_user)
-		quic_stream_on_over(stream_user);
+		quic_stream_on_over(stream_user,
+				    flags & NGTCP2_STREAM_CLOSE_FLAG_APP_ERROR_CODE_SET ? code : 0);
 	return 0;
 }
 
@@ -267,7 +255,6 @@ static int on_datagram_acked(ngtcp2_conn *conn, uint64_t id, void *user)
 	.delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb,                  \
 	.delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb,              \
 	.recv_datagram = on_datagram, .ack_datagram = on_datagram_acked,                    \
-	.stream_stop_sending = on_stream_stop,                                              \
 	.version_negotiation = ngtcp2_crypto_version_negotiation_cb,                        \
 	.recv_stateless_reset2 = on_stateless_reset, .get_new_connection_id2 = on_new_cid,  \
 	.get_path_challenge_data2 = ngtcp2_crypto_get_path_challenge_data2_cb

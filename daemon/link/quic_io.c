@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "daemon/link/close.h"
 #include "daemon/link/quic_accept.h"
 #include "daemon/link/quic_conn.h"
 #include "daemon/link/quic_dgram.h"
@@ -202,6 +203,7 @@ void quic_io_feed(struct quic_link *link, const ngtcp2_path *path, struct span p
 
 	timer_stop(&link->tickle);
 	link->tickles_left = 0;
+	link->has_news = true;
 	link->depth++;
 	int r = ngtcp2_conn_read_pkt(link->conn, path, &info, packet.ptr, packet.len, now);
 	link->depth--;
@@ -346,8 +348,7 @@ static ngtcp2_ssize write_stream(struct quic_link *link, struct quic_stream *qs,
 		return NGTCP2_ERR_WRITE_MORE;
 	}
 	if (n == NGTCP2_ERR_STREAM_SHUT_WR || n == NGTCP2_ERR_STREAM_NOT_FOUND) {
-		/* The end of the stream is on its way to us as a callback. */
-		list_remove(&qs->ready);
+		quic_stream_on_refused(qs, LINK_CODE_NONE);
 		return NGTCP2_ERR_WRITE_MORE;
 	}
 	return n;
@@ -474,6 +475,7 @@ void quic_io_on_flush(struct loop_task *task)
 		return;
 	}
 
+	nsec_t retry = quic_stream_retry_blocked(link, now);
 	quic_mtu_check(&link->mtu, now, ngtcp2_conn_get_pto(link->conn));
 	bool has_more = false;
 	link->depth++;
@@ -492,6 +494,7 @@ void quic_io_on_flush(struct loop_task *task)
 	refresh_stats(link);
 	quic_conn_check_drained(link);
 	nsec_t at = ngtcp2_conn_get_expiry(link->conn);
+	at = MIN(at, retry);
 	/* A full quantum: the pacer says when the next may follow, at once if it doesn't. */
 	if (has_more && at > now + NSEC_PER_MSEC)
 		at = now;

@@ -111,6 +111,9 @@ struct quic_link {
 	struct list ready;    /* with something to send, round robin */
 	struct quic_stream *control;
 	unsigned int stream_count;
+	unsigned int blocked; /* streams that ran out of credit since blocked_tried, about */
+	nsec_t blocked_tried;
+	bool has_news;        /* packets came since then */
 	unsigned int senders; /* streams with bytes that aren't acknowledged */
 	uint64_t streams_total;
 	struct quic_window window;

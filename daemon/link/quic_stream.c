@@ -22,6 +22,7 @@ enum {
 	ROOM_MIN = 4 * 1024,          /* room that is worth an on_writable */
 	RX_LARGE_FROM = 4 * 1024,     /* queued bytes from which large buffers are used */
 };
+#define RETRY_BLOCKED (500 * NSEC_PER_MSEC)
 
 static struct quic_stream *quic_stream_of(struct stream *s)
 {
@@ -373,7 +374,7 @@ void quic_stream_on_reset(struct quic_stream *qs, uint64_t code)
 	tell_readable(qs);
 }
 
-void quic_stream_on_stop(struct quic_stream *qs, uint64_t code)
+void quic_stream_on_refused(struct quic_stream *qs, uint64_t code)
 {
 	if (has_tx_ended(qs))
 		return;
@@ -391,9 +392,13 @@ void quic_stream_on_credit(struct quic_stream *qs)
 		tell_writable(qs);
 }
 
-void quic_stream_on_over(struct quic_stream *qs)
+void quic_stream_on_over(struct quic_stream *qs, uint64_t code)
 {
 	qs->is_over = true;
+	if (!qs->has_sent_fin)
+		quic_stream_on_refused(qs, code);
+	if (qs->is_tx_refused)
+		qs->base.error_code = code;
 	/* What nobody has seen yet is announced even if it has come to its end already. */
 	if (!list_is_linked(&qs->arrival))
 		detach(qs);
@@ -479,8 +484,29 @@ void quic_stream_sent(struct quic_stream *qs, size_t len, bool is_fin)
 void quic_stream_block(struct quic_stream *qs)
 {
 	qs->is_blocked = true;
+	qs->link->blocked++;
 	qs->tx_turn = 0;
 	list_remove(&qs->ready);
+}
+
+nsec_t quic_stream_retry_blocked(struct quic_link *link, nsec_t now)
+{
+	if (!link->blocked || !link->has_news)
+		return NSEC_NEVER;
+	if (nsec_sub(now, link->blocked_tried) < RETRY_BLOCKED)
+		return link->blocked_tried + RETRY_BLOCKED;
+	link->has_news = false;
+	link->blocked = 0;
+	link->blocked_tried = now;
+	LIST_FOREACH(n, &link->streams)
+	{
+		struct quic_stream *qs = LIST_ENTRY(n, struct quic_stream, node);
+		if (qs->is_blocked) {
+			qs->is_blocked = false;
+			wake(qs);
+		}
+	}
+	return NSEC_NEVER;
 }
 
 nsec_t quic_stream_stuck_since(const struct quic_stream *qs)

@@ -49,10 +49,19 @@ struct quic_stream *quic_stream_new(struct quic_link *link, int64_t id);
 void quic_stream_on_data(struct quic_stream *qs, struct span data, bool is_fin);
 void quic_stream_on_acked(struct quic_stream *qs, uint64_t offset, uint64_t len);
 void quic_stream_on_reset(struct quic_stream *qs, uint64_t code);
-void quic_stream_on_stop(struct quic_stream *qs, uint64_t code);
 void quic_stream_on_credit(struct quic_stream *qs);
-/* Both directions have ended: the library forgets the stream. */
-void quic_stream_on_over(struct quic_stream *qs);
+/* Both directions have ended: the library forgets the stream. code: the first that either sent. */
+void quic_stream_on_over(struct quic_stream *qs, uint64_t code);
+/*
+ * The peer doesn't want our data. The library has no callback for STOP_SENDING: it shows when we
+ * write (then without a code), or when the stream is over.
+ */
+void quic_stream_on_refused(struct quic_stream *qs, uint64_t code);
+/*
+ * Tries streams without credit again, so that a stop is noticed there, too: at most twice a second,
+ * and only when the peer has said something. Returns when that will be, or NSEC_NEVER.
+ */
+nsec_t quic_stream_retry_blocked(struct quic_link *link, nsec_t now);
 /* The connection is gone: every stream says so to its user. */
 void quic_stream_lose_all(struct quic_link *link);
 

@@ -52,7 +52,7 @@ struct quic_pair {
 	bool is_server_gone;
 	int null_fd;
 	struct pair_end client; /* of the first dial */
-	struct ip_port relay;	/* dialled instead of the server when its family is set */
+	struct ip_port relay;   /* dialled instead of the server when its family is set */
 	void (*on_turn)(void *arg);
 	void *turn_arg;
 };

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "selftests/lib/quic_pair.h"
+#include "selftests/lib/talk.h"
 #include "util/macro.h"
 
 static struct quic_pair pair;
@@ -53,111 +54,10 @@ static void test_handshake_and_close(void **state)
 	pair_done(&pair);
 }
 
-/* ---- echo ---------------------------------------------------------------------------------- */
-
-/* Echoes a stream under its credit, and ends it when the peer does. */
-struct echo {
-	struct stream *stream;
-	struct bufq held;
-	bool is_at_end;
-};
-
-static void echo_run(struct stream *s, void *user)
-{
-	struct echo *e = user;
-	for (;;) {
-		while (!bufq_is_empty(&e->held)) {
-			ssize_t n = stream_write(s, &e->held, SIZE_MAX);
-			if (n == -EAGAIN)
-				return;
-			if (n < 0) {
-				bufq_clear(&e->held);
-				stream_close(s);
-				free(e);
-				return;
-			}
-		}
-		if (e->is_at_end) {
-			stream_finish(s);
-			stream_close(s);
-			free(e);
-			return;
-		}
-		ssize_t n = stream_read(s, &e->held, 64 * 1024);
-		if (n == -EAGAIN)
-			return;
-		if (n <= 0)
-			e->is_at_end = true;
-	}
-}
-
-static const struct stream_user echo_user = { echo_run, echo_run };
-
 static void echo_start(struct pair_end *end, struct stream *stream)
 {
 	(void)end;
-	struct echo *e = calloc(1, sizeof(*e));
-	assert_non_null(e);
-	e->stream = stream;
-	bufq_init(&e->held, stream->slab);
-	stream_set_user(stream, &echo_user, e);
-}
-
-/* Sends total bytes of a pattern and checks that they come back. */
-struct talk {
-	struct stream *stream;
-	size_t total, sent, got;
-	bool is_done;
-};
-
-static uint8_t pattern(size_t at)
-{
-	return (uint8_t)(at * 2654435761U >> 13);
-}
-
-static void talk_run(struct stream *s, void *user)
-{
-	static uint8_t buf[64 * 1024];
-	struct talk *t = user;
-	while (t->sent < t->total) {
-		size_t n = MIN(t->total - t->sent, sizeof(buf));
-		for (size_t i = 0; i < n; i++)
-			buf[i] = pattern(t->sent + i);
-		ssize_t w = pair_write(s, buf, n);
-		if (w == -EAGAIN)
-			break;
-		assert_true(w > 0);
-		t->sent += (size_t)w;
-		if (t->sent == t->total)
-			stream_finish(s);
-	}
-	for (;;) {
-		ssize_t n = pair_read(s, buf, sizeof(buf));
-		if (n == -EAGAIN)
-			return;
-		assert_true(n >= 0);
-		if (n == 0)
-			break;
-		for (ssize_t i = 0; i < n; i++)
-			assert_int_equal(buf[i], pattern(t->got + (size_t)i));
-		t->got += (size_t)n;
-	}
-	assert_int_equal(t->got, t->total);
-	t->is_done = true;
-}
-
-static const struct stream_user talk_user = { talk_run, talk_run };
-
-static void talk_start(struct talk *t, struct link *link, size_t total)
-{
-	*t = (struct talk){ .total = total };
-	assert_int_equal(link_open_stream(link, &t->stream), 0);
-	stream_set_user(t->stream, &talk_user, t);
-}
-
-static bool is_talk_done(void *arg)
-{
-	return ((struct talk *)arg)->is_done;
+	talk_echo(stream);
 }
 
 static void test_echo_4m(void **state)
@@ -169,8 +69,10 @@ static void test_echo_4m(void **state)
 	pair_connect(&pair);
 
 	struct talk t;
-	talk_start(&t, pair.client.link, 4 << 20);
-	assert_true(pair_until(&pair, is_talk_done, &t, 20000));
+	struct stream *stream = NULL;
+	assert_int_equal(link_open_stream(pair.client.link, &stream), 0);
+	talk_start(&t, stream, 4 << 20);
+	assert_true(pair_until(&pair, talk_is_done, &t, 20000));
 	stream_close(t.stream);
 
 	const struct udp_stats *u = quic_worker_udp_stats(pair.client_qw);
