@@ -200,7 +200,8 @@ class PeerEdge:
     @property
     def live(self):
         """Links that are registered and neither closed nor unregistered."""
-        return [k for k in self.links if k.registered and not (k.closed or k._closing or k.unregistered)]
+        return [k for k in self.links
+                if k.registered and not (k.closed or k._closing or k.unregistered)]
 
     def wait_links(self, count=1, timeout=10):
         self.hub.wait(lambda: len(self.links) >= count, timeout, f"{count} connections")

@@ -52,8 +52,9 @@ def test_retry_always(processes, tmp_path, daemon_on):
                 retries.append(data)
             return False
         relay.drop = watch
-        daemon_on(edge, relay.address)
+        daemon = daemon_on(edge, relay.address)
         assert retries, "no Retry packet was seen"
+        assert daemon.stop() == 0
     with PeerDaemon(Credentials.from_token(edge.token), edge.address, edge.ca) as peer:
         assert isinstance(peer.register()[1], rpc.Accepted)
         until(lambda: edge.fetch("/x").header("x-peer") == "python", 10, "the independent daemon")
