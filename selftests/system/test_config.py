@@ -65,8 +65,8 @@ def test_wrong_configuration(processes, tmp_path, files, case):
         place = re.escape(case.name) + (f":{number}\\b" if number else r":\d+\b")
         assert any(re.search(place, line) and all(re.search(w, line, re.IGNORECASE) for w in words)
                    for line in lines), f"line {number}: {words} not in\n{done.log}"
-    faulty = {int(m[1]) for line in lines if "warn" not in line.lower()
-              and (m := re.search(re.escape(case.name) + r":(\d+)", line))}
+    faulty = {int(m[1]) for line in lines
+              if (m := re.search(re.escape(case.name) + r":(\d+): (?!warning)", line))}
     expected = {number for number, _ in expectations(content)}
     if None not in expected:
         assert faulty == expected, f"other lines are blamed too\n{done.log}"
@@ -76,10 +76,10 @@ def test_good_configuration_passes(processes, tmp_path, files):
     """T5: a good file passes; an omitted catch-all is one warning; the dump passes again, unchanged."""
     config = tmp_path / "good.conf"
     config.write_text(f"[tunnel]\ntoken-file = {files['TOKEN']}\ngrace-period = 5s\n"
-                      "[ingress a]\nhostname = a.example.com\nservice = http://127.0.0.1:80\n[log]\n")
+                      "[edge]\naddress = edge.example.com:7844\n[ingress a]\nhostname = a.example.com\nservice = http://127.0.0.1:80\n[log]\n")
     done = check(processes, "aditd", config)
     assert done.code == 0, done.log
-    assert done.log.lower().count("catch-all") <= 1
+    assert done.log.lower().count("warning") == 1 and "http_status:404" in done.log
     dump = processes.run("dump", [binary("aditd"), "--dump-config", "--config", config])
     assert dump.code == 0
     text = dump.out.read_text()
@@ -98,7 +98,8 @@ def test_good_configuration_passes(processes, tmp_path, files):
 def test_other_sources(processes, tmp_path, files, options, env, place):
     """T5: a wrong value from the command line or the environment is named by its source."""
     config = tmp_path / "x.conf"
-    config.write_text(f"[tunnel]\ntoken-file = {files['TOKEN']}\nprotocol = quic\n")
+    config.write_text(f"[tunnel]\ntoken-file = {files['TOKEN']}\nprotocol = quic\n"
+                      "[edge]\naddress = edge.example.com:7844\n")
     done = check(processes, "aditd", config, *options, env=env)
     assert done.code == 78
     assert re.search(place, done.log) and "protocol" in done.log and "quic" in done.log, done.log
@@ -107,7 +108,8 @@ def test_other_sources(processes, tmp_path, files, options, env, place):
 def test_precedence(processes, tmp_path, files):
     """T5: command line before environment before file."""
     config = tmp_path / "x.conf"
-    config.write_text(f"[tunnel]\ntoken-file = {files['TOKEN']}\ngrace-period = 1s\n")
+    config.write_text(f"[tunnel]\ntoken-file = {files['TOKEN']}\ngrace-period = 1s\n"
+                      "[edge]\naddress = edge.example.com:7844\n")
     env = {"TUNNEL_GRACE_PERIOD": "2s"}
     for options, environment, want in (([], {}, "1s"), ([], env, "2s"),
                                        (["--set", "tunnel.grace-period=3s"], env, "3s")):

@@ -60,6 +60,17 @@ def test_retry_always(processes, tmp_path, daemon_on):
         until(lambda: edge.fetch("/x").header("x-peer") == "python", 10, "the independent daemon")
 
 
+def test_link_over_ipv6(processes, tmp_path, daemon_on):
+    """T6: the tunnel itself over IPv6, a megabyte each way."""
+    edge = Edge(processes, tmp_path)
+    edge.start()
+    daemon_on(edge, f"[::1]:{edge.port}")
+    body = pattern(1 << 20)
+    assert edge.fetch(f"/bytes/{len(body)}").body == body
+    assert edge.fetch("/sha256", "-X", "POST", "-T", "-", "-H", "Expect:",
+                      stdin=body).text == digest(body)
+
+
 def test_key_update_at_the_edge(processes, tmp_path):
     """T6: key updates by the daemon's side in the middle of the work."""
     edge = Edge(processes, tmp_path)

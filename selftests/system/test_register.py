@@ -12,7 +12,7 @@ import uuid
 import pytest
 
 from lib import tunnelrpc as rpc
-from lib.adit import Daemon, peer_edge_keys, write_token
+from lib.adit import Daemon, peer_edge_keys, section, write_token
 from lib.origin import Origin, digest, pattern
 from lib.peer_edge import SILENT, PeerEdge
 from lib.wait import holds, seconds, until
@@ -366,6 +366,25 @@ def test_unanswered_unregistration(authority, start):
         started = time.monotonic()
         assert daemon.stop(15) == 0
         assert time.monotonic() - started < seconds(6)
+
+
+def test_debug_keys(peer, start, tmp_path):
+    """T6 (tools): qlog and TLS key log appear in debugging builds; others refuse the keys by name."""
+    logs = tmp_path / "qlog"
+    logs.mkdir(mode=0o777)
+    secrets = tmp_path / "secrets"
+    daemon = start(peer, connections=1,
+                   extra=section("debug", qlog=logs, tls_key_log=secrets))
+    try:
+        daemon.wait_ready(timeout=8)
+    except AssertionError:
+        assert daemon.process.wait_exit(5) == 78 and "tls-key-log" in daemon.process.log
+        return
+    until(lambda: secrets.exists() and "CLIENT_TRAFFIC_SECRET_0" in secrets.read_text(), 5,
+          "TLS secrets")
+    assert secrets.stat().st_mode & 0o077 == 0
+    assert daemon.stop() == 0
+    assert any(path.stat().st_size for path in logs.iterdir())
 
 
 def test_two_edges(authority, peer, start):
