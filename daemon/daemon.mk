@@ -54,7 +54,8 @@ link_objs := $(addprefix daemon/link/,close.o link.o link_fsm.o quic.o quic_acce
 	quic_reply.o quic_server.o quic_stream.o quic_tls.o quic_window.o)
 link_libs := libngtcp2 libngtcp2_crypto_ossl libnghttp2 openssl
 
-origin_objs :=
+origin_objs := daemon/origin/origin.o daemon/origin/origin_fixed.o daemon/origin/origin_fsm.o \
+	daemon/origin/origin_hello.o daemon/origin/origin_http.o daemon/origin/origin_pool.o
 
 session_objs :=
 

@@ -119,6 +119,18 @@ static bool wants_length(struct span method)
 	       span_eq_str(method, "PATCH");
 }
 
+bool http_request_is_valid(const struct http_head *request)
+{
+	if (!http_token_is_valid(request->method) || !is_target(request->target) ||
+	    !http_value_is_valid(request->authority))
+		return false;
+	for (unsigned int i = 0; i < request->field_count; i++)
+		if (!http_token_is_valid(request->fields[i].name) ||
+		    !http_value_is_valid(request->fields[i].value))
+			return false;
+	return true;
+}
+
 int h1_tx_request(struct h1_tx *tx, const struct http_head *head)
 {
 	if (!http_token_is_valid(head->method) || !is_target(head->target))

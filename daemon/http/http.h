@@ -110,6 +110,8 @@ struct http_call_params {
  */
 [[nodiscard]] int http_call_new(struct stream *conn, const struct http_call_params *params,
 				struct http_call **ret);
+/* Whether http_call_new() would take this head: method, target, authority and fields. */
+bool http_request_is_valid(const struct http_head *request);
 /* write: request body, read: response body (0 at its truthful end, -EBADMSG when it broke off). */
 struct stream *http_call_body(struct http_call *call);
 const struct http_head *http_call_response(const struct http_call *call);

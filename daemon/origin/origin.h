@@ -40,8 +40,9 @@ struct origin_worker;
 struct origin_worker_params {
 	struct loop *loop;
 	struct slab *slab;
-	struct resolver *resolver; /* borrowed, outlives the worker */
-	unsigned int workers;      /* that share a rule's keep-alive-connections */
+	struct resolver *resolver;        /* borrowed, outlives the worker */
+	const struct http_limits *limits; /* of answers' heads; borrowed; NULL: the defaults */
+	unsigned int workers;             /* that share a rule's keep-alive-connections */
 };
 [[nodiscard]] int origin_worker_new(const struct origin_worker_params *params,
 				    struct origin_worker **ret);

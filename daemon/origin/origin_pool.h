@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Idle connections to origins, of one worker: kept by service until a limit, a time, or the peer
+ * ends them (spec §2.2 keep-alive-connections).
+ */
+#ifndef DAEMON_ORIGIN_ORIGIN_POOL_H
+#define DAEMON_ORIGIN_ORIGIN_POOL_H
+
+#include "daemon/base/map.h"
+#include "daemon/flow/stream.h"
+#include "util/list.h"
+#include "util/time.h"
+
+struct origin_stats;
+
+struct origin_pool {
+	struct loop *loop;
+	struct map services; /* of those that have an idle connection */
+	struct origin_stats *stats;
+};
+
+enum { ORIGIN_POOL_SERVICES_MAX = 100000 }; /* as many as rules */
+
+/* stats is borrowed. */
+void origin_pool_init(struct origin_pool *pool, struct loop *loop, struct origin_stats *stats);
+/* Closes everything. */
+void origin_pool_done(struct origin_pool *pool);
+
+/* The idle connection of this service that was used last, still open; NULL when there is none. */
+struct stream *origin_pool_take(struct origin_pool *pool, struct span service);
+/*
+ * Keeps a connection whose exchange is whole. limit: idle ones of this service (0: closed at once);
+ * timeout: 0 for none. Closed when there is no room or no memory.
+ */
+void origin_pool_put(struct origin_pool *pool, struct span service, struct stream *stream_take,
+		     unsigned int limit, nsec_t timeout);
+/* Closes all idle connections. */
+void origin_pool_drain(struct origin_pool *pool);
+
+#endif
