@@ -196,13 +196,15 @@ static int run(struct options *o, struct conf *conf_take, const struct paths *pa
 int main(int argc, char **argv)
 {
 	static struct options o; /* holds pointers into argv for the whole run */
-	struct opt_error error = {};
-	struct opt_args rest = {};
+	static struct opt_parser parser = { .rows = rows, .mode = OPT_MODE_MIXED, .into = &o };
 	conf_global_init();
-	if (opt_parse(rows, OPT_MODE_MIXED, argc - 1, argv + 1, &o, &rest, &error) < 0 ||
-	    rest.count > 0) {
-		(void)fprintf(stderr, "aditd: %s: %s\n", rest.count ? rest.items[0] : error.arg,
-			      rest.count ? "not an option; see aditd --help" : error.reason);
+	if (opt_parse(&parser, argc - 1, argv + 1) < 0) {
+		(void)fprintf(stderr, "aditd: %s: %s\n", parser.error.arg, parser.error.reason);
+		return EXIT_USAGE_;
+	}
+	if (parser.args.count > 0) {
+		(void)fprintf(stderr, "aditd: '%s' is not an option; see aditd --help\n",
+			      parser.args.items[0]);
 		return EXIT_USAGE_;
 	}
 	if (o.help)

@@ -14,6 +14,7 @@
 #include "daemon/base/mainloop.h"
 
 struct page;
+struct status;
 struct varlink;
 
 struct app {
@@ -31,6 +32,7 @@ struct app {
 	struct supervisor *supervisor;
 	char *local_config;
 	struct page *page;
+	struct status *status;
 	struct varlink *varlink;
 	struct mainloop_timer ready_timer;
 	nsec_t started; /* CLOCK_REALTIME */

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * io.adit.Daemon. Status needs the workers: the call waits while they are asked, nothing else does.
+ */
+#include "daemon/aditd/service.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "daemon/aditd/status.h"
+#include "daemon/admin/idl.h"
+#include "daemon/admin/page.h"
+#include "daemon/admin/row.h"
+#include "daemon/admin/varlink_priv.h"
+#include "daemon/base/gather.h"
+#include "daemon/base/version.h"
+#include "daemon/conf/pattern.h"
+#include "daemon/wire/token.h"
+#include "daemon/wire/uri.h"
+#include "util/cleanup.h"
+
+enum { CONFIG_VERSION = 1 }; /* of this process: the file is read once, at the start */
+
+/* A Status call on its way through the workers. */
+struct query {
+	struct app *app;
+	sd_varlink *link;
+	struct link_stats stats[SUPERVISOR_INDEX_MAX];
+	bool has_stats[SUPERVISOR_INDEX_MAX];
+	uint64_t memory;
+	uint64_t memory_limit;
+};
+
+static void visit(struct worker *worker, void *arg)
+{
+	struct query *q = arg;
+	struct wiring *w = worker->app;
+	struct slab_stats slab;
+	slab_get_stats(worker->slab, &slab);
+	q->memory += slab.in_use + slab.reserved;
+	q->memory_limit += slab.limit;
+	for (unsigned int i = worker->index; i < supervisor_count(q->app->supervisor);
+	     i += q->app->worker_count)
+		q->has_stats[i] = tunnel_get_stats(w->tunnels, i, &q->stats[i]);
+}
+
+static int append_connection(sd_json_variant **array, const struct query *q, unsigned int i)
+{
+	const struct supervisor_index *info = supervisor_get(q->app->supervisor, i);
+	const struct link_stats *s = &q->stats[i];
+	bool up = q->has_stats[i] && info->state == INDEX_STATE_UP;
+	char edge[ADMIN_ADDR_MAX], local[ADMIN_ADDR_MAX];
+	return sd_json_variant_append_arraybo(
+		array, SD_JSON_BUILD_PAIR_UNSIGNED("index", i),
+		SD_JSON_BUILD_PAIR_STRING("state", index_state_name(info->state)),
+		SD_JSON_BUILD_PAIR_STRING("protocol", "quic"),
+		SD_JSON_BUILD_PAIR_STRING("edge", admin_addr(&info->edge, edge)),
+		SD_JSON_BUILD_PAIR_CONDITION(up, "location", SD_JSON_BUILD_STRING(info->location)),
+		SD_JSON_BUILD_PAIR_STRING("local",
+					  admin_addr(up ? &s->local : &info->local, local)),
+		SD_JSON_BUILD_PAIR_UNSIGNED("since_usec", info->since / NSEC_PER_USEC),
+		SD_JSON_BUILD_PAIR_CONDITION(up, "rtt_usec",
+					     SD_JSON_BUILD_UNSIGNED(s->rtt_nsec / NSEC_PER_USEC)),
+		SD_JSON_BUILD_PAIR_CONDITION(up, "loss_ppm",
+					     SD_JSON_BUILD_UNSIGNED(admin_loss_ppm(s))),
+		SD_JSON_BUILD_PAIR_UNSIGNED("streams", up ? s->streams : 0),
+		SD_JSON_BUILD_PAIR_UNSIGNED("flows", 0),
+		SD_JSON_BUILD_PAIR_UNSIGNED("rx_bytes", up ? s->rx_bytes : 0),
+		SD_JSON_BUILD_PAIR_UNSIGNED("tx_bytes", up ? s->tx_bytes : 0),
+		SD_JSON_BUILD_PAIR_UNSIGNED("worker", info->worker),
+		SD_JSON_BUILD_PAIR_CONDITION(up && s->group[0], "group",
+					     SD_JSON_BUILD_STRING(s->group)),
+		SD_JSON_BUILD_PAIR_CONDITION(info->last_error[0] != '\0', "last_error",
+					     SD_JSON_BUILD_STRING(info->last_error)),
+		SD_JSON_BUILD_PAIR_CONDITION(up, "mtu", SD_JSON_BUILD_UNSIGNED(s->mtu)),
+		SD_JSON_BUILD_PAIR_CONDITION(up, "ecn", SD_JSON_BUILD_STRING(admin_ecn(s))));
+}
+
+static const char *state_of(const struct app *a)
+{
+	if (a->is_stopping)
+		return "draining";
+	return supervisor_up_count(a->supervisor) > 0 ? "connected" : "connecting";
+}
+
+static int reply_status(struct query *q, sd_json_variant *connections)
+{
+	struct app *a = q->app;
+	char id[UUID_TEXT_LEN + 1], metrics[ADMIN_ADDR_MAX] = "off";
+	uuid_format(&a->conf->credential->tunnel_id, id);
+	if (a->page)
+		(void)admin_addr(page_address(a->page), metrics);
+	return sd_varlink_replybo(
+		q->link, SD_JSON_BUILD_PAIR_STRING("version", adit_version),
+		SD_JSON_BUILD_PAIR_STRING("instance", a->params.instance),
+		SD_JSON_BUILD_PAIR_STRING("tunnel", id),
+		SD_JSON_BUILD_PAIR_STRING("state", state_of(a)),
+		SD_JSON_BUILD_PAIR_UNSIGNED("since_usec", a->started / NSEC_PER_USEC),
+		SD_JSON_BUILD_PAIR_INTEGER("pid", getpid()),
+		SD_JSON_BUILD_PAIR_STRING("config",
+					  a->conf->common.file ? a->conf->common.file : ""),
+		SD_JSON_BUILD_PAIR_UNSIGNED("config_version", CONFIG_VERSION),
+		SD_JSON_BUILD_PAIR_STRING("metrics", metrics),
+		SD_JSON_BUILD_PAIR_UNSIGNED("memory", q->memory),
+		SD_JSON_BUILD_PAIR_UNSIGNED("memory_limit", q->memory_limit),
+		SD_JSON_BUILD_PAIR_VARIANT("connections", connections));
+}
+
+static void on_visited(void *arg)
+{
+	struct query *q = arg;
+	sd_json_variant *connections = NULL;
+	int r = sd_json_variant_new_array(&connections, NULL, 0);
+	for (unsigned int i = 0; r >= 0 && i < supervisor_count(q->app->supervisor); i++)
+		r = append_connection(&connections, q, i);
+	if (r >= 0)
+		r = reply_status(q, connections);
+	if (r < 0)
+		(void)sd_varlink_error_errno(q->link, r);
+	(void)sd_json_variant_unref(connections);
+	(void)sd_varlink_unref(q->link);
+	free(q);
+}
+
+static int on_status(sd_varlink *link, sd_json_variant *parameters, sd_varlink_method_flags_t flags,
+		     void *user)
+{
+	(void)flags;
+	struct app *a = user;
+	int r = sd_varlink_dispatch(link, parameters, NULL, NULL);
+	if (r != 0)
+		return r;
+	struct query *q = calloc(1, sizeof(*q));
+	if (!q)
+		return -ENOMEM;
+	q->app = a;
+	q->link = sd_varlink_ref(link);
+	r = gather_start(a->workers, mainloop_mailbox(a->loop), visit, on_visited, q);
+	if (r < 0) {
+		(void)sd_varlink_unref(q->link);
+		free(q);
+	}
+	return r;
+}
+
+static int explain(struct app *a, const char *url, struct route_result *found, char *why,
+		   size_t size)
+{
+	struct uri uri;
+	char path[4096];
+	struct packer p = packer_over(path, sizeof(path));
+	if (uri_parse(span_str(url), &uri) < 0 || uri_path_decode(uri.path, &p) < 0)
+		return -EINVAL;
+	struct pattern_scratch *scratch = pattern_scratch_new();
+	if (!scratch)
+		return -ENOMEM;
+	struct route_query query = { .host = uri.authority, .path = packer_span(&p) };
+	route_match(a->shared.rules->route, scratch, &query, found);
+	(void)route_explain(a->shared.rules->route, scratch, &query, why, size);
+	pattern_scratch_free(scratch);
+	return 0;
+}
+
+static int on_explain(sd_varlink *link, sd_json_variant *parameters,
+		      sd_varlink_method_flags_t flags, void *user)
+{
+	(void)flags;
+	static const sd_json_dispatch_field fields[] = {
+		{ "url", SD_JSON_VARIANT_STRING, sd_json_dispatch_const_string, 0,
+		  SD_JSON_MANDATORY },
+		{},
+	};
+	struct app *a = user;
+	const char *url = NULL;
+	struct route_result found = {};
+	char why[4096];
+	int r = sd_varlink_dispatch(link, parameters, fields, &url);
+	if (r != 0)
+		return r;
+	r = explain(a, url, &found, why, sizeof(why));
+	if (r == -EINVAL)
+		return sd_varlink_error_invalid_parameter_name(link, "url");
+	if (r < 0)
+		return r;
+	return sd_varlink_replybo(
+		link, SD_JSON_BUILD_PAIR_STRING("rule", found.rule ? found.rule->name : ""),
+		SD_JSON_BUILD_PAIR_STRING("why", why),
+		SD_JSON_BUILD_PAIR_STRING("service", found.rule ? found.rule->service.text : ""));
+}
+
+static int on_reconnect(sd_varlink *link, sd_json_variant *parameters,
+			sd_varlink_method_flags_t flags, void *user)
+{
+	(void)flags;
+	static const sd_json_dispatch_field fields[] = {
+		{ "index", SD_JSON_VARIANT_INTEGER, sd_json_dispatch_int, 0, 0 },
+		{},
+	};
+	struct app *a = user;
+	int index = -1;
+	if (!varlink_may_change(link))
+		return varlink_deny(link);
+	int r = sd_varlink_dispatch(link, parameters, fields, &index);
+	if (r != 0)
+		return r;
+	if (supervisor_reconnect(a->supervisor, index) < 0)
+		return sd_varlink_errorbo(link, "io.adit.Daemon.NoSuchIndex",
+					  SD_JSON_BUILD_PAIR_INTEGER("index", index));
+	return sd_varlink_reply(link, NULL);
+}
+
+static int on_drain(sd_varlink *link, sd_json_variant *parameters, sd_varlink_method_flags_t flags,
+		    void *user)
+{
+	(void)flags;
+	(void)user;
+	if (!varlink_may_change(link))
+		return varlink_deny(link);
+	int r = sd_varlink_dispatch(link, parameters, NULL, NULL);
+	if (r != 0)
+		return r;
+	(void)kill(getpid(), SIGTERM); /* the same way as systemctl stop, and after this answer */
+	return sd_varlink_reply(link, NULL);
+}
+
+static const struct varlink_method methods[] = {
+	{ "io.adit.Daemon.Status", on_status },
+	{ "io.adit.Daemon.Explain", on_explain },
+	{ "io.adit.Daemon.Reconnect", on_reconnect },
+	{ "io.adit.Daemon.Drain", on_drain },
+};
+
+int service_start(struct app *a)
+{
+	struct varlink_params params = {
+		.event = mainloop_event(a->loop),
+		.socket = a->params.paths.control,
+		.product = "aditd",
+		.interface = idl_daemon,
+		.methods = methods,
+		.method_count = ARRAY_SIZE(methods),
+		.user = a,
+	};
+	a->started = nsec_clock(CLOCK_REALTIME);
+	return varlink_new(&params, &a->varlink);
+}
+
+void service_stop(struct app *a)
+{
+	varlink_free(TAKE_PTR(a->varlink));
+}

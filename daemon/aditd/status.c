@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What aditd says of itself. What only workers know is asked of them when somebody wants to see it.
+ */
+#include "daemon/aditd/status.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "daemon/aditd/link_metrics.h"
+#include "daemon/aditd/service.h"
+#include "daemon/admin/page.h"
+#include "daemon/admin/worker_metrics.h"
+#include "util/cleanup.h"
+
+enum {
+	EXIT_OK = 0,
+	EXIT_FAILED = 1,
+	FIRST_PORT = 20241,
+	PORTS = 5,
+};
+
+struct status {
+	struct worker_metrics workers;
+	struct link_metrics links;
+};
+
+static unsigned int ready_count(void *arg)
+{
+	struct app *a = arg;
+	return atomic_load_explicit(&a->up, memory_order_relaxed);
+}
+
+static void refresh(struct worker *worker, void *arg)
+{
+	struct app *a = arg;
+	struct wiring *w = worker->app;
+	worker_metrics_refresh(&a->status->workers, worker, quic_worker_udp_stats(w->quic));
+	link_metrics_refresh(&a->status->links, w);
+}
+
+static int start_page(struct app *a)
+{
+	const struct conf_metrics *m = &a->conf->common.metrics;
+	struct ip_port candidates[PORTS];
+	char file[PATHS_LEN + 16];
+	if (m->listen == CONF_SWITCH_OFF)
+		return EXIT_OK;
+	for (unsigned int i = 0; i < PORTS; i++)
+		candidates[i] = (struct ip_port){ .ip = { IP_FAMILY_V4, { 127, 0, 0, 1 } },
+						  .port = (uint16_t)(FIRST_PORT + i) };
+	bool is_fixed = m->listen == CONF_SWITCH_ON;
+	if (is_fixed)
+		candidates[0] = m->address.addr;
+	(void)snprintf(file, sizeof(file), "%s/metrics", a->params.paths.run);
+	struct page_params params = {
+		.workers = a->workers,
+		.metrics = a->metrics,
+		.candidates = candidates,
+		.candidate_count = is_fixed ? 1 : PORTS,
+		.any_port = !is_fixed,
+		.address_file = file,
+		.connector_id = a->shared.connector_text,
+		.ready_count = ready_count,
+		.refresh = refresh,
+		.arg = a,
+	};
+	int r = page_new(&params, &a->page);
+	if (r < 0) {
+		log_error(a->log, "start", "cannot serve metrics",
+			  KV_ADDR("address", &candidates[0]), KV_ERR(r));
+		return EXIT_FAILED;
+	}
+	log_info(a->log, "start", "metrics", KV_ADDR("address", page_address(a->page)));
+	if (is_fixed && !ip_addr_is_loopback(&candidates[0].ip))
+		log_warning(a->log, "start", "metrics can be read from other hosts",
+			    KV_ADDR("address", page_address(a->page)));
+	return EXIT_OK;
+}
+
+int status_start(struct app *a)
+{
+	a->status = calloc(1, sizeof(*a->status));
+	int r = a->status ? worker_metrics_init(&a->status->workers, a->metrics, a->worker_count)
+			  : -ENOMEM;
+	if (r == 0)
+		r = link_metrics_init(&a->status->links, a->metrics,
+				      supervisor_count(a->supervisor));
+	if (r < 0) {
+		log_error(a->log, "start", "no memory for metrics", KV_ERR(r));
+		return EXIT_FAILED;
+	}
+	int code = start_page(a);
+	if (code)
+		return code;
+	r = service_start(a);
+	if (r < 0) {
+		log_error(a->log, "start", "cannot serve the control interface",
+			  KV_STR("socket", a->params.paths.control), KV_ERR(r));
+		return EXIT_FAILED;
+	}
+	return EXIT_OK;
+}
+
+void status_stop(struct app *a)
+{
+	service_stop(a);
+	page_free(TAKE_PTR(a->page));
+	free(TAKE_PTR(a->status));
+}

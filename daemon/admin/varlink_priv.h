@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The control socket: a Varlink server on the control thread (spec §11). Reading is for whom the
+ * socket's mode admits, changing for uid 0 and our own.
+ */
+#ifndef DAEMON_ADMIN_VARLINK_PRIV_H
+#define DAEMON_ADMIN_VARLINK_PRIV_H
+
+#include <systemd/sd-varlink.h>
+
+struct varlink;
+
+struct varlink_method {
+	const char *name; /* "io.adit.Daemon.Status" */
+	/* Answers now, or keeps a reference of the link and answers later. userdata: params.user.
+	 */
+	sd_varlink_method_t call;
+};
+
+struct varlink_params {
+	sd_event *event;
+	const char *socket; /* path; what is there is replaced */
+	const char *product;
+	const sd_varlink_interface *interface;
+	const struct varlink_method *methods; /* borrowed */
+	unsigned int method_count;
+	void *user;
+};
+
+[[nodiscard]] int varlink_new(const struct varlink_params *params, struct varlink **ret);
+/* Closes connections and removes the socket. Accepts NULL. */
+void varlink_free(struct varlink *v);
+
+/* May the caller change something: uid 0 or ours? */
+bool varlink_may_change(sd_varlink *link);
+/* Answers with PermissionDenied. */
+int varlink_deny(sd_varlink *link);
+
+#endif
