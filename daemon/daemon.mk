@@ -26,9 +26,10 @@ wire_objs := daemon/wire/base64.o daemon/wire/capnp.o daemon/wire/capnp_build.o 
 	daemon/wire/rpc_tunnel.o daemon/wire/token.o daemon/wire/uri.o daemon/wire/uuid.o
 wire_cflags := -Wconversion
 
-netlink_objs := $(addprefix daemon/link/,close.o link.o link_fsm.o quic.o quic_accept.o \
+netlink_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o link_fsm.o quic.o quic_accept.o \
 	quic_callbacks.o quic_cid.o quic_conn.o quic_dgram.o quic_forward.o quic_io.o quic_mtu.o \
-	quic_reply.o quic_server.o quic_stream.o quic_tls.o quic_window.o)
+	quic_reply.o quic_server.o quic_stream.o quic_tls.o quic_window.o \
+	rpc_channel.o)
 netlink_libs := libmnl
 
 conf_objs := $(addprefix daemon/conf/,arena.o conf.o credential.o dump.o dump_json.o ini.o load.o \
@@ -39,7 +40,8 @@ conf_libs := inih libsystemd libpcre2-8 libidn2
 net_objs := $(addprefix daemon/net/,iostream.o sockaddr.o tcp.o tlsbio.o tlscerts.o tlsctx.o udp.o)
 net_libs := openssl libcares libbpf libxdp
 
-flow_objs := daemon/flow/pump.o daemon/flow/stream.o daemon/flow/stream_io.o
+flow_objs := daemon/flow/bridge.o daemon/flow/frame.o daemon/flow/pump.o daemon/flow/relay.o \
+	daemon/flow/stream.o daemon/flow/stream_io.o
 
 http_objs := daemon/http/conn_fsm.o daemon/http/h1.o daemon/http/h1_client.o \
 	daemon/http/h1_exchange.o daemon/http/h1_head.o daemon/http/h1_server.o \
@@ -49,9 +51,10 @@ http_ldlibs := -lwslay
 
 datapath_objs :=
 
-link_objs := $(addprefix daemon/link/,close.o link.o link_fsm.o quic.o quic_accept.o \
+link_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o link_fsm.o quic.o quic_accept.o \
 	quic_callbacks.o quic_cid.o quic_conn.o quic_dgram.o quic_forward.o quic_io.o quic_mtu.o \
-	quic_reply.o quic_server.o quic_stream.o quic_tls.o quic_window.o)
+	quic_reply.o quic_server.o quic_stream.o quic_tls.o quic_window.o \
+	rpc_channel.o)
 link_libs := libngtcp2 libngtcp2_crypto_ossl libnghttp2 openssl
 
 origin_objs := daemon/origin/origin.o daemon/origin/origin_fixed.o daemon/origin/origin_fsm.o \
@@ -64,14 +67,17 @@ route_objs := $(addprefix daemon/route/,host_index.o hosts.o match_ingress.o rou
 access_objs :=
 access_libs := openssl
 
-proxy_objs :=
+proxy_objs := $(addprefix daemon/proxy/,access_log.o header_policy.o proxy_http.o reason.o rules.o \
+	tunnel_head.o)
 
-admin_objs :=
+admin_objs := $(addprefix daemon/admin/,idl.o idl_edge.o page.o promtext.o row.o varlink.o \
+	worker_metrics.o)
 admin_libs := libsystemd
 
-demux_objs :=
+demux_objs := daemon/demux/demux.o daemon/demux/demux_rpc.o
 
-aditd_objs :=
+aditd_objs := $(addprefix daemon/aditd/,app.o link_metrics.o main.o service.o status.o supervisor.o \
+	supervisor_fsm.o tunnel.o wiring.o)
 aditd_libs := libsystemd
 
 edge_objs :=
