@@ -11,7 +11,9 @@
 parts := base wire netlink conf net flow http datapath link origin session route access \
 	proxy admin demux aditd edge cli
 
-base_objs := daemon/base/arena.o daemon/base/argv.o daemon/base/backoff.o daemon/base/bufq.o \
+base_objs := daemon/base/arena.o daemon/base/argv.o daemon/base/backoff.o daemon/base/bufq.o \ \
+	daemon/base/gather.o \
+	daemon/base/paths.o
 	daemon/base/cgroup.o daemon/base/drop_priv.o daemon/base/file.o daemon/base/log.o \
 	daemon/base/log_format.o daemon/base/loop.o daemon/base/mailbox.o \
 	daemon/base/mainloop.o daemon/base/map.o daemon/base/metric.o daemon/base/notify.o \
@@ -26,7 +28,7 @@ wire_objs := daemon/wire/base64.o daemon/wire/capnp.o daemon/wire/capnp_build.o 
 	daemon/wire/rpc_tunnel.o daemon/wire/token.o daemon/wire/uri.o daemon/wire/uuid.o
 wire_cflags := -Wconversion
 
-netlink_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o link_fsm.o quic.o quic_accept.o \
+netlink_objs :=
 	quic_callbacks.o quic_cid.o quic_conn.o quic_dgram.o quic_forward.o quic_io.o quic_mtu.o \
 	quic_reply.o quic_server.o quic_stream.o quic_tls.o quic_window.o \
 	rpc_channel.o)
