@@ -11,10 +11,9 @@
 parts := base wire netlink conf net flow http datapath link origin session route access \
 	proxy admin demux aditd edge cli
 
-base_objs := daemon/base/arena.o daemon/base/argv.o daemon/base/backoff.o daemon/base/bufq.o \ \
-	daemon/base/gather.o \
-	daemon/base/paths.o
-	daemon/base/cgroup.o daemon/base/drop_priv.o daemon/base/file.o daemon/base/log.o \
+base_objs := daemon/base/arena.o daemon/base/argv.o daemon/base/backoff.o daemon/base/bufq.o \
+	daemon/base/cgroup.o daemon/base/drop_priv.o daemon/base/gather.o daemon/base/paths.o \
+	daemon/base/file.o daemon/base/log.o \
 	daemon/base/log_format.o daemon/base/loop.o daemon/base/mailbox.o \
 	daemon/base/mainloop.o daemon/base/map.o daemon/base/metric.o daemon/base/notify.o \
 	daemon/base/opt.o daemon/base/random.o daemon/base/ratelimit.o daemon/base/secret.o \
