@@ -28,9 +28,6 @@ wire_objs := daemon/wire/base64.o daemon/wire/capnp.o daemon/wire/capnp_build.o 
 wire_cflags := -Wconversion
 
 netlink_objs :=
-	quic_callbacks.o quic_cid.o quic_conn.o quic_dgram.o quic_forward.o quic_io.o quic_mtu.o \
-	quic_reply.o quic_server.o quic_stream.o quic_tls.o quic_window.o \
-	rpc_channel.o)
 netlink_libs := libmnl
 
 conf_objs := $(addprefix daemon/conf/,arena.o conf.o credential.o dump.o dump_json.o ini.o load.o \
@@ -52,8 +49,8 @@ http_ldlibs := -lwslay
 
 datapath_objs :=
 
-link_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o link_fsm.o quic.o quic_accept.o \
-	quic_callbacks.o quic_cid.o quic_conn.o quic_dgram.o quic_forward.o quic_io.o quic_mtu.o \
+link_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o link_fsm.o \
+	quic.o quic_accept.o quic_callbacks.o quic_cid.o quic_conn.o quic_dgram.o quic_forward.o quic_io.o quic_mtu.o \
 	quic_reply.o quic_server.o quic_stream.o quic_tls.o quic_window.o \
 	rpc_channel.o)
 link_libs := libngtcp2 libngtcp2_crypto_ossl libnghttp2 openssl
