@@ -48,7 +48,8 @@ test-tlsctx_parts := net base
 test-udp_parts := net base
 
 # flow
-unit_tests += $(addprefix flow/test-,pump stream_io)
+unit_tests += $(addprefix flow/test-,bridge pump stream_io)
+test-bridge_parts := flow net base
 test-pump_parts := flow net base
 test-stream_io_parts := flow net base
 
@@ -83,6 +84,13 @@ test-h1_client_parts := http flow wire base
 test-h1_server_parts := http flow wire base
 test-head_parts := http wire
 test-serve_parts := http flow wire base
+
+# origin
+unit_tests += $(addprefix origin/test-,origin_fixed origin_fsm origin_http origin_pool)
+test-origin_fixed_parts := origin http flow net wire base
+test-origin_fsm_parts := origin
+test-origin_http_parts := origin http flow net wire base
+test-origin_pool_parts := origin http flow net wire base
 
 # Fuzzers: fuzz-NAME is selftests/fuzz/fuzz-NAME.c, its corpus selftests/fuzz/corpus/NAME/.
 #   fuzz-NAME_parts  the parts that it links
