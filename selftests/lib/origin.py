@@ -8,6 +8,7 @@
   /abort/N           announces 2N bytes, sends N, closes;  /abort-chunked/N without the last chunk
   /reset/N           the same as /abort with a TCP reset
   /silent            reads the request and never answers
+  /stall             does not even read the body
   /close             closes without an answer
   /garbage           answers with something that is not HTTP
   /status/N          that status, no body
@@ -253,6 +254,10 @@ class Origin:
                     return False
             except TimeoutError:
                 continue
+        return False
+
+    def serve_stall(self, _connection, _request):
+        self.release.wait(300)
         return False
 
     def serve_close(self, _connection, request):

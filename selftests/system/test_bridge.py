@@ -4,13 +4,15 @@
     64 visitors --> adit-edge: worker 0 <=bridge=> worker 1 ==one link==> aditd (2 workers) --> origin
 """
 import http.client
+import socket
 import threading
+import time
 
 import pytest
 
 from lib.adit import DOMAIN
 from lib.origin import digest, pattern
-from lib.wait import until
+from lib.wait import SLOW, seconds, until
 
 pytestmark = pytest.mark.group("http")
 
@@ -72,6 +74,67 @@ def test_large_bodies_cross(pipe):
         got = pipe.fetch("/sha256", "-X", "POST", "-T", "-", "-H", "Expect:",
                          stdin=pattern(10 << 20))
         assert got.text == digest(pattern(10 << 20))
+
+
+def resident(process):
+    """MiB of memory that a process holds."""
+    return int(process.status("VmRSS").split()[0]) / 1024
+
+
+def test_stalled_readers(pipe):
+    """T2 (credit): 100 visitors that never read and one that does, on one link: he gets his 10 MiB,
+    memory stays within its budget."""
+    before = [resident(p.process) for p in (pipe.edge, pipe.daemon)]
+    stalled = []
+    try:
+        for _ in range(100):
+            visitor = socket.create_connection(("127.0.0.1", pipe.edge.http_port), timeout=20)
+            visitor.sendall(f"GET /bytes/{8 << 20} HTTP/1.1\r\nHost: a.{DOMAIN}\r\n\r\n".encode())
+            stalled.append(visitor)
+        until(lambda: pipe.daemon.counter("adit_requests_active") >= 100, 20, "100 requests")
+        started = time.monotonic()
+        for _ in range(3):
+            got = pipe.fetch(f"/bytes/{10 << 20}", timeout=20)
+            assert got.code == 0 and digest(got.body) == digest(pattern(10 << 20)), got.error
+        assert time.monotonic() - started < seconds(15)
+        assert pipe.fetch("/x").seconds < seconds(1)
+        for program, old in zip((pipe.edge, pipe.daemon), before):
+            grown = resident(program.process) - old
+            assert grown < 200 * SLOW, f"{program.name} grew by {grown:.0f} MiB"
+    finally:
+        for visitor in stalled:
+            visitor.close()
+
+
+def test_stalled_upload(pipe):
+    """T2 (credit): an origin that does not read stops its own uploads only."""
+    stalled = []
+    try:
+        for _ in range(10):
+            visitor = socket.create_connection(("127.0.0.1", pipe.edge.http_port), timeout=20)
+            head = (f"POST /stall HTTP/1.1\r\nHost: a.{DOMAIN}\r\n"
+                    f"Content-Length: {64 << 20}\r\n\r\n")
+            visitor.sendall(head.encode())
+            visitor.setblocking(False)
+            stalled.append(visitor)
+        piece = bytes(1 << 18)
+
+        def push():
+            """Sends what the edge takes; True once it takes no more."""
+            taken = 0
+            for visitor in stalled:
+                try:
+                    taken += visitor.send(piece)
+                except BlockingIOError:
+                    continue
+            return taken == 0
+        until(push, 30, "back-pressure at the visitors")
+        got = pipe.fetch("/sha256", "-X", "POST", "-T", "-", "-H", "Expect:",
+                         stdin=pattern(4 << 20), timeout=20)
+        assert got.text == digest(pattern(4 << 20))
+    finally:
+        for visitor in stalled:
+            visitor.close()
 
 
 def test_nothing_is_left(pipe):

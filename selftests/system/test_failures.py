@@ -148,7 +148,7 @@ def test_daemon_stopped_and_edge_killed(processes, tmp_path):
 
 
 def test_requests_in_flight_survive_sigterm(processes, tmp_path):
-    """T4: a download that runs when the daemon is stopped ends whole; so does one at the edge."""
+    """T4: a download that runs when the daemon is stopped ends whole; the daemon exits with 0."""
     with Origin("a") as origin:
         edge = Edge(processes, tmp_path)
         edge.start()
