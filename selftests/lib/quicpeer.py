@@ -16,7 +16,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.stream import QuicStreamSender
 
 from . import capnp, tunnelrpc as rpc
-from .wait import seconds
+from .wait import seconds, until
 
 DATAGRAM_FRAME = 16383
 
@@ -111,7 +111,7 @@ class Stream:
         self.first_at = self.ended_at = None
 
     def send(self, data, fin=False):
-        """Queues bytes; two calls give two STREAM frames only with a flush between: see pieces()."""
+        """Queues bytes; two calls may share a packet: see pieces()."""
         self.link.hub.call(self._send, bytes(data), fin)
 
     def _send(self, data, fin):
@@ -119,11 +119,18 @@ class Stream:
             self.link.quic.send_stream_data(self.number, data, fin)
             self.link.transmit()
 
-    def pieces(self, parts, fin=False, gap=0.02):
-        """Sends each part in packets of its own: the gap lets the previous one leave."""
+    def pieces(self, parts, fin=False):
+        """Sends each part in packets of its own: when the peer has acknowledged the one before."""
         for number, part in enumerate(parts):
             self.send(part, fin and number == len(parts) - 1)
-            time.sleep(gap)
+            self.wait_sent()
+
+    def wait_sent(self, timeout=10):
+        """Waits until the peer has acknowledged all bytes that were sent."""
+        def done():
+            state = self.link.quic._streams.get(self.number)
+            return self.ended or state is None or not state.sender._buffer
+        until(done, timeout, f"acknowledgement on stream {self.number}", 0.002)
 
     def reset(self, code=0):
         self.link.hub.call(self._reset, code)
