@@ -92,6 +92,20 @@ test-origin_fsm_parts := origin
 test-origin_http_parts := origin http flow net wire base
 test-origin_pool_parts := origin http flow net wire base
 
+# conf, route
+unit_tests += $(addprefix conf/test-,config_errors credential ini load pattern rule value)
+test-config_errors_parts := conf wire base
+test-credential_parts := conf wire base
+test-ini_parts := conf wire base
+test-load_parts := conf wire base
+test-pattern_parts := conf wire base
+test-rule_parts := conf wire base
+test-value_parts := conf wire base
+unit_tests += $(addprefix route/test-,ingress_vectors route)
+test-ingress_vectors_parts := route conf wire base
+test-ingress_vectors_data := ingress.json
+test-route_parts := route conf wire base
+
 # Fuzzers: fuzz-NAME is selftests/fuzz/fuzz-NAME.c, its corpus selftests/fuzz/corpus/NAME/.
 #   fuzz-NAME_parts  the parts that it links
 fuzzers := $(addprefix fuzz-,capnp rpc connect preamble token uri endpoint)
@@ -102,6 +116,12 @@ fuzz-preamble_parts := wire
 fuzz-token_parts := wire
 fuzz-uri_parts := wire
 fuzz-endpoint_parts := wire
+fuzzers += fuzz-ini fuzz-pattern
+fuzz-ini_parts := conf wire base
+fuzz-pattern_parts := conf wire base
+fuzzers += fuzz-h1-request fuzz-h1-response
+fuzz-h1-request_parts := http flow wire base
+fuzz-h1-response_parts := http flow wire base
 
 # Benchmarks: scripts or programs in selftests/bench, run one after the other by `make bench`.
 benches :=

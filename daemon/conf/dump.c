@@ -59,7 +59,8 @@ value_of(const struct conf_section *s, const struct schema_option *o, const stru
 	return NULL;
 }
 
-/* A section with its values; what isn't given is shown as a comment, as is a section that isn't. Inherited rows only if given.
+/* A section with its values; what isn't given is shown as a comment, as is a section that isn't.
+ * Inherited rows only if given.
  */
 static void put_section(FILE *to, const struct conf_common *c, const struct schema_section *schema,
 			const struct conf_section *s)

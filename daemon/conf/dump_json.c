@@ -150,6 +150,31 @@ static int rule_json(const struct conf_rule *rule, sd_json_variant **list)
 	return sd_json_variant_append_array(list, o);
 }
 
+/* The reference's word for a level; it has no notice. */
+static const char *level_word(enum log_level level)
+{
+	static const char *const words[] = {
+		[LOG_LEVEL_ERROR] = "error", [LOG_LEVEL_WARNING] = "warn",
+		[LOG_LEVEL_NOTICE] = "info", [LOG_LEVEL_INFO] = "info",
+		[LOG_LEVEL_DEBUG] = "debug",
+	};
+	return words[level];
+}
+
+/* What was given for an option of a section without a name, or NULL. */
+static const char *given_text(const struct conf *c, const char *kind, const char *key)
+{
+	for (size_t i = 0; i < c->common.section_count; i++) {
+		const struct conf_section *s = &c->common.sections[i];
+		if (strcmp(s->schema->kind, kind) != 0)
+			continue;
+		for (size_t k = 0; k < s->value_count; k++)
+			if (strcmp(s->values[k].option->key, key) == 0 && s->values[k].item_count)
+				return s->values[k].items[0].text;
+	}
+	return NULL;
+}
+
 /* The reference's flags that were set explicitly and that we have. */
 static int flags_json(const struct conf *c, sd_json_variant **o)
 {
@@ -163,17 +188,13 @@ static int flags_json(const struct conf *c, sd_json_variant **o)
 		{ "tunnel", "protocol", "protocol" },
 		{ "edge", "ip-version", "edge-ip-version" },
 	};
-	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
-		for (size_t k = 0; k < c->common.section_count; k++) {
-			const struct conf_section *s = &c->common.sections[k];
-			for (size_t n = 0; n < s->value_count; n++) {
-				const struct conf_value *v = &s->values[n];
-				if (v->item_count && strcmp(s->schema->kind, flags[i].kind) == 0 &&
-				    strcmp(v->option->key, flags[i].key) == 0)
-					STEP(sd_json_variant_set_field_string(o, flags[i].flag,
-									      v->items[0].text));
-			}
-		}
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
+		const char *text = given_text(c, flags[i].kind, flags[i].key);
+		if (text && i == 0)
+			text = level_word(c->common.log.level);
+		if (text)
+			STEP(sd_json_variant_set_field_string(o, flags[i].flag, text));
+	}
 	return 0;
 }
 

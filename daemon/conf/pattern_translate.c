@@ -165,7 +165,7 @@ static void group_named(struct translator *t)
 	}
 	t->names[t->name_count++] = name;
 	t->in = span_skip(t->in, end + 1);
-	group_open(t, "(?:");
+	group_open(t, "(");
 }
 
 /* Behind "(?": flags i m s U, "-" before those to clear, then ")" or ":" and a group. */
@@ -221,7 +221,7 @@ static void group(struct translator *t)
 	} else if (translate_take(t, "?")) {
 		group_flags(t);
 	} else {
-		group_open(t, "(?:");
+		group_open(t, "(");
 	}
 }
 

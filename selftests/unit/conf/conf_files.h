@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A temporary folder with files for tests of the configuration: tokens of every kind, and whatever a
- * test writes.
+ * A temporary folder with files for tests of the configuration: tokens of every kind, and whatever
+ * a test writes.
  */
 #ifndef SELFTESTS_UNIT_CONF_CONF_FILES_H
 #define SELFTESTS_UNIT_CONF_CONF_FILES_H
@@ -14,9 +14,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* {"a":"0…0","t":"6ff42ae2-765d-4adf-8112-31c55c1551ef","s":"AAAA…=","x":{"v":1,"edge":["127.0.0.1:7844"]}} */
-#define CONF_FILES_TOKEN                                                                             \
-	"eyJhIjoiMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAiLCJ0IjoiNmZmNDJhZTItNzY1ZC00YWRmLTgxMTItM"  \
+/* {"a":"0…0","t":"6ff42ae2-765d-4adf-8112-31c55c1551ef","s":"AAAA…=","x":{"v":1,"edge":["127.0.0.1:7844"]}}
+ */
+#define CONF_FILES_TOKEN                                                                                  \
+	"eyJhIjoiMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAiLCJ0IjoiNmZmNDJhZTItNzY1ZC00YWRmLTgxMTItM"   \
 	"zFjNTVjMTU1MWVmIiwicyI6IkFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE9IiwieCI6eyJ2" \
 	"IjoxLCJlZGdlIjpbIjEyNy4wLjAuMTo3ODQ0Il19fQ=="
 
@@ -35,7 +36,8 @@ static inline const char *conf_files_write_bytes(const char *name, const char *t
 	(void)snprintf(conf_files_path, sizeof(conf_files_path), "%s/%s", conf_files_base, name);
 	(void)unlink(conf_files_path);
 	FILE *f = fopen(conf_files_path, "we");
-	if (!f || fwrite(text, 1, len, f) != len || fclose(f) != 0 || chmod(conf_files_path, mode) < 0)
+	if (!f || fwrite(text, 1, len, f) != len || fclose(f) != 0 ||
+	    chmod(conf_files_path, mode) < 0)
 		abort();
 	return conf_files_path;
 }
@@ -61,7 +63,8 @@ static int conf_files_setup(void **state)
 {
 	(void)state;
 	const char *tmp = getenv("TMPDIR");
-	(void)snprintf(conf_files_base, sizeof(conf_files_base), "%s/adit-conf-XXXXXX", tmp ? tmp : "/tmp");
+	(void)snprintf(conf_files_base, sizeof(conf_files_base), "%s/adit-conf-XXXXXX",
+		       tmp ? tmp : "/tmp");
 	if (!mkdtemp(conf_files_base))
 		return -1;
 	(void)conf_files_write("token", CONF_FILES_TOKEN "\n", 0600);

