@@ -93,7 +93,8 @@ static int on_extension(llhttp_t *p, const char *at, size_t len)
 
 static int on_headers_complete(llhttp_t *p)
 {
-	const struct h1_rx *rx = p->data;
+	struct h1_rx *rx = p->data;
+	rx->has_fields = true;
 	return rx->is_answer_to_head ? 1 : 0;
 }
 
@@ -101,6 +102,8 @@ static int on_body(llhttp_t *p, const char *at, size_t len)
 {
 	struct h1_rx *rx = p->data;
 	uint64_t max = rx->limits->body_max;
+	if (!rx->is_head_done)
+		return HPE_USER; /* we were sure that it is all head */
 	if (max && len > max - rx->body_len) {
 		rx->error = -E2BIG;
 		return HPE_USER;
@@ -298,7 +301,20 @@ static unsigned int refusal(const struct h1_rx *rx, llhttp_errno_t err)
 		struct span method = span_first(rx->text, span_find(rx->text, ' '));
 		return method.len < rx->text.len && http_token_is_valid(method) ? 501 : 400;
 	}
-	return err == HPE_INVALID_VERSION && has_version(rx->text) ? 505 : 400;
+	return (err == HPE_OK || err == HPE_INVALID_VERSION) && has_version(rx->text) ? 505 : 400;
+}
+
+/* llhttp's lenient reading of one ends a head where we see none. */
+static bool has_bare_cr(struct span text)
+{
+	for (;;) {
+		text = span_skip(text, span_find(text, '\r'));
+		if (!text.len)
+			return false;
+		text = span_skip(text, 1);
+		if (!text.len || text.ptr[0] != '\n')
+			return true;
+	}
 }
 
 static int parse_head(struct h1_rx *rx)
@@ -307,6 +323,8 @@ static int parse_head(struct h1_rx *rx)
 	int r = take_text(rx, &text);
 	if (r < 0)
 		return r;
+	if (has_bare_cr(span_of(text, rx->scan.len)))
+		return fail(rx, -EBADMSG, 400);
 	size_t len = rx->kind == H1_KIND_RESPONSE ? h1_head_tidy(text, rx->scan.len) : rx->scan.len;
 	if (!len)
 		return fail(rx, -EBADMSG, 400);
@@ -314,7 +332,7 @@ static int parse_head(struct h1_rx *rx)
 
 	llhttp_errno_t err = llhttp_execute(&rx->parser, (const char *)text, len);
 	bool has_stopped = rx->is_complete && (err == HPE_PAUSED || err == HPE_PAUSED_UPGRADE);
-	if (err != HPE_OK && !has_stopped)
+	if ((err != HPE_OK && !has_stopped) || !rx->has_fields)
 		return fail(rx, -EBADMSG, refusal(rx, err));
 	r = h1_head_finish(rx);
 	if (r < 0)

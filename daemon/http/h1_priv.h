@@ -39,6 +39,7 @@ struct h1_rx {
 	struct bufq raw; /* received and not yet parsed */
 	enum h1_kind kind;
 	bool is_answer_to_head; /* set by the client: the answer has no body */
+	bool has_fields;        /* llhttp has seen the head's end */
 	bool is_head_done;
 	bool is_complete; /* the message has ended */
 	bool is_raw;      /* after 101: no framing */

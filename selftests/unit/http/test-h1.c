@@ -385,6 +385,8 @@ static const struct row answers[] = {
 	{ "HTTP/1.1 200 OK\r\n folded: status\r\n\r\n", "!bad" },
 	{ "HTTP/1.1 200 OK\r\nX: a\x01\r\n\r\n", "!bad" },
 	{ "HTTP/1.1 200 OK\r\nX: a\rY: b\r\n\r\n", "!bad" },
+	{ "HTTP/1.1 200 OK\r\r\n\r\n", "!bad" },
+	{ "HTTP/1.1 200 OK: 0\r\r\n\r\n2\r\nhi\r\n", "!bad" },
 	{ "HTTP/1.1 200 OK\r\nX Y: b\r\n\r\n", "!bad" },
 	{ "<html>hello</html>\n\n", "!bad" },
 	/* ended too early */
