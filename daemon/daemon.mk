@@ -78,7 +78,8 @@ aditd_objs := $(addprefix daemon/aditd/,app.o link_metrics.o main.o service.o st
 	supervisor_fsm.o tunnel.o wiring.o)
 aditd_libs := libsystemd
 
-edge_objs :=
+edge_objs := $(addprefix daemon/edge/,app.o ca.o directory.o edge_conn.o edge_link.o enroll.o \
+	error_page.o front_http.o init.o main.o origin_tunnel.o service.o status.o visit.o wiring.o)
 edge_libs := libsystemd sqlite3 openssl
 
 cli_objs :=

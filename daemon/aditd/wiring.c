@@ -8,6 +8,8 @@
 #include "daemon/conf/pattern.h"
 #include "util/cleanup.h"
 
+enum { STOP_TURNS = 8 };
+
 static void init_proxy(struct wiring *w)
 {
 	struct wiring_shared *sh = w->shared;
@@ -76,6 +78,9 @@ void wiring_stop(struct wiring *w)
 	proxy_http_abort_all(&w->proxy);
 	demux_done(&w->demux);
 	tunnel_free_all(w->tunnels);
+	/* What was closed says goodbye and lets go of its memory in the turns after. */
+	for (unsigned int i = 0; i < STOP_TURNS; i++)
+		(void)loop_turn(w->worker->loop, 0);
 }
 
 void wiring_done(struct wiring *w)

@@ -363,6 +363,22 @@ void edge_conn_env_init(struct edge_conn_env *env)
 	list_init(&env->conns);
 }
 
+void edge_conn_walk(struct edge_conn_env *env,
+		    void (*on_row)(const struct edge_conn_row *row, void *arg), void *arg)
+{
+	LIST_FOREACH(node, &env->conns)
+	{
+		struct edge_conn *c = LIST_ENTRY(node, struct edge_conn, node);
+		if (!c->el)
+			continue;
+		struct edge_conn_row row = { .tunnel = c->el->tunnel,
+					     .index = c->el->index,
+					     .worker = env->worker->index };
+		link_get_stats(c->link, &row.stats);
+		on_row(&row, arg);
+	}
+}
+
 void edge_conn_drain_all(struct edge_conn_env *env)
 {
 	LIST_FOREACH(node, &env->conns)

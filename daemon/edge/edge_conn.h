@@ -34,6 +34,16 @@ void edge_conn_env_done(struct edge_conn_env *env);
 extern const struct link_sink edge_conn_sink;
 void *edge_conn_accept(struct link *link, void *arg);
 
+/* A registered connection, for status. */
+struct edge_conn_row {
+	uint32_t tunnel;
+	unsigned int index;
+	unsigned int worker;
+	struct link_stats stats;
+};
+void edge_conn_walk(struct edge_conn_env *env,
+		    void (*on_row)(const struct edge_conn_row *row, void *arg), void *arg);
+
 /* Sends every daemon away: FIN on control streams, no new requests; closes links as they run empty.
  */
 void edge_conn_drain_all(struct edge_conn_env *env);

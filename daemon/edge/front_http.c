@@ -354,16 +354,25 @@ unsigned int front_active(const struct front *f)
 	return f->visits.active;
 }
 
+void front_stop(struct front *f)
+{
+	for (unsigned int i = 0; i < f->listener_count; i++)
+		tcp_listener_stop(&f->listeners[i].tcp);
+	f->listener_count = 0;
+	visit_abort_all(&f->visits);
+	LIST_FOREACH(node, &f->conns)
+	http_conn_close(LIST_ENTRY(node, struct front_conn, node)->http);
+}
+
+bool front_is_empty(const struct front *f)
+{
+	return list_is_empty(&f->conns);
+}
+
 void front_free(struct front *f)
 {
 	if (!f)
 		return;
-	for (unsigned int i = 0; i < f->listener_count; i++)
-		tcp_listener_stop(&f->listeners[i].tcp);
-	visit_abort_all(&f->visits);
-	LIST_FOREACH(node, &f->conns)
-	http_conn_close(LIST_ENTRY(node, struct front_conn, node)->http);
-	/* What the connections still hold is released with the loop's garbage, then on_conn_closed
-	 * has run. */
+	front_stop(f);
 	free(f);
 }

@@ -57,7 +57,10 @@ struct front_params {
 /* No new visitors; running requests go on. */
 void front_drain(struct front *front);
 unsigned int front_active(const struct front *front);
-/* Breaks everything off. Accepts NULL. */
+/* Breaks everything off; connections are gone when front_is_empty(), a turn or two later. */
+void front_stop(struct front *front);
+bool front_is_empty(const struct front *front);
+/* Once it is empty. Accepts NULL. */
 void front_free(struct front *front);
 
 #endif

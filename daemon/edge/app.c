@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The control thread of adit-edge. Start-up is a table; whatever needs privileges (ports, keys)
+ * comes before they are dropped, threads come after.
+ */
+#include "daemon/edge/app.h"
+
+#include <errno.h>
+#include <openssl/ssl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "daemon/base/drop_priv.h"
+#include "daemon/base/file.h"
+#include "daemon/base/notify.h"
+#include "daemon/base/secret.h"
+#include "daemon/base/version.h"
+#include "daemon/edge/ca.h"
+#include "daemon/edge/status.h"
+#include "daemon/edge/wiring.h"
+#include "util/cleanup.h"
+
+enum {
+	EXIT_OK = 0,
+	EXIT_FAILED = 1,
+	EXIT_CONFIG = 78,
+	EDGE_IDLE_SEC = 60,
+	METRIC_SERIES_ALL = 32768,
+	UDP_BUFFER = 4 * 1024 * 1024,
+	GRACE_SEC = 30,
+	RENEW_CHECK_SEC = 6 * 3600,
+};
+#define AUTO_MEMORY  (UINT64_C(64) << 20) /* of each worker */
+#define SERVICE_USER "adit-edge"
+
+static int fail(struct edge *e, const char *what, int error)
+{
+	log_error(e->log, "start", what, KV_ERR(error));
+	return EXIT_FAILED;
+}
+
+static int start_log(struct edge *e)
+{
+	const struct conf_log *c = &e->conf->common.log;
+	struct log_params params = {
+		.format = c->format,
+		.level = c->level,
+		.areas = c->areas,
+		.ident = "adit-edge",
+		.color = c->color != CONF_SWITCH_OFF && isatty(STDERR_FILENO),
+	};
+	int r = log_new(&params, &e->log);
+	if (r < 0) {
+		(void)fprintf(stderr, "adit-edge: cannot open the log: %s\n", strerrordesc_np(-r));
+		return EXIT_FAILED;
+	}
+	log_notice(e->log, "start", "adit-edge", KV_STR("version", adit_version),
+		   KV_STR("config", e->conf->common.file ? e->conf->common.file : "none"));
+	return EXIT_OK;
+}
+
+static void stop_log(struct edge *e)
+{
+	log_free(e->log);
+}
+
+static int start_process(struct edge *e)
+{
+	struct rlimit limit;
+	(void)prctl(PR_SET_DUMPABLE, 0);
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+	int r = paths_make(e->params.paths.run, 0755);
+	if (r < 0)
+		return fail(e, "cannot make the run directory", r);
+	r = paths_make(e->params.paths.state, 0700);
+	return r < 0 ? fail(e, "cannot make the state directory", r) : EXIT_OK;
+}
+
+static int start_metrics(struct edge *e)
+{
+	int r = metric_registry_new(METRIC_SERIES_ALL, &e->metrics);
+	if (r == 0)
+		r = front_metrics_init(&e->front_metrics, e->metrics, e->conf);
+	if (r == 0)
+		e->shard = metric_shard_new(e->metrics);
+	return r < 0 || !e->shard ? fail(e, "no memory for metrics", r < 0 ? r : -ENOMEM) : EXIT_OK;
+}
+
+static void stop_metrics(struct edge *e)
+{
+	front_metrics_done(&e->front_metrics);
+	metric_registry_free(e->metrics);
+}
+
+static int start_mainloop(struct edge *e)
+{
+	int r = mainloop_new(e, &e->loop);
+	return r < 0 ? fail(e, "cannot make the control loop", r) : EXIT_OK;
+}
+
+static void stop_mainloop(struct edge *e)
+{
+	mainloop_timer_stop(&e->renew_timer);
+	mainloop_timer_stop(&e->grace_timer);
+	mainloop_free(e->loop);
+}
+
+static int start_workers(struct edge *e)
+{
+	unsigned int n = e->conf->common.process.workers;
+	uint64_t memory = e->conf->common.process.memory;
+	e->worker_count = n ? n : worker_default_count();
+	struct worker_params params = {
+		.count = e->worker_count,
+		.memory = memory ? memory / e->worker_count : AUTO_MEMORY,
+		.log = e->log,
+		.metrics = e->metrics,
+	};
+	int r = worker_set_new(&params, &e->workers);
+	if (r == 0)
+		r = bridge_metrics_init(&e->bridge_metrics, e->metrics, e->worker_count);
+	return r < 0 ? fail(e, "cannot make workers", r) : EXIT_OK;
+}
+
+static void stop_workers(struct edge *e)
+{
+	bridge_metrics_done(&e->bridge_metrics);
+	worker_set_free(e->workers);
+}
+
+/* Tunnels and their names, from the configuration. */
+static int start_tunnels(struct edge *e)
+{
+	const char *reason = "";
+	int r = enroll_init(&e->enroll, e->conf, &reason);
+	if (r < 0) {
+		log_error(e->log, "start", "cannot read a tunnel's secret",
+			  KV_STR("reason", reason), KV_ERR(r));
+		return EXIT_CONFIG;
+	}
+	size_t count = 0, n = 0;
+	for (size_t i = 0; i < e->conf->tunnel_count; i++)
+		count += e->conf->tunnels[i].host_count;
+	struct hosts_entry *entries = calloc(MAX(count, (size_t)1), sizeof(*entries));
+	if (!entries)
+		return fail(e, "no memory", -ENOMEM);
+	for (size_t i = 0; i < e->conf->tunnel_count; i++)
+		for (size_t j = 0; j < e->conf->tunnels[i].host_count; j++)
+			entries[n++] = (struct hosts_entry){ &e->conf->tunnels[i].hosts[j].host,
+							     (uint32_t)i };
+	r = hosts_new(entries, count, &e->hosts);
+	free(entries);
+	return r < 0 ? fail(e, "no memory", r) : EXIT_OK;
+}
+
+static void stop_tunnels(struct edge *e)
+{
+	hosts_free(e->hosts);
+	enroll_done(&e->enroll);
+}
+
+/* Reads what `init` has made. */
+static int start_keys(struct edge *e)
+{
+	char path[PATHS_LEN + 16];
+	(void)snprintf(path, sizeof(path), "%s/quic-key", e->params.paths.state);
+	struct secret *key = NULL;
+	int r = secret_new_empty(sizeof(e->quic_key), &key);
+	secret_free(key);
+	char *text = NULL;
+	size_t len = 0;
+	if (r == 0)
+		r = file_read(path, sizeof(e->quic_key), &text, &len);
+	if (r == 0 && len == sizeof(e->quic_key))
+		memcpy(e->quic_key, text, len);
+	else if (r == 0)
+		r = -EBADMSG;
+	if (text)
+		secret_wipe(text, len);
+	free(text);
+	if (r < 0) {
+		log_error(e->log, "start", "no usable key; run: adit-edge init",
+			  KV_STR("file", path), KV_ERR(r));
+		return EXIT_CONFIG;
+	}
+	return EXIT_OK;
+}
+
+/* Renews the certificate of the tunnel listener when its end is near (spec §3). */
+static int renew(struct edge *e)
+{
+	int days = 0;
+	int r = ca_leaf_days(e->params.paths.state, &days);
+	if (r == 0 && days > LEAF_RENEW_DAYS)
+		return 0;
+	r = ca_issue(e->params.paths.state, e->conf->edge.server_name);
+	if (r < 0)
+		log_error(e->log, "tls", "cannot renew the tunnel certificate",
+			  KV_I64("days_left", days), KV_ERR(r));
+	else
+		log_notice(e->log, "tls",
+			   "tunnel certificate renewed; new links use it after a restart");
+	return r;
+}
+
+static void on_renew(struct mainloop_timer *timer)
+{
+	struct edge *e = CONTAINER_OF(timer, struct edge, renew_timer);
+	(void)renew(e);
+	(void)mainloop_timer_start(e->loop, timer,
+				   nsec_clock(CLOCK_MONOTONIC) + RENEW_CHECK_SEC * NSEC_PER_SEC);
+}
+
+static int start_tls(struct edge *e)
+{
+	char chain[PATHS_LEN + 16], key[PATHS_LEN + 16];
+	const char *reason = "";
+	(void)renew(e);
+	(void)snprintf(chain, sizeof(chain), "%s/" LEAF_FILE, e->params.paths.state);
+	(void)snprintf(key, sizeof(key), "%s/" LEAF_KEY_FILE, e->params.paths.state);
+	int r = tlsctx_new_tunnel_server(chain, key, &e->tls, &reason);
+	if (r == 0)
+		r = tlsctx_set_alpn(e->tls, "argotunnel", true);
+	if (r < 0) {
+		log_error(e->log, "start", "no usable certificate; run: adit-edge init",
+			  KV_STR("file", chain), KV_STR("reason", reason), KV_ERR(r));
+		return EXIT_CONFIG;
+	}
+	e->renew_timer.on_expire = on_renew;
+	(void)mainloop_timer_start(e->loop, &e->renew_timer,
+				   nsec_clock(CLOCK_MONOTONIC) + RENEW_CHECK_SEC * NSEC_PER_SEC);
+	return EXIT_OK;
+}
+
+static void stop_tls(struct edge *e)
+{
+	SSL_CTX_free(e->tls);
+	secret_wipe(e->quic_key, sizeof(e->quic_key));
+}
+
+static int find_user(struct edge *e, uid_t *uid, gid_t *gid)
+{
+	*uid = (uid_t)-1;
+	*gid = (gid_t)-1;
+	if (geteuid() != 0)
+		return 0;
+	int r = drop_priv_find_user(e->params.user ? e->params.user : SERVICE_USER, uid, gid);
+	if (r == -ENOENT && !e->params.user) {
+		log_warning(e->log, "start", "running as root: there is no user " SERVICE_USER);
+		return 0;
+	}
+	return r;
+}
+
+static int start_sockets(struct edge *e)
+{
+	const struct conf_limits *l = &e->conf->common.limits;
+	uid_t uid;
+	gid_t gid;
+	int r = find_user(e, &uid, &gid);
+	if (r < 0)
+		return fail(e, "no such user", r);
+	e->quic_settings = (struct quic_settings){
+		.idle_timeout = EDGE_IDLE_SEC * NSEC_PER_SEC,
+		.handshake_timeout = 5 * NSEC_PER_SEC,
+		.keep_alive = e->conf->edge.keep_alive,
+		.max_streams = l->streams_per_link,
+		.stream_window = l->stream_window,
+		.stream_window_max = l->stream_window_max,
+		.link_window_max = l->link_window_max,
+		.send_queue_max = l->send_queue,
+		.use_ecn = e->conf->edge.ecn,
+		.keylog_fd = -EBADF,
+		.qlog_dir = e->conf->common.debug.qlog,
+		.rcvbuf = UDP_BUFFER,
+		.sndbuf = UDP_BUFFER,
+	};
+	return edge_wiring_open(e, uid, gid);
+}
+
+static void stop_sockets(struct edge *e)
+{
+	edge_wiring_close(e);
+}
+
+static int start_status(struct edge *e)
+{
+	return edge_status_start(e);
+}
+
+static void stop_status(struct edge *e)
+{
+	edge_status_stop(e);
+}
+
+/* From here on nothing can be done that our user can't do. */
+static int start_drop(struct edge *e)
+{
+	uid_t uid;
+	gid_t gid;
+	int r = find_user(e, &uid, &gid);
+	if (r < 0 || uid == (uid_t)-1)
+		return r < 0 ? fail(e, "no such user", r) : EXIT_OK;
+	const char *const own[] = { e->params.paths.run, e->params.paths.state,
+				    e->params.paths.control };
+	for (unsigned int i = 0; i < ARRAY_SIZE(own); i++)
+		if (chown(own[i], uid, gid) < 0)
+			return fail(e, "cannot give a directory to the service user", -errno);
+	r = drop_priv(&(struct drop_priv){ .uid = uid, .gid = gid });
+	if (r < 0)
+		return fail(e, "cannot drop privileges", r);
+	log_info(e->log, "start", "privileges dropped", KV_U64("uid", uid));
+	return EXIT_OK;
+}
+
+static void on_signal(int signo, void *arg)
+{
+	struct edge *e = arg;
+	log_notice(e->log, "stop", e->is_stopping ? "second signal: cutting" : "draining",
+		   KV_I64("signal", signo));
+	edge_stop(e);
+}
+
+static int start_signals(struct edge *e)
+{
+	int r = mainloop_on_signal(e->loop, SIGTERM, on_signal, e);
+	if (r == 0)
+		r = mainloop_on_signal(e->loop, SIGINT, on_signal, e);
+	return r < 0 ? fail(e, "cannot watch signals", r) : EXIT_OK;
+}
+
+static int start_threads(struct edge *e)
+{
+	int r = worker_set_start(e->workers, edge_wiring_start, edge_wiring_stop);
+	return r < 0 ? fail(e, "cannot start workers", r) : EXIT_OK;
+}
+
+static void stop_threads(struct edge *e)
+{
+	worker_set_stop(e->workers);
+}
+
+static void on_grace_over(struct mainloop_timer *timer)
+{
+	struct edge *e = CONTAINER_OF(timer, struct edge, grace_timer);
+	log_notice(e->log, "stop", "grace period over");
+	mainloop_quit(e->loop, EXIT_OK);
+}
+
+void edge_stop(struct edge *e)
+{
+	if (e->is_stopping) {
+		mainloop_quit(e->loop, EXIT_OK);
+		return;
+	}
+	e->is_stopping = true;
+	notify_stopping("draining");
+	atomic_store_explicit(&e->enroll.is_draining, true, memory_order_relaxed);
+	e->grace_timer.on_expire = on_grace_over;
+	(void)mainloop_timer_start(e->loop, &e->grace_timer,
+				   nsec_clock(CLOCK_MONOTONIC) + GRACE_SEC * NSEC_PER_SEC);
+	edge_wiring_drain(e);
+}
+
+static const struct {
+	int (*start)(struct edge *e);
+	void (*stop)(struct edge *e); /* also after its own start has failed half-way */
+} steps[] = {
+	{ start_log, stop_log },
+	{ start_process, NULL },
+	{ start_metrics, stop_metrics },
+	{ start_mainloop, stop_mainloop },
+	{ start_workers, stop_workers },
+	{ start_tunnels, stop_tunnels },
+	{ start_keys, NULL },
+	{ start_tls, stop_tls },
+	{ start_sockets, stop_sockets },
+	{ start_status, stop_status },
+	{ start_drop, NULL },
+	{ start_signals, NULL },
+	{ start_threads, stop_threads },
+};
+
+int edge_run(const struct edge_params *params)
+{
+	struct edge *e = calloc(1, sizeof(*e));
+	if (!e)
+		return EXIT_FAILED;
+	e->params = *params;
+	e->conf = params->conf;
+	e->started = nsec_clock(CLOCK_REALTIME);
+	int code = EXIT_OK;
+	unsigned int done = 0;
+	while (done < ARRAY_SIZE(steps) && code == EXIT_OK)
+		code = steps[done++].start(e);
+	if (code == EXIT_OK) {
+		notify_ready("listening");
+		log_notice(e->log, "start", "listening", KV_U64("tunnels", e->conf->tunnel_count));
+		int r = mainloop_run(e->loop);
+		code = r < 0 ? EXIT_FAILED : r;
+		log_notice(e->log, "stop", "done");
+	}
+	while (done-- > 0)
+		if (steps[done].stop)
+			steps[done].stop(e);
+	edge_conf_unref(e->conf);
+	free(e);
+	return code;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The control thread of adit-edge: everything that exists once.
+ */
+#ifndef DAEMON_EDGE_APP_H
+#define DAEMON_EDGE_APP_H
+
+#include "daemon/base/mainloop.h"
+#include "daemon/base/paths.h"
+#include "daemon/edge/edge_conn.h"
+#include "daemon/edge/front_http.h"
+
+struct page;
+struct varlink;
+struct edge_status;
+
+struct edge_params {
+	struct edge_conf *conf; /* a reference, taken */
+	struct paths paths;
+	const char
+		*user; /* to become when started as root; NULL: adit-edge if there is such a user */
+};
+
+/* What lives on one worker. */
+struct edge_worker {
+	struct edge *edge;
+	struct worker *worker;
+	struct quic_worker *quic;
+	struct edge_conn_env conns;
+	struct front *front;
+	struct tls_certs *certs;
+	int http_fds[FRONT_LISTENERS_MAX];
+	int https_fds[FRONT_LISTENERS_MAX];
+
+	struct timer drained; /* looks whether everything has ended */
+	struct timer certs_timer;
+};
+
+struct edge {
+	struct edge_params params;
+	struct edge_conf *conf;
+	struct log *log;
+	struct metric_registry *metrics;
+	struct metric_shard *shard;
+	struct mainloop *loop;
+	struct worker_set *workers;
+	unsigned int worker_count;
+	struct enroll enroll;
+	struct hosts *hosts;
+	struct front_metrics front_metrics;
+	struct bridge_metrics bridge_metrics;
+	struct quic_settings quic_settings;
+	SSL_CTX *tls;
+	uint8_t quic_key[32];
+	struct quic_server *server;
+	struct directory **directories; /* one per worker */
+	struct edge_worker *edge_workers;
+	unsigned int http_count;
+	unsigned int https_count;
+	_Atomic uint64_t next_serial;
+	_Atomic unsigned int undrained; /* workers that still have something */
+	struct page *page;
+	struct varlink *varlink;
+	struct edge_status *status;
+	struct mainloop_timer renew_timer;
+	struct mainloop_timer grace_timer;
+	nsec_t started; /* CLOCK_REALTIME */
+	bool is_stopping;
+};
+
+/* Runs until a signal ends it. Returns an exit code. */
+int edge_run(const struct edge_params *params);
+
+/* Starts draining, or cuts when it drains already. Control thread. */
+void edge_stop(struct edge *e);
+
+#endif

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Metrics of adit-edge. Counters that belong to one worker are set by it at the scrape.
+ */
+#include "daemon/edge/status.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "daemon/admin/page.h"
+#include "daemon/admin/worker_metrics.h"
+#include "daemon/edge/app.h"
+#include "util/cleanup.h"
+
+enum {
+	EXIT_OK = 0,
+	EXIT_FAILED = 1,
+	ADMIN_PORT = 7845,
+};
+
+/* One counter or gauge of the server table. */
+struct server_series {
+	const char *where;
+	const char *reason;
+	uint64_t (*value)(const struct quic_server_stats *s);
+};
+
+#define VALUE(name)                                                     \
+	static uint64_t value_##name(const struct quic_server_stats *s) \
+	{                                                               \
+		return s->name;                                         \
+	}
+VALUE(refused_limit)
+VALUE(refused_addr)
+VALUE(dropped_forward)
+VALUE(dropped_unknown)
+VALUE(handshake_failed)
+VALUE(register_timeouts)
+VALUE(accepted)
+VALUE(retries_sent)
+VALUE(resets_sent)
+VALUE(versions_sent)
+VALUE(forwarded)
+#undef VALUE
+
+static const struct server_series drops[] = {
+	{ "accept", "unregistered", value_refused_limit },
+	{ "accept", "address", value_refused_addr },
+	{ "forward", "queue", value_dropped_forward },
+	{ "packet", "unknown", value_dropped_unknown },
+	{ "handshake", "failed", value_handshake_failed },
+	{ "register", "timeout", value_register_timeouts },
+};
+static const struct server_series events[] = {
+	{ "accepted", NULL, value_accepted },   { "retry", NULL, value_retries_sent },
+	{ "reset", NULL, value_resets_sent },   { "version", NULL, value_versions_sent },
+	{ "forwarded", NULL, value_forwarded },
+};
+
+static const struct metric_family families[] = {
+	{ .name = "adit_edge_tunnels",
+	  .help = "Tunnels that have a connection.",
+	  .type = METRIC_TYPE_GAUGE },
+	{ .name = "adit_edge_links",
+	  .help = "Registered connections by tunnel.",
+	  .type = METRIC_TYPE_GAUGE,
+	  .labels = { "tunnel" } },
+	{ .name = "adit_edge_connections",
+	  .help = "QUIC connections by state.",
+	  .type = METRIC_TYPE_GAUGE,
+	  .labels = { "state" } },
+	{ .name = "adit_edge_registrations_total",
+	  .help = "Registrations by result.",
+	  .type = METRIC_TYPE_COUNTER,
+	  .labels = { "result" } },
+	{ .name = "adit_drops_total",
+	  .help = "What was refused or dropped.",
+	  .type = METRIC_TYPE_COUNTER,
+	  .labels = { "where", "reason" } },
+	{ .name = "adit_edge_quic_total",
+	  .help = "What the QUIC listener did.",
+	  .type = METRIC_TYPE_COUNTER,
+	  .labels = { "event" } },
+};
+enum { F_TUNNELS, F_LINKS, F_CONNECTIONS, F_REGISTRATIONS, F_DROPS, F_EVENTS, F_MAX_ };
+
+struct edge_status {
+	struct worker_metrics workers;
+	metric_id tunnels;
+	metric_id *links; /* [tunnel_count] */
+	metric_id registered, unregistered, connected_sockets;
+	metric_id registrations, refused[ENROLL_REFUSAL_MAX_];
+	metric_id drops[ARRAY_SIZE(drops)], events[ARRAY_SIZE(events)];
+	metric_id datagrams;
+};
+
+static int define(struct edge_status *st, struct edge *e)
+{
+	int f[F_MAX_];
+	struct metric_registry *reg = e->metrics;
+	for (unsigned int i = 0; i < F_MAX_; i++) {
+		f[i] = metric_define(reg, &families[i]);
+		if (f[i] < 0)
+			return f[i];
+	}
+	st->links = calloc(e->conf->tunnel_count + 1, sizeof(*st->links));
+	if (!st->links)
+		return -ENOMEM;
+	st->tunnels = metric_series(reg, f[F_TUNNELS], NULL);
+	for (size_t i = 0; i < e->conf->tunnel_count; i++)
+		st->links[i] = metric_series(reg, f[F_LINKS], &e->conf->tunnels[i].name);
+	st->registered =
+		metric_series(reg, f[F_CONNECTIONS], (const char *const[]){ "registered" });
+	st->unregistered =
+		metric_series(reg, f[F_CONNECTIONS], (const char *const[]){ "unregistered" });
+	st->connected_sockets =
+		metric_series(reg, f[F_CONNECTIONS], (const char *const[]){ "own-socket" });
+	st->registrations = metric_series(reg, f[F_REGISTRATIONS], (const char *const[]){ "ok" });
+	st->refused[ENROLL_REFUSAL_UNKNOWN] =
+		metric_series(reg, f[F_REGISTRATIONS], (const char *const[]){ "unauthorized" });
+	st->refused[ENROLL_REFUSAL_TOO_MANY] =
+		metric_series(reg, f[F_REGISTRATIONS], (const char *const[]){ "too-many" });
+	st->refused[ENROLL_REFUSAL_DRAINING] =
+		metric_series(reg, f[F_REGISTRATIONS], (const char *const[]){ "draining" });
+	for (unsigned int i = 0; i < ARRAY_SIZE(drops); i++)
+		st->drops[i] = metric_series(
+			reg, f[F_DROPS], (const char *const[]){ drops[i].where, drops[i].reason });
+	st->datagrams =
+		metric_series(reg, f[F_DROPS], (const char *const[]){ "datagram", "no-flow" });
+	for (unsigned int i = 0; i < ARRAY_SIZE(events); i++)
+		st->events[i] = metric_series(reg, f[F_EVENTS], &events[i].where);
+	return worker_metrics_init(&st->workers, reg, e->worker_count);
+}
+
+/* The whole process's: told by the first worker from its copy of the directory. */
+static void refresh_tunnels(struct edge *e, struct worker *worker)
+{
+	const struct edge_status *st = e->status;
+	unsigned int tunnels = 0;
+	for (size_t i = 0; i < e->conf->tunnel_count; i++) {
+		unsigned int n = directory_count(e->directories[worker->index], (uint32_t)i);
+		metric_set(worker->metrics, st->links[i], n);
+		tunnels += n > 0;
+	}
+	metric_set(worker->metrics, st->tunnels, tunnels);
+}
+
+static void refresh(struct worker *worker, void *arg)
+{
+	struct edge *e = arg;
+	const struct edge_status *st = e->status;
+	struct edge_worker *ew = worker->app;
+	struct metric_shard *shard = worker->metrics;
+	struct quic_server_stats s = {};
+	quic_server_get_stats(e->server, worker->index, &s);
+	worker_metrics_refresh(&st->workers, worker, quic_worker_udp_stats(ew->quic));
+	for (unsigned int i = 0; i < ARRAY_SIZE(drops); i++)
+		metric_set(shard, st->drops[i], (int64_t)drops[i].value(&s));
+	for (unsigned int i = 0; i < ARRAY_SIZE(events); i++)
+		metric_set(shard, st->events[i], (int64_t)events[i].value(&s));
+	metric_set(shard, st->unregistered, s.unregistered);
+	metric_set(shard, st->connected_sockets, s.connected_sockets);
+	metric_set(shard, st->registered, ew->conns.registered);
+	metric_set(shard, st->registrations, (int64_t)ew->conns.registrations);
+	for (unsigned int i = 1; i < ENROLL_REFUSAL_MAX_; i++)
+		metric_set(shard, st->refused[i], (int64_t)ew->conns.refusals[i]);
+	metric_set(shard, st->datagrams, (int64_t)ew->conns.datagrams);
+	if (worker->index == 0)
+		refresh_tunnels(e, worker);
+}
+
+/* Ready: the listeners are there. */
+static unsigned int ready_count(void *arg)
+{
+	struct edge *e = arg;
+	return e->is_stopping ? 0 : 1;
+}
+
+static int start_page(struct edge *e)
+{
+	const struct conf_metrics *m = &e->conf->common.metrics;
+	char file[PATHS_LEN + 16];
+	struct ip_port address = { .ip = { IP_FAMILY_V4, { 127, 0, 0, 1 } }, .port = ADMIN_PORT };
+	if (m->listen == CONF_SWITCH_OFF)
+		return EXIT_OK;
+	if (m->listen == CONF_SWITCH_ON)
+		address = m->address.addr;
+	(void)snprintf(file, sizeof(file), "%s/metrics", e->params.paths.run);
+	struct page_params params = {
+		.workers = e->workers,
+		.metrics = e->metrics,
+		.candidates = &address,
+		.candidate_count = 1,
+		.any_port = m->listen == CONF_SWITCH_AUTO,
+		.address_file = file,
+		.ready_count = ready_count,
+		.refresh = refresh,
+		.arg = e,
+	};
+	int r = page_new(&params, &e->page);
+	if (r < 0) {
+		log_error(e->log, "start", "cannot serve metrics", KV_ADDR("address", &address),
+			  KV_ERR(r));
+		return EXIT_FAILED;
+	}
+	log_info(e->log, "start", "metrics", KV_ADDR("address", page_address(e->page)));
+	return EXIT_OK;
+}
+
+int edge_status_start(struct edge *e)
+{
+	e->status = calloc(1, sizeof(*e->status));
+	int r = e->status ? define(e->status, e) : -ENOMEM;
+	if (r < 0) {
+		log_error(e->log, "start", "no memory for metrics", KV_ERR(r));
+		return EXIT_FAILED;
+	}
+	int code = start_page(e);
+	if (code)
+		return code;
+	r = edge_service_start(e);
+	if (r < 0) {
+		log_error(e->log, "start", "cannot serve the control interface",
+			  KV_STR("socket", e->params.paths.control), KV_ERR(r));
+		return EXIT_FAILED;
+	}
+	return EXIT_OK;
+}
+
+void edge_status_stop(struct edge *e)
+{
+	edge_service_stop(e);
+	page_free(TAKE_PTR(e->page));
+	if (e->status)
+		free(e->status->links);
+	free(TAKE_PTR(e->status));
+}
+
+void edge_status_worker_stop(struct edge *e, struct worker *worker)
+{
+	if (worker->index == 0 && e->page)
+		page_stop(e->page);
+}

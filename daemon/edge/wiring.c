@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Per worker: listeners, connections of daemons, visits. Sockets are opened by the control thread
+ * while it may open any port; each worker then takes its own.
+ */
+#include "daemon/edge/wiring.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "daemon/edge/app.h"
+#include "daemon/edge/status.h"
+#include "util/cleanup.h"
+
+enum {
+	EXIT_OK = 0,
+	EXIT_FAILED = 1,
+	BACKLOG = 4096,
+	DRAIN_LOOK_MSEC = 20,
+	CERTS_RELOAD_SEC = 60,
+	STOP_TURNS = 8,
+};
+
+static int complain(struct edge *e, const struct ip_port *addr, int error)
+{
+	log_error(e->log, "start", "cannot listen", KV_ADDR("address", addr), KV_ERR(error));
+	return EXIT_FAILED;
+}
+
+/* Opens a worker's listeners of one front. */
+static int open_front(struct edge *e, const struct conf_front_listener *front, int *fds,
+		      unsigned int *ret_count)
+{
+	for (size_t i = 0; i < front->listen_count && i < FRONT_LISTENERS_MAX / 2; i++) {
+		const struct ip_port *addr = &front->listens[i].addr;
+		fds[i] = tcp_listen(addr, true, BACKLOG);
+		if (fds[i] < 0)
+			return complain(e, addr, fds[i]);
+		*ret_count = (unsigned int)i + 1;
+	}
+	return EXIT_OK;
+}
+
+static int open_certs(struct edge *e, struct edge_worker *ew)
+{
+	char folder[PATHS_LEN + 8];
+	const char *given = e->conf->front.certificates;
+	(void)snprintf(folder, sizeof(folder), "%s/certs", e->params.paths.state);
+	int r = tls_certs_new(given ? given : folder, "http/1.1", &ew->certs);
+	if (r < 0) {
+		log_error(e->log, "start", "cannot read certificates",
+			  KV_STR("folder", given ? given : folder), KV_ERR(r));
+		return EXIT_FAILED;
+	}
+	if (tls_certs_count(ew->certs) == 0 && ew->worker->index == 0)
+		log_warning(e->log, "start", "no certificate for visitors yet",
+			    KV_STR("folder", given ? given : folder));
+	return EXIT_OK;
+}
+
+static int open_worker(struct edge *e, struct edge_worker *ew, struct worker *worker)
+{
+	ew->edge = e;
+	ew->worker = worker;
+	worker->app = ew;
+	int r = quic_worker_new(worker, &e->quic_settings, &ew->quic);
+	if (r == 0)
+		r = directory_new(worker, (uint32_t)e->conf->tunnel_count,
+				  &e->directories[worker->index]);
+	if (r < 0) {
+		log_error(e->log, "start", "cannot prepare a worker", KV_ERR(r));
+		return EXIT_FAILED;
+	}
+	int code = open_front(e, &e->conf->front.http, ew->http_fds, &e->http_count);
+	if (code == EXIT_OK && e->conf->front.https.listen_count > 0)
+		code = open_certs(e, ew);
+	if (code == EXIT_OK)
+		code = open_front(e, &e->conf->front.https, ew->https_fds, &e->https_count);
+	return code;
+}
+
+static int open_server(struct edge *e, uid_t uid, gid_t gid)
+{
+	const struct conf_limits *l = &e->conf->common.limits;
+	const struct conf_edge_listener *c = &e->conf->edge;
+	struct quic_worker **qws = calloc(e->worker_count, sizeof(struct quic_worker *));
+	struct ip_port *listen = calloc(c->listen_count, sizeof(*listen));
+	int r = qws && listen ? 0 : -ENOMEM;
+	for (unsigned int i = 0; r == 0 && i < e->worker_count; i++)
+		qws[i] = e->edge_workers[i].quic;
+	for (size_t i = 0; r == 0 && i < c->listen_count; i++)
+		listen[i] = c->listens[i].addr;
+	if (r == 0) {
+		struct quic_server_params params = {
+			.listen = listen,
+			.listen_count = (unsigned int)c->listen_count,
+			.tls = e->tls,
+			.key = e->quic_key,
+			.retry = c->retry_always ? QUIC_RETRY_ALWAYS : QUIC_RETRY_AUTO,
+			.max_unregistered = l->unregistered,
+			.max_unregistered_per_addr = l->unregistered_per_address,
+			.register_timeout = l->register_timeout,
+		};
+		r = quic_server_new(&params, qws, e->worker_count, (int)uid, (int)gid, &e->server);
+		if (r < 0)
+			(void)complain(e, &listen[0], r);
+	}
+	free(qws);
+	free(listen);
+	return r < 0 ? EXIT_FAILED : EXIT_OK;
+}
+
+int edge_wiring_open(struct edge *e, uid_t uid, gid_t gid)
+{
+	e->edge_workers = calloc(e->worker_count, sizeof(*e->edge_workers));
+	e->directories = calloc(e->worker_count, sizeof(struct directory *));
+	if (!e->edge_workers || !e->directories)
+		return EXIT_FAILED;
+	for (unsigned int i = 0; i < e->worker_count; i++) {
+		struct edge_worker *ew = &e->edge_workers[i];
+		for (unsigned int j = 0; j < FRONT_LISTENERS_MAX; j++)
+			ew->http_fds[j] = ew->https_fds[j] = -EBADF;
+		edge_conn_env_init(&ew->conns);
+	}
+	for (unsigned int i = 0; i < e->worker_count; i++) {
+		int code = open_worker(e, &e->edge_workers[i], worker_set_get(e->workers, i));
+		if (code != EXIT_OK)
+			return code;
+	}
+	return open_server(e, uid, gid);
+}
+
+void edge_wiring_close(struct edge *e)
+{
+	quic_server_free(TAKE_PTR(e->server));
+	for (unsigned int i = 0; e->edge_workers && i < e->worker_count; i++) {
+		struct edge_worker *ew = &e->edge_workers[i];
+		quic_worker_free(TAKE_PTR(ew->quic));
+		directory_free(TAKE_PTR(e->directories[i]));
+		tls_certs_free(TAKE_PTR(ew->certs));
+		for (unsigned int j = 0; j < FRONT_LISTENERS_MAX; j++) {
+			ew->http_fds[j] = fd_close(ew->http_fds[j]);
+			ew->https_fds[j] = fd_close(ew->https_fds[j]);
+		}
+	}
+	free(TAKE_PTR(e->edge_workers));
+	free(TAKE_PTR(e->directories));
+}
+
+static void on_certs_timer(struct timer *timer)
+{
+	struct edge_worker *ew = CONTAINER_OF(timer, struct edge_worker, certs_timer);
+	int bad = tls_certs_reload(ew->certs);
+	if (bad != 0 && ew->worker->index == 0)
+		log_warning(ew->edge->log, "tls", "certificates that can't be used",
+			    KV_I64("count", bad));
+	timer_start(ew->worker->loop, timer,
+		    loop_now(ew->worker->loop) + CERTS_RELOAD_SEC * NSEC_PER_SEC);
+}
+
+static void start_front(struct edge_worker *ew)
+{
+	struct edge *e = ew->edge;
+	struct front_params params = {
+		.worker = ew->worker,
+		.conf = e->conf,
+		.hosts = e->hosts,
+		.directory = e->directories[ew->worker->index],
+		.bridge_metrics = &e->bridge_metrics,
+		.metrics = &e->front_metrics,
+		.certs = ew->certs,
+		.http_fds = ew->http_fds,
+		.http_count = e->http_count,
+		.https_fds = ew->https_fds,
+		.https_count = e->https_count,
+	};
+	int r = front_new(&params, &ew->front);
+	if (r < 0)
+		log_error(e->log, "start", "the public front doesn't start", KV_ERR(r));
+	for (unsigned int i = 0; i < FRONT_LISTENERS_MAX; i++)
+		ew->http_fds[i] = ew->https_fds[i] = -EBADF; /* the front's now */
+}
+
+void edge_wiring_start(struct worker *worker)
+{
+	struct edge_worker *ew = worker->app;
+	struct edge *e = ew->edge;
+	ew->conns.worker = worker;
+	ew->conns.set = e->workers;
+	ew->conns.directories = e->directories;
+	ew->conns.enroll = &e->enroll;
+	ew->conns.next_serial = &e->next_serial;
+	ew->conns.grace = 30 * NSEC_PER_SEC;
+	int r = quic_server_start(e->server, worker, &edge_conn_sink, edge_conn_accept, &ew->conns);
+	if (r < 0)
+		log_error(e->log, "start", "the tunnel listener doesn't start", KV_ERR(r));
+	start_front(ew);
+	if (ew->certs) {
+		ew->certs_timer.on_expire = on_certs_timer;
+		timer_start(worker->loop, &ew->certs_timer,
+			    loop_now(worker->loop) + CERTS_RELOAD_SEC * NSEC_PER_SEC);
+	}
+}
+
+void edge_wiring_stop(struct worker *worker)
+{
+	struct edge_worker *ew = worker->app;
+	timer_stop(&ew->certs_timer);
+	timer_stop(&ew->drained);
+	edge_status_worker_stop(ew->edge, worker);
+	if (ew->front)
+		front_stop(ew->front);
+	edge_conn_env_done(&ew->conns);
+	/* What was closed says goodbye and lets go of its memory in the turns after. */
+	for (unsigned int i = 0; i < STOP_TURNS; i++)
+		(void)loop_turn(worker->loop, 0);
+	quic_server_stop(ew->edge->server, worker);
+	front_free(TAKE_PTR(ew->front));
+}
+
+/* The last worker that has nothing left ends the process. */
+static void all_drained(void *arg)
+{
+	struct edge *e = arg;
+	mainloop_quit(e->loop, EXIT_OK);
+}
+
+struct drained {
+	struct message message;
+	struct edge *edge;
+};
+
+static void drained_deliver(struct message *message, void *owner)
+{
+	(void)owner;
+	struct drained *d = CONTAINER_OF(message, struct drained, message);
+	struct edge *e = d->edge;
+	free(d);
+	all_drained(e);
+}
+
+static void drained_discard(struct message *message)
+{
+	free(CONTAINER_OF(message, struct drained, message));
+}
+
+static void report_drained(struct edge *e)
+{
+	struct drained *d = calloc(1, sizeof(*d));
+	if (!d)
+		return; /* the grace period ends the process */
+	d->message.on_deliver = drained_deliver;
+	d->message.on_discard = drained_discard;
+	d->edge = e;
+	mailbox_post(mainloop_mailbox(e->loop), &d->message);
+}
+
+static void on_drain_look(struct timer *timer)
+{
+	struct edge_worker *ew = CONTAINER_OF(timer, struct edge_worker, drained);
+	if ((ew->front && front_active(ew->front) > 0) || !list_is_empty(&ew->conns.conns)) {
+		timer_start(ew->worker->loop, timer,
+			    loop_now(ew->worker->loop) + DRAIN_LOOK_MSEC * NSEC_PER_MSEC);
+		return;
+	}
+	if (atomic_fetch_sub_explicit(&ew->edge->undrained, 1, memory_order_acq_rel) == 1)
+		report_drained(ew->edge);
+}
+
+static void drain_worker(struct worker *worker, void *arg)
+{
+	(void)arg;
+	struct edge_worker *ew = worker->app;
+	quic_server_refuse_new(ew->edge->server, worker);
+	if (ew->front)
+		front_drain(ew->front);
+	edge_conn_drain_all(&ew->conns);
+	ew->drained.on_expire = on_drain_look;
+	timer_start(worker->loop, &ew->drained, loop_now(worker->loop));
+}
+
+void edge_wiring_drain(struct edge *e)
+{
+	atomic_store_explicit(&e->undrained, e->worker_count, memory_order_relaxed);
+	for (unsigned int i = 0; i < e->worker_count; i++)
+		if (worker_call(worker_set_get(e->workers, i), drain_worker, NULL) < 0)
+			mainloop_quit(e->loop, EXIT_FAILED);
+}
