@@ -71,9 +71,16 @@ test-wire_mutation_parts := wire
 test-wire_mutation_data := edge-protocol.json
 
 # link
-unit_tests += $(addprefix link/test-,quic quic_stream)
-test-quic_parts := link flow net base
-test-quic_stream_parts := link flow net base
+unit_tests += $(addprefix link/test-,link_fsm quic quic_accept quic_cid quic_dgram \
+	quic_mtu quic_path quic_stream)
+test-link_fsm_parts := link flow net wire base
+test-quic_parts := link flow net wire base
+test-quic_accept_parts := link flow net wire base
+test-quic_cid_parts := link flow net wire base
+test-quic_dgram_parts := link flow net wire base
+test-quic_mtu_parts := link flow net wire base
+test-quic_path_parts := link flow net wire base
+test-quic_stream_parts := link flow net wire base
 
 # http
 unit_tests += http/test-conn_fsm http/test-h1 http/test-h1_client http/test-h1_server \

@@ -447,7 +447,7 @@ void quic_conn_on_events(struct loop_task *task)
 
 static int8_t ecn_state(const struct quic_link *link)
 {
-	if (!link->qw->settings->use_ecn || link->ecn_sent < ECN_PROBES)
+	if (!link->qw->settings->use_ecn)
 		return 0;
 	if (link->ecn_gap > ECN_GAP_FAILED)
 		return -1;

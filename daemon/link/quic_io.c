@@ -371,6 +371,16 @@ static ngtcp2_ssize write_dgram(struct quic_link *link, const struct packet_out 
 	return n;
 }
 
+static void follow_large(struct quic_link *link, size_t len, const struct cargo *cargo, nsec_t now)
+{
+	/* A probe for a larger size is meant to be lost on most paths. */
+	if (len <= QUIC_MTU_BASE || len > ngtcp2_conn_get_path_max_tx_udp_payload_size(link->conn))
+		return;
+	quic_mtu_sent(&link->mtu, now);
+	if (cargo->has_any)
+		quic_mtu_sample(&link->mtu, cargo->stream, cargo->end, now);
+}
+
 /* Writes one packet: datagrams or streams first in turn, then what still fits. */
 static ngtcp2_ssize write_packet(ngtcp2_conn *conn, ngtcp2_path *path, ngtcp2_pkt_info *info,
 				 uint8_t *dest, size_t len, ngtcp2_tstamp now, void *user)
@@ -397,8 +407,7 @@ static ngtcp2_ssize write_packet(ngtcp2_conn *conn, ngtcp2_path *path, ngtcp2_pk
 	}
 	if (n > 0) {
 		link->dgrams.is_turn = !link->dgrams.is_turn;
-		if (n > QUIC_MTU_BASE && cargo.has_any)
-			quic_mtu_sent(&link->mtu, cargo.stream, cargo.end, now);
+		follow_large(link, (size_t)n, &cargo, now);
 	}
 	return n;
 }

@@ -18,15 +18,21 @@ void quic_mtu_reset(struct quic_mtu *m)
 	*m = (struct quic_mtu){};
 }
 
-void quic_mtu_sent(struct quic_mtu *m, int64_t stream, uint64_t end, nsec_t now)
+void quic_mtu_sent(struct quic_mtu *m, nsec_t now)
+{
+	if (!m->is_capped && !m->large_since)
+		m->large_since = now;
+}
+
+void quic_mtu_sample(struct quic_mtu *m, int64_t stream, uint64_t end, nsec_t now)
 {
 	if (m->is_capped || m->count == QUIC_MTU_SAMPLES)
 		return;
+	if (m->count == 0)
+		m->sampled_at = now;
 	m->samples[m->count].stream = stream;
 	m->samples[m->count].end = end;
 	m->count++;
-	if (!m->waiting_since)
-		m->waiting_since = now;
 }
 
 static bool answers_sample(const struct quic_mtu *m, int64_t stream, uint64_t end)
@@ -55,36 +61,41 @@ static enum quic_mtu_verdict shrunk(struct quic_mtu *m)
 {
 	quic_mtu_reset(m);
 	m->is_capped = true;
+	m->strikes = STRIKES; /* said */
 	return QUIC_MTU_SHRUNK;
+}
+
+/* An answer to packets that were made small: what is acknowledged now went in those. */
+static enum quic_mtu_verdict on_small_answer(struct quic_mtu *m)
+{
+	if (m->strikes >= STRIKES)
+		return QUIC_MTU_FINE;
+	if (++m->strikes >= STRIKES)
+		return shrunk(m);
+	m->is_capped = false;
+	return QUIC_MTU_FINE;
 }
 
 enum quic_mtu_verdict quic_mtu_acked(struct quic_mtu *m, int64_t stream, uint64_t end, nsec_t now,
 				     nsec_t pto)
 {
-	if (!m->waiting_since)
+	if (m->is_capped)
+		return on_small_answer(m);
+	m->large_since = 0;
+	if (m->count == 0)
 		return QUIC_MTU_FINE;
-
-	if (m->is_capped) {
-		/* The samples were forgotten: what is acknowledged now went in small packets. */
-		if (++m->strikes >= STRIKES)
-			return shrunk(m);
-		m->is_capped = false;
-		m->waiting_since = 0;
-		return QUIC_MTU_FINE;
-	}
 	if (answers_sample(m, stream, end)) {
 		quic_mtu_reset(m);
 		return QUIC_MTU_FINE;
 	}
-	return nsec_sub(now, m->waiting_since) >= PTO_UNTIL_SHRUNK * pto ? shrunk(m)
-									 : QUIC_MTU_FINE;
+	return nsec_sub(now, m->sampled_at) >= PTO_UNTIL_SHRUNK * pto ? shrunk(m) : QUIC_MTU_FINE;
 }
 
 void quic_mtu_check(struct quic_mtu *m, nsec_t now, nsec_t pto)
 {
-	if (m->is_capped || !m->waiting_since ||
-	    nsec_sub(now, m->waiting_since) < PTO_UNTIL_CAP * pto)
+	if (m->is_capped || !m->large_since || nsec_sub(now, m->large_since) < PTO_UNTIL_CAP * pto)
 		return;
 	m->is_capped = true;
+	m->large_since = 0;
 	m->count = 0;
 }

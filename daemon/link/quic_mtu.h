@@ -30,13 +30,16 @@ struct quic_mtu {
 		uint64_t end;
 	} samples[QUIC_MTU_SAMPLES];
 	unsigned int count;
-	nsec_t waiting_since; /* the oldest large packet without an answer was sent then; 0: none */
-	bool is_capped;       /* send nothing over QUIC_MTU_BASE for now */
-	uint8_t strikes;      /* silent spells that ended when packets became small */
+	nsec_t sampled_at;  /* the first of them was sent then */
+	nsec_t large_since; /* a large packet left then, and nothing was answered since; 0: none */
+	bool is_capped;     /* send nothing over QUIC_MTU_BASE for now */
+	uint8_t strikes;    /* silent spells that ended when packets became small */
 };
 
-/* A packet of more than QUIC_MTU_BASE bytes left. stream is QUIC_MTU_STREAM_NONE for a datagram. */
-void quic_mtu_sent(struct quic_mtu *m, int64_t stream, uint64_t end, nsec_t now);
+/* A packet of more than QUIC_MTU_BASE bytes left. */
+void quic_mtu_sent(struct quic_mtu *m, nsec_t now);
+/* It carried something new. stream is QUIC_MTU_STREAM_NONE for a datagram. */
+void quic_mtu_sample(struct quic_mtu *m, int64_t stream, uint64_t end, nsec_t now);
 /* The peer acknowledged a stream up to end, or datagram number end. pto: probe timeout now. */
 enum quic_mtu_verdict quic_mtu_acked(struct quic_mtu *m, int64_t stream, uint64_t end, nsec_t now,
 				     nsec_t pto);

@@ -55,7 +55,8 @@ static void on_datagram(struct link *link, struct span payload, void *user)
 	end->datagrams++;
 	end->datagram_bytes += payload.len;
 	end->datagram_len = MIN(payload.len, sizeof(end->datagram));
-	memcpy(end->datagram, payload.ptr, end->datagram_len);
+	if (end->datagram_len)
+		memcpy(end->datagram, payload.ptr, end->datagram_len);
 }
 
 static const struct link_sink sink = { on_state, on_stream, on_datagram };

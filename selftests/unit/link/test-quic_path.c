@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Paths of QUIC links: migration, addresses that change, paths that get narrower or silent, keys
+ * that are renewed.
+ */
+#include "daemon/link/quic.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "selftests/lib/quic_pair.h"
+#include "selftests/lib/talk.h"
+#include "selftests/lib/udp_relay.h"
+#include "util/macro.h"
+
+static struct quic_pair pair;
+static struct udp_relay relay;
+
+static void echo(struct pair_end *end, struct stream *stream)
+{
+	(void)end;
+	talk_echo(stream);
+}
+
+static void run_relay(void *arg)
+{
+	udp_relay_run(arg);
+}
+
+static void start(unsigned int workers)
+{
+	pair_init(&pair, workers);
+	pair.on_server_stream = echo;
+}
+
+static void connect_directly(void)
+{
+	pair_start(&pair);
+	pair_connect(&pair);
+}
+
+static void connect_by_relay(size_t max_len)
+{
+	pair_start(&pair);
+	udp_relay_init(&relay, &pair.addr, &pair.relay);
+	relay.max_len = max_len;
+	pair.on_turn = run_relay;
+	pair.turn_arg = &relay;
+	pair_connect(&pair);
+}
+
+static void finish(void)
+{
+	pair_done(&pair);
+	if (pair.on_turn)
+		udp_relay_done(&relay);
+}
+
+static struct link_stats stats_of(struct link *link)
+{
+	struct link_stats s;
+	link_get_stats(link, &s);
+	return s;
+}
+
+static void talk_open(struct talk *t, size_t total)
+{
+	struct stream *s = NULL;
+	assert_int_equal(link_open_stream(pair.client.link, &s), 0);
+	talk_start(t, s, total);
+}
+
+struct progress {
+	struct talk *talk;
+	size_t got;
+};
+
+static bool has_got(void *arg)
+{
+	struct progress *p = arg;
+	return p->talk->got >= p->got;
+}
+
+static void wait_for_part(struct talk *t, size_t got)
+{
+	struct progress p = { t, got };
+	assert_true(pair_until(&pair, has_got, &p, 10000));
+}
+
+static void wait_for_end(struct talk *t)
+{
+	assert_true(pair_until(&pair, talk_is_done, t, 20000));
+	stream_close(t->stream);
+}
+
+/* ---- migration ----------------------------------------------------------------------------- */
+
+static void test_client_migrates(void **state)
+{
+	(void)state;
+	start(2);
+	connect_directly();
+	struct talk t;
+	talk_open(&t, 4 << 20);
+	wait_for_part(&t, 1 << 20);
+	uint16_t before = stats_of(pair.client.link).local.port;
+	assert_int_equal(link_migrate(pair.client.link), 0);
+	wait_for_end(&t);
+
+	struct link_stats c = stats_of(pair.client.link);
+	struct link_stats s = stats_of(pair.accepted[0]->link);
+	assert_int_not_equal(c.local.port, before);
+	assert_int_equal(s.peer.port, c.local.port);
+	assert_true(c.is_migrated && s.is_migrated);
+	/* The server's end can't begin one. */
+	assert_int_equal(link_migrate(pair.accepted[0]->link), -EPROTO);
+	finish();
+}
+
+static void test_client_migrates_again_and_again(void **state)
+{
+	(void)state;
+	start(1);
+	connect_directly();
+	struct talk t;
+	talk_open(&t, 8 << 20);
+	for (unsigned int i = 1; i <= 5; i++) {
+		wait_for_part(&t, i * 1000000);
+		/* A spare connection id must have come; it does within a round trip or two. */
+		int r = link_migrate(pair.client.link);
+		for (unsigned int tries = 0; r == -EAGAIN && tries < 100; tries++) {
+			pair_run(&pair, 5);
+			r = link_migrate(pair.client.link);
+		}
+		assert_int_equal(r, 0);
+	}
+	wait_for_end(&t);
+	finish();
+}
+
+static void test_nat_forgets(void **state)
+{
+	(void)state;
+	start(2);
+	connect_by_relay(0);
+	struct talk t;
+	talk_open(&t, 3 << 20);
+	wait_for_part(&t, 1 << 20);
+	uint16_t before = stats_of(pair.accepted[0]->link).peer.port;
+	udp_relay_rebind(&relay);
+	wait_for_end(&t);
+	assert_int_not_equal(stats_of(pair.accepted[0]->link).peer.port, before);
+	assert_true(stats_of(pair.accepted[0]->link).is_migrated);
+
+	/* And its own socket has followed: it works from there, too. */
+	talk_open(&t, 100000);
+	wait_for_end(&t);
+	finish();
+}
+
+/* ---- path mtu ------------------------------------------------------------------------------ */
+
+static bool has_mtu(void *arg)
+{
+	return stats_of(pair.client.link).mtu == *(unsigned int *)arg &&
+	       stats_of(pair.accepted[0]->link).mtu == *(unsigned int *)arg;
+}
+
+static void expect_mtu(size_t max_len, unsigned int mtu)
+{
+	start(1);
+	connect_by_relay(max_len);
+	assert_true(pair_until(&pair, has_mtu, &mtu, 3000));
+	struct talk t;
+	talk_open(&t, 1 << 20);
+	wait_for_end(&t);
+	/* Probes for more are lost without anybody drawing conclusions. */
+	assert_int_equal(stats_of(pair.client.link).mtu, mtu);
+	assert_int_equal(stats_of(pair.client.link).blackholes, 0);
+	assert_int_equal(stats_of(pair.accepted[0]->link).blackholes, 0);
+	finish();
+}
+
+static void test_mtu_of_wide_path(void **state)
+{
+	(void)state;
+	expect_mtu(0, 1472);
+}
+
+static void test_mtu_of_ipv6_path(void **state)
+{
+	(void)state;
+	expect_mtu(1452, 1452);
+}
+
+static void test_mtu_of_narrow_path(void **state)
+{
+	(void)state;
+	expect_mtu(1272, 1272);
+}
+
+static bool has_blackhole(void *arg)
+{
+	(void)arg;
+	return stats_of(pair.client.link).blackholes + stats_of(pair.accepted[0]->link).blackholes >
+	       0;
+}
+
+static void test_path_gets_narrower(void **state)
+{
+	(void)state;
+	start(1);
+	connect_by_relay(0);
+	unsigned int mtu = 1472;
+	assert_true(pair_until(&pair, has_mtu, &mtu, 3000));
+	struct talk t;
+	talk_open(&t, 4 << 20);
+	wait_for_part(&t, 1 << 20);
+
+	relay.max_len = 1272;
+	nsec_t start_at = nsec_clock(CLOCK_MONOTONIC);
+	size_t got = t.got;
+	wait_for_part(&t, got + 200000);
+	assert_true(nsec_clock(CLOCK_MONOTONIC) - start_at < 3 * NSEC_PER_SEC);
+	assert_true(pair_until(&pair, has_blackhole, NULL, 3000));
+	wait_for_end(&t);
+	finish();
+}
+
+/* Silence that ends by itself is no narrow path. */
+static void test_outage_is_no_narrow_path(void **state)
+{
+	(void)state;
+	start(1);
+	connect_by_relay(0);
+	unsigned int mtu = 1472;
+	assert_true(pair_until(&pair, has_mtu, &mtu, 3000));
+	struct talk t;
+	talk_open(&t, 4 << 20);
+	wait_for_part(&t, 1 << 20);
+	relay.is_cut = true;
+	pair_run(&pair, 300);
+	relay.is_cut = false;
+	wait_for_end(&t);
+	assert_false(has_blackhole(NULL));
+	finish();
+}
+
+static void test_loss(void **state)
+{
+	(void)state;
+	start(1);
+	connect_by_relay(0);
+	relay.lose_one_in = 50;
+	struct talk t;
+	talk_open(&t, 1 << 20);
+	wait_for_end(&t);
+	assert_true(stats_of(pair.client.link).lost_packets > 0);
+	finish();
+}
+
+/* ---- time ---------------------------------------------------------------------------------- */
+
+static bool is_client_closed(void *arg)
+{
+	(void)arg;
+	return pair.client.is_closed;
+}
+
+static void test_idle_timeout(void **state)
+{
+	(void)state;
+	start(1);
+	pair.client_settings.idle_timeout = 300 * NSEC_PER_MSEC;
+	pair.client_settings.keep_alive = 10 * NSEC_PER_SEC;
+	connect_by_relay(0);
+	relay.is_cut = true;
+	assert_true(pair_until(&pair, is_client_closed, NULL, 3000));
+	assert_int_equal(pair.client.info.end, LINK_END_IDLE);
+	finish();
+}
+
+static void test_keep_alive(void **state)
+{
+	(void)state;
+	start(1);
+	pair.client_settings.idle_timeout = 300 * NSEC_PER_MSEC;
+	pair.client_settings.keep_alive = 100 * NSEC_PER_MSEC;
+	connect_directly();
+	pair_run(&pair, 700);
+	assert_false(pair.client.is_closed);
+	finish();
+}
+
+static void test_handshake_timeout(void **state)
+{
+	(void)state;
+	start(1);
+	pair.client_settings.handshake_timeout = 200 * NSEC_PER_MSEC;
+	pair_start(&pair);
+	udp_relay_init(&relay, &pair.addr, &pair.relay);
+	relay.is_cut = true;
+	pair.on_turn = run_relay;
+	pair.turn_arg = &relay;
+	assert_int_equal(pair_dial(&pair, &pair.client), 0);
+	assert_true(pair_until(&pair, is_client_closed, NULL, 2000));
+	assert_int_equal(pair.client.info.end, LINK_END_HANDSHAKE);
+	finish();
+}
+
+/* ---- keys, ecn ----------------------------------------------------------------------------- */
+
+static void test_key_update(void **state)
+{
+	(void)state;
+	start(1);
+	connect_directly();
+	struct talk t;
+	talk_open(&t, 4 << 20);
+	unsigned int updates = 0;
+	for (unsigned int i = 1; i <= 3; i++) {
+		wait_for_part(&t, i << 20);
+		updates += quic_update_key(i % 2 ? pair.client.link : pair.accepted[0]->link) == 0;
+	}
+	assert_true(updates >= 1);
+	wait_for_end(&t);
+	assert_false(pair.client.is_closed || pair.accepted[0]->is_closed);
+	finish();
+}
+
+static bool is_ecn_valid(void *arg)
+{
+	(void)arg;
+	return stats_of(pair.client.link).ecn == 1 && stats_of(pair.accepted[0]->link).ecn == 1;
+}
+
+static void test_ecn_is_validated(void **state)
+{
+	(void)state;
+	start(1);
+	connect_directly();
+	struct talk t;
+	talk_open(&t, 1 << 20);
+	wait_for_end(&t);
+	assert_true(pair_until(&pair, is_ecn_valid, NULL, 2000));
+	finish();
+}
+
+/* The relay sends afresh, without the bits, as a path does that clears them. */
+static void test_ecn_is_cleared(void **state)
+{
+	(void)state;
+	start(1);
+	connect_by_relay(0);
+	struct talk t;
+	talk_open(&t, 2 << 20);
+	wait_for_end(&t);
+	assert_int_equal(stats_of(pair.client.link).ecn, -1);
+	finish();
+}
+
+static void test_ecn_off(void **state)
+{
+	(void)state;
+	start(1);
+	pair.client_settings.use_ecn = false;
+	connect_directly();
+	struct talk t;
+	talk_open(&t, 1 << 20);
+	wait_for_end(&t);
+	assert_int_equal(stats_of(pair.client.link).ecn, 0);
+	finish();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_client_migrates),
+		cmocka_unit_test(test_client_migrates_again_and_again),
+		cmocka_unit_test(test_nat_forgets),
+		cmocka_unit_test(test_mtu_of_wide_path),
+		cmocka_unit_test(test_mtu_of_ipv6_path),
+		cmocka_unit_test(test_mtu_of_narrow_path),
+		cmocka_unit_test(test_path_gets_narrower),
+		cmocka_unit_test(test_outage_is_no_narrow_path),
+		cmocka_unit_test(test_loss),
+		cmocka_unit_test(test_idle_timeout),
+		cmocka_unit_test(test_keep_alive),
+		cmocka_unit_test(test_handshake_timeout),
+		cmocka_unit_test(test_key_update),
+		cmocka_unit_test(test_ecn_is_validated),
+		cmocka_unit_test(test_ecn_is_cleared),
+		cmocka_unit_test(test_ecn_off),
+	};
+	return cmocka_run_group_tests_name("quic_path", tests, NULL, NULL);
+}
