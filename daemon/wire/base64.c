@@ -64,7 +64,7 @@ int base64_decode(struct span text, struct packer *p)
 		int len = decode_group(text.ptr + i, i + 4 == text.len, &v);
 		if (len < 0)
 			return len;
-		for (int k = 0; k < len; k++)
+		for (int k = 0; k < len && k < 3; k++)
 			packer_u8(&out, (uint8_t)(v >> (16 - 8 * k)));
 	}
 

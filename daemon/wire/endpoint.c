@@ -43,6 +43,16 @@ static void number_print(struct packer *p, uint32_t v)
 
 /* ---- IP addresses ---- */
 
+static uint16_t v6_group(const uint8_t *b, int i)
+{
+	return load_be16(b + 2 * (size_t)i);
+}
+
+static void v6_group_set(uint8_t *b, int i, uint16_t v)
+{
+	store_be16(b + 2 * (size_t)i, v);
+}
+
 static int v4_parse(struct span s, uint8_t ret[4])
 {
 	for (int i = 0; i < 4; i++) {
@@ -130,9 +140,9 @@ static int v6_parse(struct span s, uint8_t ret[16])
 	memset(ret, 0, 16);
 	int head = g.gap < 0 ? g.count : g.gap;
 	for (int i = 0; i < head; i++)
-		store_be16(ret + 2 * i, g.group[i]);
+		v6_group_set(ret, i, g.group[i]);
 	for (int i = head; i < g.count; i++)
-		store_be16(ret + 2 * (V6_GROUPS - g.count + i), g.group[i]);
+		v6_group_set(ret, V6_GROUPS - g.count + i, g.group[i]);
 	return 0;
 }
 
@@ -172,7 +182,7 @@ static int longest_zeros(const uint8_t *b, int *ret_at)
 	*ret_at = -1;
 	for (int i = 0; i < V6_GROUPS; i++) {
 		int n = 0;
-		while (i + n < V6_GROUPS && load_be16(b + 2 * (i + n)) == 0)
+		while (i + n < V6_GROUPS && v6_group(b, i + n) == 0)
 			n++;
 		if (n > best && n > 1) {
 			best = n;
@@ -202,7 +212,7 @@ static void v6_print(struct packer *p, const uint8_t *b)
 		}
 		if (i > 0 && i != gap + zeros)
 			packer_u8(p, ':');
-		group_print(p, load_be16(b + 2 * i));
+		group_print(p, v6_group(b, i));
 	}
 }
 

@@ -18,7 +18,7 @@ static const uint8_t version[PREAMBLE_VERSION_LEN] = { '0', '1' };
 /* Collects bytes until want are there. */
 static bool collect(struct preamble_reader *r, struct span *in, size_t want)
 {
-	size_t len = MIN(want - r->len, in->len);
+	size_t len = in->ptr ? MIN(want - r->len, in->len) : 0;
 	if (len)
 		memcpy(r->bytes + r->len, in->ptr, len);
 	r->len = (uint8_t)(r->len + len);

@@ -4,7 +4,7 @@
  */
 #include <errno.h>
 
-#include "selftests/lib/wire_exercise.h"
+#include "selftests/lib/rpc_exercise.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

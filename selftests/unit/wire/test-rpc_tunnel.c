@@ -250,7 +250,6 @@ static int memory_file(struct span content)
 /* Runs `capnp MODE selftests/data/tunnel.capnp TYPE`; its output as text. False: no such tool. */
 static bool run_capnp(struct span in, const char *const *args, char *ret, size_t cap)
 {
-	extern char **environ;
 	posix_spawn_file_actions_t files;
 	pid_t pid = 0;
 	int status = 0;

@@ -12,7 +12,8 @@
 
 #include "data/edge-protocol.h"
 
-#include "selftests/lib/wire_exercise.h"
+#include "selftests/lib/connect_exercise.h"
+#include "selftests/lib/rpc_exercise.h"
 #include "util/macro.h"
 
 static bool is_data_stream(const struct vector_case *c)
