@@ -35,7 +35,8 @@ conf_objs := $(addprefix daemon/conf/,arena.o conf.o credential.o dump.o dump_js
 	pattern_translate.o report.o rule.o schema.o schema_aditd.o schema_common.o schema_edge.o value.o)
 conf_libs := inih libsystemd libpcre2-8 libidn2
 
-net_objs := $(addprefix daemon/net/,iostream.o sockaddr.o tcp.o tlsbio.o tlscerts.o tlsctx.o udp.o)
+net_objs := $(addprefix daemon/net/,happy.o iostream.o resolve.o sockaddr.o tcp.o tlsbio.o \
+	tlscerts.o tlsctx.o udp.o)
 net_libs := openssl libcares libbpf libxdp
 
 flow_objs := daemon/flow/bridge.o daemon/flow/frame.o daemon/flow/pump.o daemon/flow/relay.o \

@@ -41,7 +41,9 @@ test-drop_priv_parts := base
 test-mainloop_parts := base
 
 # net
-unit_tests += $(addprefix net/test-,iostream tlscerts tlsctx udp)
+unit_tests += $(addprefix net/test-,happy iostream tcp tlscerts tlsctx udp)
+test-happy_parts := net base
+test-tcp_parts := net base
 test-iostream_parts := net base
 test-tlscerts_parts := net base
 test-tlsctx_parts := net base

@@ -13,21 +13,50 @@
 struct resolver;
 struct resolve_query;
 
-enum { RESOLVE_MAX_ADDRS = 16 };
+enum {
+	RESOLVE_MAX_ADDRS = 16,   /* of one answer; the rest is left out */
+	RESOLVE_CACHE_MAX = 1024, /* names, those being looked up included */
+	RESOLVE_TTL_MAX = 3600,   /* seconds */
+};
+
+/* Zero or NULL: what the system is configured for. */
+struct resolver_params {
+	const char *servers;     /* host[:port], separated by commas */
+	const char *hosts_file;  /* instead of /etc/hosts */
+	unsigned int timeout_ms; /* of the first try of a server */
+	unsigned int tries;      /* of each server */
+};
 
 [[nodiscard]] int resolver_new(struct loop *loop, struct resolver **ret);
+/* params may be NULL. Returns 0, -ENOMEM, -EINVAL for servers, -EAGAIN when the library fails. */
+[[nodiscard]] int resolver_new_with(struct loop *loop, const struct resolver_params *params,
+				    struct resolver **ret);
+/* No callback comes after it, and queries of it must not be used. Accepts NULL. */
 void resolver_free(struct resolver *r);
 
 /*
- * Looks name (or an IP literal) up. on_done gets 0 and addrs (ports set to port), or -ENOENT (no
- * such name or no address), -ETIMEDOUT, -EAGAIN (resolver failure). family NONE: both.
+ * Looks name (or an IP literal) up. on_done comes once from the loop with 0 and addrs (ports set to
+ * port, both families in the order of the answer), or -ENOENT (no such name, or no address of the
+ * family), -ETIMEDOUT, -EAGAIN (resolver failure), -ENOMEM. family NONE: both. Lookups of one name
+ * at the same time are one query on the wire. The query ends with the callback.
+ * Returns 0, -EINVAL for what can't be a name, -E2BIG when RESOLVE_CACHE_MAX names are being looked
+ * up, -ENOMEM.
  */
 [[nodiscard]] int resolve_addr(struct resolver *r, const char *name, uint16_t port,
 			       enum ip_family family,
 			       void (*on_done)(int error, const struct ip_port *addrs,
 					       unsigned int count, void *user),
 			       void *user, struct resolve_query **ret);
-/* No callback comes after it. */
+/* No callback comes after it. Accepts NULL; not to be used once on_done has been called. */
 void resolve_cancel(struct resolve_query *q);
+
+/* For metrics. */
+struct resolver_stats {
+	uint64_t queries; /* calls of resolve_addr() that went through */
+	uint64_t lookups; /* that were not in the cache */
+	uint64_t failures;
+	uint64_t refused; /* -E2BIG */
+};
+void resolver_get_stats(const struct resolver *r, struct resolver_stats *ret);
 
 #endif
