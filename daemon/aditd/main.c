@@ -92,22 +92,31 @@ static int take_token(struct options *o, struct secret **ret, bool *ret_visible)
 	return r < 0 ? r : (e == -ENOENT ? 0 : e);
 }
 
-/* --token-file and its like are --set in other words. */
+/*
+ * --token-file and its like are --set in other words; a path of the command line may be relative,
+ * one of the configuration may not.
+ */
 static int collect_sets(const struct options *o, const char *sets[SETS_MAX], char room[3][SET_LEN],
 			size_t *ret_count)
 {
 	const struct {
 		const char *key, *value;
+		bool is_path;
 	} named[] = {
-		{ "tunnel.token-file", o->token_file },
-		{ "tunnel.credentials-file", o->credentials_file },
-		{ "tunnel.url", o->url },
+		{ "tunnel.token-file", o->token_file, true },
+		{ "tunnel.credentials-file", o->credentials_file, true },
+		{ "tunnel.url", o->url, false },
 	};
 	size_t n = 0;
+	char cwd[PATHS_LEN];
 	for (unsigned int i = 0; i < ARRAY_SIZE(named); i++) {
 		if (!named[i].value)
 			continue;
-		int len = snprintf(room[i], SET_LEN, "%s=%s", named[i].key, named[i].value);
+		bool is_relative = named[i].is_path && named[i].value[0] != '/';
+		if (is_relative && !getcwd(cwd, sizeof(cwd)))
+			return -errno;
+		int len = snprintf(room[i], SET_LEN, "%s=%s%s%s", named[i].key,
+				   is_relative ? cwd : "", is_relative ? "/" : "", named[i].value);
 		if (len < 0 || len >= SET_LEN)
 			return -ENAMETOOLONG;
 		sets[n++] = room[i];
