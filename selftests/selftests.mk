@@ -102,11 +102,13 @@ test-origin_http_parts := origin http flow net wire base
 test-origin_pool_parts := origin http flow net wire base
 
 # conf, route
-unit_tests += $(addprefix conf/test-,config_errors credential ini load pattern rule value)
+unit_tests += $(addprefix conf/test-,config_errors credential ini load parse pattern rule \
+	value)
 test-config_errors_parts := conf wire base
 test-credential_parts := conf wire base
 test-ini_parts := conf wire base
 test-load_parts := conf wire base
+test-parse_parts := conf wire base
 test-pattern_parts := conf wire base
 test-rule_parts := conf wire base
 test-value_parts := conf wire base
