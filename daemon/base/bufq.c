@@ -90,6 +90,7 @@ int bufq_append_copy(struct bufq *q, struct span bytes)
 {
 	if (bytes.len == 0)
 		return 0;
+	assert(bytes.ptr);
 	struct span first = span_first(bytes, tail_room(q));
 	struct span rest = span_skip(bytes, first.len);
 

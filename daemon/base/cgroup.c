@@ -6,14 +6,19 @@
  */
 #include "daemon/base/cgroup.h"
 
-#include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
-#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "daemon/base/file.h"
 #include "util/cleanup.h"
 #include "util/macro.h"
+
+enum {
+	GROUPS_LEN = 16 * 1024, /* of /proc/self/cgroup: a line for each hierarchy */
+};
 
 struct quota {
 	unsigned int cpus; /* 0: none found yet */
@@ -28,17 +33,35 @@ static void quota_add(struct quota *q, long long quota_usec, long long period_us
 		q->cpus = (unsigned int)cpus;
 }
 
+/* Reads the start of a small file as text. False when there is none. */
+static bool read_text(const char *path, char *buf, size_t cap)
+{
+	_cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? fd : file_read_fd(fd, buf, cap - 1);
+	if (n < 0)
+		return false;
+	buf[n] = '\0';
+	return true;
+}
+
 /* Reads up to two numbers. Returns how many there were; "max" is none. */
 static int read_numbers(const char *dir, const char *file, long long *ret_a, long long *ret_b)
 {
 	char path[PATH_MAX];
-	if (snprintf(path, sizeof(path), "%s/%s", dir, file) >= (int)sizeof(path))
-		return 0;
-	_cleanup_(file_closep) FILE *f = fopen(path, "re");
 	char line[128];
-	if (!f || !fgets(line, sizeof(line), f))
+	long long *numbers[] = { ret_a, ret_b };
+	if (snprintf(path, sizeof(path), "%s/%s", dir, file) >= (int)sizeof(path) ||
+	    !read_text(path, line, sizeof(line)))
 		return 0;
-	return sscanf(line, "%lld %lld", ret_a, ret_b);
+	char *p = line;
+	for (int i = 0; i < 2; i++) {
+		char *end = p;
+		*numbers[i] = strtoll(p, &end, 10);
+		if (end == p)
+			return i;
+		p = end;
+	}
+	return 2;
 }
 
 static void look_v2(struct quota *q, const char *dir)
@@ -97,7 +120,6 @@ static void climb_in(struct quota *q, const char *root, const char *name, const 
 /* A line is ID:CONTROLLERS:PATH; version 2 has the id 0 and no controllers. */
 static void use_line(struct quota *q, const char *root, char *line)
 {
-	line[strcspn(line, "\n")] = '\0';
 	char *controllers = strchr(line, ':');
 	char *group = controllers ? strchr(controllers + 1, ':') : NULL;
 	if (!group || group[1] != '/')
@@ -117,11 +139,13 @@ static void use_line(struct quota *q, const char *root, char *line)
 unsigned int cgroup_cpu_quota(const char *root)
 {
 	struct quota q = {};
-	char line[PATH_MAX + 256];
-	if (snprintf(line, sizeof(line), "%s/proc/self/cgroup", root) >= (int)sizeof(line))
+	char path[PATH_MAX];
+	char text[GROUPS_LEN];
+	if (snprintf(path, sizeof(path), "%s/proc/self/cgroup", root) >= (int)sizeof(path) ||
+	    !read_text(path, text, sizeof(text)))
 		return 0;
-	_cleanup_(file_closep) FILE *f = fopen(line, "re");
-	while (f && fgets(line, sizeof(line), f))
+	char *rest = NULL;
+	for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
 		use_line(&q, root, line);
 	return q.cpus;
 }

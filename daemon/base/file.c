@@ -51,6 +51,25 @@ static int grow(char **buf, size_t *cap, size_t max)
 	return 0;
 }
 
+static int read_all(int fd, size_t max, char **buf, size_t *ret_len)
+{
+	size_t cap = 0;
+	size_t len = 0;
+	do {
+		int r = grow(buf, &cap, max);
+		if (r < 0)
+			return r;
+		ssize_t n = file_read_fd(fd, *buf + len, cap - len);
+		if (n < 0)
+			return (int)n;
+		len += (size_t)n;
+	} while (len == cap && len <= max);
+	if (len > max)
+		return -EMSGSIZE;
+	*ret_len = len;
+	return 0;
+}
+
 int file_read(const char *path, size_t max, char **ret, size_t *ret_len)
 {
 	if (max > SSIZE_MAX / 2)
@@ -60,20 +79,10 @@ int file_read(const char *path, size_t max, char **ret, size_t *ret_len)
 		return -errno;
 
 	_cleanup_(freep) char *buf = NULL;
-	size_t cap = 0;
 	size_t len = 0;
-	do {
-		int r = grow(&buf, &cap, max);
-		if (r < 0)
-			return r;
-		ssize_t n = file_read_fd(fd, buf + len, cap - len);
-		if (n < 0)
-			return (int)n;
-		len += (size_t)n;
-	} while (len == cap && len <= max);
-	if (len > max)
-		return -EMSGSIZE;
-
+	int r = read_all(fd, max, &buf, &len);
+	if (r < 0)
+		return r;
 	buf[len] = '\0';
 	*ret = TAKE_PTR(buf);
 	if (ret_len)

@@ -63,7 +63,12 @@ struct log {
 	_Atomic uint8_t most; /* the highest of all areas: usually says no at once */
 	_Atomic unsigned int area_count;
 	struct log_area areas[AREA_MAX];
-	struct log_state *state;
+	struct log_state *state; /* of the same allocation */
+};
+
+struct log_memory {
+	struct log log;
+	struct log_state state;
 };
 
 DEFINE_CLEANUP(struct log *, log_free)
@@ -109,11 +114,12 @@ static int open_stderr(struct log *log)
 static bool is_journal_stream(void)
 {
 	const char *env = getenv("JOURNAL_STREAM"); /* NOLINT(concurrency-mt-unsafe): at start */
-	unsigned long long dev = 0;
-	unsigned long long ino = 0;
+	char own[64];
 	struct stat st;
-	return env && sscanf(env, "%llu:%llu", &dev, &ino) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
-	       st.st_dev == dev && st.st_ino == ino;
+	if (!env || fstat(STDERR_FILENO, &st) < 0)
+		return false;
+	(void)snprintf(own, sizeof(own), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+	return strcmp(env, own) == 0;
 }
 
 static int open_sink(struct log *log, enum log_format format)
@@ -235,13 +241,12 @@ bool log_is_enabled(const struct log *log, enum log_level level, const char *are
 
 int log_new(const struct log_params *params, struct log **ret)
 {
-	_cleanup_(log_freep) struct log *log = calloc(1, sizeof(*log));
-	if (!log)
+	struct log_memory *memory = calloc(1, sizeof(*memory));
+	if (!memory)
 		return -ENOMEM;
+	_cleanup_(log_freep) struct log *log = &memory->log;
 	log->fd = -EBADF;
-	log->state = calloc(1, sizeof(*log->state));
-	if (!log->state)
-		return -ENOMEM;
+	log->state = &memory->state;
 	(void)pthread_mutex_init(&log->state->mutex, NULL);
 	log->color = params->color;
 	(void)snprintf(log->ident, sizeof(log->ident), "%s",
@@ -261,10 +266,8 @@ void log_free(struct log *log)
 	if (!log)
 		return;
 	(void)fd_close(log->fd);
-	if (log->state)
-		(void)pthread_mutex_destroy(&log->state->mutex);
-	free(log->state);
-	free(log);
+	(void)pthread_mutex_destroy(&log->state->mutex);
+	free(CONTAINER_OF(log, struct log_memory, log));
 }
 
 uint64_t log_dropped(const struct log *log)

@@ -14,6 +14,10 @@
 #include "util/endian.h"
 #include "util/macro.h"
 
+enum {
+	JOURNAL_KEY_LEN = 60, /* journald takes 64 */
+};
+
 /* A bounded text under construction. */
 struct text {
 	char *buf;
@@ -297,14 +301,13 @@ static void put_journal_key(struct text *t, const char *key)
 {
 	if (!((*key >= 'a' && *key <= 'z') || (*key >= 'A' && *key <= 'Z')))
 		put_str(t, "F_");
-	for (unsigned int i = 0; key[i] && i < 60; i++) {
-		char c = key[i];
-		bool is_digit = c >= '0' && c <= '9';
-		bool is_upper = c >= 'A' && c <= 'Z';
-		char up = c >= 'a' && c <= 'z'   ? (char)(c - 'a' + 'A')
-			  : is_digit || is_upper ? c
-						 : '_';
-		put(t, span_of(&up, 1));
+	for (unsigned int i = 0; i < JOURNAL_KEY_LEN && key[i]; i++) {
+		uint8_t c = (uint8_t)key[i];
+		if (c >= 'a' && c <= 'z')
+			c = (uint8_t)(c - 'a' + 'A');
+		else if (!(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9'))
+			c = '_';
+		put(t, span_of(&c, 1));
 	}
 }
 

@@ -20,14 +20,15 @@ struct mailbox {
 
 int mailbox_new(void *owner, struct mailbox **ret)
 {
-	_cleanup_(freep) struct mailbox *m = calloc(1, sizeof(*m));
+	_cleanup_(fd_closep) int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (fd < 0)
+		return -errno;
+	struct mailbox *m = calloc(1, sizeof(*m));
 	if (!m)
 		return -ENOMEM;
 	m->owner = owner;
-	m->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (m->fd < 0)
-		return -errno;
-	*ret = TAKE_PTR(m);
+	m->fd = TAKE_FD(fd);
+	*ret = m;
 	return 0;
 }
 
@@ -63,14 +64,14 @@ void mailbox_free(struct mailbox *m)
 	free(m);
 }
 
-void mailbox_post(struct mailbox *m, struct message *msg)
+void mailbox_post(struct mailbox *m, struct message *message)
 {
 	struct message *newest = atomic_load_explicit(&m->newest, memory_order_relaxed);
 	do {
-		msg->next = newest;
+		message->next = newest;
 	} while (!atomic_compare_exchange_weak_explicit(
-		&m->newest, &newest, msg, memory_order_release, memory_order_relaxed));
-	/* From here on msg belongs to the receiver. */
+		&m->newest, &newest, message, memory_order_release, memory_order_relaxed));
+	/* From here on message belongs to the receiver. */
 	if (!newest)
 		(void)eventfd_write(m->fd, 1);
 }

@@ -27,7 +27,7 @@ void map_done(struct map *m)
 		node->is_in = false;
 		node->next = NULL;
 	}
-	free(m->buckets);
+	free((void *)m->buckets);
 	map_init(m, m->limit);
 }
 
@@ -40,7 +40,7 @@ static int grow(struct map *m)
 {
 	struct map old = *m;
 	size_t count = old.bucket_count ? old.bucket_count * 2 : BUCKETS_MIN;
-	struct map_node **buckets = calloc(count, sizeof(struct map_node *));
+	struct map_node **buckets = (struct map_node **)calloc(count, sizeof(struct map_node *));
 	if (!buckets)
 		return old.bucket_count ? 0 : -ENOMEM;
 	m->buckets = buckets;
@@ -51,7 +51,7 @@ static int grow(struct map *m)
 		node->next = *bucket;
 		*bucket = node;
 	}
-	free(old.buckets);
+	free((void *)old.buckets);
 	return 0;
 }
 

@@ -41,9 +41,11 @@ struct map_node *map_next(const struct map *m, const struct map_node *node);
 
 #define MAP_ENTRY(node, type, member) CONTAINER_OF(node, type, member)
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): a declaration has none */
 #define MAP_FOREACH(node, m)                                                    \
-	for (struct map_node *node = map_first(m),                              \
+	for (struct map_node *node = map_first((m)),                            \
 			     *node##_next_ = node ? map_next((m), node) : NULL; \
 	     node; node = node##_next_, node##_next_ = node ? map_next((m), node) : NULL)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 #endif

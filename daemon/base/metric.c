@@ -35,7 +35,8 @@ struct series {
 	_Atomic(struct series *) next; /* of the family, in the order of their making */
 	struct series *chain;
 	metric_id id;
-	char *values[LABEL_MAX];
+	const char *values[LABEL_MAX]; /* in text */
+	char text[];
 };
 
 struct family {
@@ -85,23 +86,13 @@ int metric_registry_new(unsigned int max_series, struct metric_registry **ret)
 	reg->max_series = MIN(max_series, (unsigned int)SERIES_LIMIT);
 	reg->slot_count = 1 + (size_t)reg->max_series * SLOTS_PER_SERIES;
 	reg->next_slot = 1; /* 0 is the sink */
-	reg->family_of = calloc(reg->slot_count, sizeof(const struct family *));
+	reg->family_of =
+		(const struct family **)calloc(reg->slot_count, sizeof(const struct family *));
 	if (!reg->family_of)
 		return -ENOMEM;
 	*ret = TAKE_PTR(reg);
 	return 0;
 }
-
-static void series_free(struct series *s)
-{
-	if (!s)
-		return;
-	for (unsigned int i = 0; i < LABEL_MAX; i++)
-		free(s->values[i]);
-	free(s);
-}
-
-DEFINE_CLEANUP(struct series *, series_free)
 
 void metric_registry_free(struct metric_registry *reg)
 {
@@ -111,7 +102,7 @@ void metric_registry_free(struct metric_registry *reg)
 		struct series *next = NULL;
 		for (struct series *s = reg->families[i].first; s; s = next) {
 			next = s->next;
-			series_free(s);
+			free(s);
 		}
 	}
 	struct metric_shard *next = NULL;
@@ -120,7 +111,7 @@ void metric_registry_free(struct metric_registry *reg)
 		free(shard);
 	}
 	(void)pthread_mutex_destroy(&reg->mutex);
-	free(reg->family_of);
+	free((void *)reg->family_of);
 	free(reg);
 }
 
@@ -204,16 +195,19 @@ static unsigned int slots_of(const struct metric_family *def)
 
 static struct series *series_new(struct family *f, const char *const *values)
 {
-	_cleanup_(series_freep) struct series *s = calloc(1, sizeof(*s));
+	size_t len = 0;
+	for (unsigned int i = 0; i < f->label_count; i++)
+		len += strlen(value_at(values, i)) + 1;
+	struct series *s = calloc(1, sizeof(*s) + len);
 	if (!s)
 		return NULL;
 	s->family = f;
+	char *text = s->text;
 	for (unsigned int i = 0; i < f->label_count; i++) {
-		s->values[i] = strdup(value_at(values, i));
-		if (!s->values[i])
-			return NULL;
+		s->values[i] = text;
+		text = stpcpy(text, value_at(values, i)) + 1;
 	}
-	return TAKE_PTR(s);
+	return s;
 }
 
 /* Adds a series and publishes it to the readers. */

@@ -38,7 +38,7 @@ void metric_registry_free(struct metric_registry *reg);
 
 /* Defines a family (borrowed: static tables) and returns its number. Before any series; main
  * thread. */
-[[nodiscard]] int metric_define(struct metric_registry *reg, const struct metric_family *family);
+[[nodiscard]] int metric_define(struct metric_registry *reg, const struct metric_family *def);
 /*
  * The series of a family with these label values (NULL for an unlabelled family), made if new.
  * Any thread; takes a lock: not on a request path. Over 1 000 a family: the series "other".

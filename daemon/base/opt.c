@@ -18,17 +18,15 @@ enum {
 
 /* The command line as far as it is read. */
 struct reader {
-	const struct opt_row *rows;
+	struct opt_parser *parser;
 	char **argv;
 	int argc;
 	int next;
-	void *into;
-	struct opt_error error;
 };
 
 static int fail(struct reader *rd, const char *arg, const char *reason)
 {
-	rd->error = (struct opt_error){ .arg = arg, .reason = reason };
+	rd->parser->error = (struct opt_error){ .arg = arg, .reason = reason };
 	return -EINVAL;
 }
 
@@ -63,7 +61,7 @@ static int parse_u64(struct reader *rd, const struct opt_row *row, const char *t
 
 static int store(struct reader *rd, const struct opt_row *row, char *value)
 {
-	void *field = (char *)rd->into + row->offset;
+	void *field = (char *)rd->parser->into + row->offset;
 	switch (row->kind) {
 	case OPT_KIND_FLAG:
 		*(bool *)field = true;
@@ -96,7 +94,7 @@ static int take_long(struct reader *rd, char *arg)
 {
 	char *equals = strchr(arg + 2, '=');
 	struct span name = span_of(arg + 2, equals ? (size_t)(equals - arg - 2) : strlen(arg + 2));
-	for (const struct opt_row *row = rd->rows; row->name; row++)
+	for (const struct opt_row *row = rd->parser->rows; row->name; row++)
 		if (span_eq_str(name, row->name))
 			return take_option(rd, row, equals ? equals + 1 : NULL);
 	/* What stands behind '=' may be the secret of a mistyped option. */
@@ -105,44 +103,31 @@ static int take_long(struct reader *rd, char *arg)
 
 static int take_short(struct reader *rd, char *arg)
 {
-	for (const struct opt_row *row = rd->rows; arg[2] == '\0' && row->name; row++)
+	for (const struct opt_row *row = rd->parser->rows; arg[2] == '\0' && row->name; row++)
 		if (row->letter == arg[1])
 			return take_option(rd, row, NULL);
 	return fail(rd, arg, "not known");
 }
 
-static int read_args(struct reader *rd, enum opt_mode mode, struct opt_args *args)
+int opt_parse(struct opt_parser *parser, int argc, char **argv)
 {
+	struct reader rd = { .parser = parser, .argv = argv, .argc = argc };
 	bool is_over = false;
-	while (rd->next < rd->argc) {
-		char *arg = rd->argv[rd->next++];
-		int r;
+	parser->args.count = 0;
+	while (rd.next < rd.argc) {
+		char *arg = rd.argv[rd.next++];
+		int r = 0;
 		if (is_over || arg[0] != '-' || arg[1] == '\0') { /* "-" is an argument */
-			is_over = is_over || mode == OPT_MODE_VERB;
-			r = add_arg(rd, args, arg);
+			is_over = is_over || parser->mode == OPT_MODE_VERB;
+			r = add_arg(&rd, &parser->args, arg);
 		} else if (strcmp(arg, "--") == 0) {
 			is_over = true;
-			r = 0;
 		} else {
-			r = arg[1] == '-' ? take_long(rd, arg) : take_short(rd, arg);
+			r = arg[1] == '-' ? take_long(&rd, arg) : take_short(&rd, arg);
 		}
 		if (r < 0)
 			return r;
 	}
-	return 0;
-}
-
-int opt_parse(const struct opt_row *rows, enum opt_mode mode, int argc, char **argv, void *into,
-	      struct opt_args *ret_args, struct opt_error *ret_error)
-{
-	struct reader rd = { .rows = rows, .argv = argv, .argc = argc, .into = into };
-	struct opt_args args = {};
-	int r = read_args(&rd, mode, &args);
-	if (r < 0) {
-		*ret_error = rd.error;
-		return r;
-	}
-	*ret_args = args;
 	return 0;
 }
 

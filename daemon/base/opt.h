@@ -51,13 +51,20 @@ enum opt_mode : uint8_t {
 	OPT_MODE_VERB,  /* the first argument ends the options: what follows is the verb's */
 };
 
+struct opt_parser {
+	const struct opt_row *rows;
+	enum opt_mode mode;
+	void *into; /* the struct, zeroed or with defaults; what isn't given stays as it is */
+	/* results */
+	struct opt_args args;
+	struct opt_error error;
+};
+
 /*
- * argc, argv: without the program's name. into: the struct, zeroed or with defaults. Fields of
- * options that aren't given stay as they are. Returns 0 or -EINVAL with *ret_error (then *into may
- * be changed in part).
+ * argc, argv: without the program's name. Returns 0, or -EINVAL with parser->error (then the struct
+ * may have been changed in part).
  */
-[[nodiscard]] int opt_parse(const struct opt_row *rows, enum opt_mode mode, int argc, char **argv,
-			    void *into, struct opt_args *ret_args, struct opt_error *ret_error);
+[[nodiscard]] int opt_parse(struct opt_parser *parser, int argc, char **argv);
 
 /* Writes a line or two for each option that has a help text. */
 void opt_print_help(const struct opt_row *rows, FILE *out);

@@ -24,7 +24,7 @@
 #include "util/list.h"
 #include "util/macro.h"
 
-#ifdef __SANITIZE_ADDRESS__
+#if __has_feature(address_sanitizer)
 #include <sanitizer/asan_interface.h>
 #else
 #define ASAN_POISON_MEMORY_REGION(p, len)   ((void)(p), (void)(len))
@@ -116,14 +116,14 @@ static void store_size(_Atomic size_t *v, size_t n)
 
 static struct chunk *chunk_of(void *cell)
 {
-	return (struct chunk *)((uintptr_t)cell & ~(uintptr_t)(CHUNK_LEN - 1));
+	return (struct chunk *)(void *)((uint8_t *)cell - ((uintptr_t)cell & (CHUNK_LEN - 1)));
 }
 
 /* Maps twice as much and cuts off what is not aligned. */
 static void *map_aligned(void)
 {
-	uint8_t *p = mmap(NULL, 2 * CHUNK_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			  -1, 0);
+	uint8_t *p = mmap(NULL, 2 * (size_t)CHUNK_LEN, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p == MAP_FAILED)
 		return NULL;
 	size_t before = -(uintptr_t)p & (CHUNK_LEN - 1);
@@ -285,18 +285,21 @@ void slab_free(struct slab *s)
 	free(s);
 }
 
+static void trim_pool(struct slab *s, struct pool *p)
+{
+	while (p->spare_least) {
+		chunk_free(s, LIST_ENTRY(p->spare.prev, struct chunk, node));
+		p->spare_count--;
+		p->spare_least--;
+	}
+	p->spare_least = p->spare_count;
+}
+
 bool slab_trim(struct slab *s)
 {
 	take_returned(s);
-	for (unsigned int i = 0; i < SLAB_CLASS_MAX_; i++) {
-		struct pool *p = &s->pools[i];
-		while (p->spare_least) {
-			chunk_free(s, LIST_ENTRY(p->spare.prev, struct chunk, node));
-			p->spare_count--;
-			p->spare_least--;
-		}
-		p->spare_least = p->spare_count;
-	}
+	for (unsigned int i = 0; i < SLAB_CLASS_MAX_; i++)
+		trim_pool(s, &s->pools[i]);
 	return s->chunk_count != 0;
 }
 

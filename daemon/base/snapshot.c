@@ -68,17 +68,22 @@ static void on_discard(struct message *message)
 	free(d);
 }
 
+static void discard_all(struct message *message)
+{
+	while (message) {
+		struct message *next = message->next;
+		on_discard(message);
+		message = next;
+	}
+}
+
 int snapshot_publish(struct snapshot *s, const struct snapshot_target *targets, unsigned int count)
 {
 	struct message *ready = NULL;
 	for (unsigned int i = 0; i < count; i++) {
 		struct delivery *d = calloc(1, sizeof(*d));
 		if (!d) {
-			while (ready) {
-				struct message *next = ready->next;
-				on_discard(ready);
-				ready = next;
-			}
+			discard_all(ready);
 			return -ENOMEM;
 		}
 		d->message = (struct message){ .next = ready,

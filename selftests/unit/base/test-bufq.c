@@ -251,6 +251,30 @@ static void step_move(struct model *to, struct model *from)
 	model_consume(from, n);
 }
 
+static void step_consume(struct model *m)
+{
+	size_t n = next_random(30000);
+	bufq_consume(&m->q, n);
+	model_consume(m, n);
+}
+
+static void make_step(struct model m[QUEUES], struct model *one)
+{
+	switch (next_random(4)) {
+	case 0:
+		step_append(one);
+		break;
+	case 1:
+		step_room(one);
+		break;
+	case 2:
+		step_move(one, &m[next_random(QUEUES)]);
+		break;
+	default:
+		step_consume(one);
+	}
+}
+
 static void test_model(void **state UNUSED)
 {
 	struct slab *s = new_slab(400 * 1024);
@@ -262,22 +286,7 @@ static void test_model(void **state UNUSED)
 	}
 	for (unsigned int step = 0; step < STEPS; step++) {
 		struct model *one = &m[next_random(QUEUES)];
-		switch (next_random(4)) {
-		case 0:
-			step_append(one);
-			break;
-		case 1:
-			step_room(one);
-			break;
-		case 2:
-			step_move(one, &m[next_random(QUEUES)]);
-			break;
-		default: {
-			size_t n = next_random(30000);
-			bufq_consume(&one->q, n);
-			model_consume(one, n);
-		}
-		}
+		make_step(m, one);
 		assert_int_equal(one->q.len, one->len);
 		if (step % 64 == 0)
 			check(&one->q, one->bytes, one->len);

@@ -36,7 +36,7 @@ static void put(const char *path, const char *text)
 
 static int set_up(void **state UNUSED)
 {
-	strcpy(root, "/tmp/test-cgroup-XXXXXX");
+	(void)snprintf(root, sizeof(root), "/tmp/test-cgroup-XXXXXX");
 	return mkdtemp(root) ? 0 : -1;
 }
 

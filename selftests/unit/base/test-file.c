@@ -22,7 +22,7 @@ static char path[128];
 
 static int set_up(void **state UNUSED)
 {
-	strcpy(dir, "/tmp/test-file-XXXXXX");
+	(void)snprintf(dir, sizeof(dir), "/tmp/test-file-XXXXXX");
 	if (!mkdtemp(dir))
 		return -1;
 	(void)snprintf(path, sizeof(path), "%s/file", dir);

@@ -19,8 +19,8 @@ static void test_siphash(void **state UNUSED)
 	const struct siphash_key key = { UINT64_C(0x0706050403020100),
 					 UINT64_C(0x0f0e0d0c0b0a0908) };
 	uint8_t bytes[15];
-	for (uint8_t i = 0; i < sizeof(bytes); i++)
-		bytes[i] = i;
+	for (unsigned int i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)i;
 	assert_true(siphash(key, span_of(bytes, 15), 2, 4) == UINT64_C(0xa129ca6149be45e5));
 	assert_true(siphash(key, span_of(bytes, 0), 2, 4) == UINT64_C(0x726fdb47dd0e0e31));
 	assert_true(siphash(key, span_of(bytes, 15), 1, 3) !=

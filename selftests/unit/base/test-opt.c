@@ -60,10 +60,12 @@ static int parse(char *line, enum opt_mode mode, struct settings *into, struct o
 		assert_true(argc < ARGS_MAX);
 		argv[argc++] = p;
 	}
-	*args = (struct opt_args){};
-	*error = (struct opt_error){};
 	*into = (struct settings){ .count = 4 };
-	return opt_parse(rows, mode, argc, argv, into, args, error);
+	struct opt_parser parser = { .rows = rows, .mode = mode, .into = into };
+	int r = opt_parse(&parser, argc, argv);
+	*args = parser.args;
+	*error = parser.error;
+	return r;
 }
 
 static void test_understood(void **state UNUSED)
@@ -137,7 +139,7 @@ static void test_refused(void **state UNUSED)
 		struct opt_error error;
 		char line[64];
 		assert_true(strlen(cases[i].line) < sizeof(line));
-		strcpy(line, cases[i].line);
+		(void)snprintf(line, sizeof(line), "%s", cases[i].line);
 		assert_int_equal(parse(line, OPT_MODE_MIXED, &s, &args, &error), -EINVAL);
 		assert_string_equal(error.arg, cases[i].arg);
 		assert_string_equal(error.reason, cases[i].reason);
@@ -149,15 +151,13 @@ static void test_too_many(void **state UNUSED)
 	char arg[] = "x";
 	char *argv[OPT_ARGS_MAX + 1];
 	struct settings s = {};
-	struct opt_args args = {};
-	struct opt_error error = {};
+	struct opt_parser parser = { .rows = rows, .into = &s };
 	for (unsigned int i = 0; i < ARRAY_SIZE(argv); i++)
 		argv[i] = arg;
-	assert_int_equal(opt_parse(rows, OPT_MODE_MIXED, OPT_ARGS_MAX, argv, &s, &args, &error), 0);
-	assert_int_equal(args.count, OPT_ARGS_MAX);
-	assert_int_equal(opt_parse(rows, OPT_MODE_MIXED, OPT_ARGS_MAX + 1, argv, &s, &args, &error),
-			 -EINVAL);
-	assert_string_equal(error.reason, "too many");
+	assert_int_equal(opt_parse(&parser, OPT_ARGS_MAX, argv), 0);
+	assert_int_equal(parser.args.count, OPT_ARGS_MAX);
+	assert_int_equal(opt_parse(&parser, OPT_ARGS_MAX + 1, argv), -EINVAL);
+	assert_string_equal(parser.error.reason, "too many");
 }
 
 static void test_help(void **state UNUSED)

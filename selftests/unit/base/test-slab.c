@@ -158,11 +158,12 @@ static size_t resident(void)
 {
 	FILE *f = fopen("/proc/self/statm", "re");
 	assert_non_null(f);
-	unsigned long size = 0;
-	unsigned long pages = 0;
-	assert_int_equal(fscanf(f, "%lu %lu", &size, &pages), 2);
+	char line[128];
+	char *second = NULL;
+	assert_non_null(fgets(line, sizeof(line), f));
 	(void)fclose(f);
-	return pages * (size_t)sysconf(_SC_PAGESIZE);
+	(void)strtoul(line, &second, 10);
+	return strtoul(second, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 static void count_growth(void *arg)
