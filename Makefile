@@ -237,9 +237,13 @@ analyzed := $(filter daemon/wire/% daemon/conf/%,$(part_c))
 part_of = $(if $(filter daemon/%,$(1)),$(word 2,$(subst /, ,$(1))),$(firstword $(subst /, ,$(1))))
 flags_of = $(call pc_cflags,$($(call part_of,$(1))_libs)) $($(call part_of,$(1))_cflags)
 
+# The analyzer stops after this many states of a function: the deep default of 225 000 finds next to
+# nothing more and takes five times as long.
+tidy_effort := -Xclang -analyzer-config -Xclang max-nodes=30000
+
 $(L)/tidy/%.ok: %.c .clang-tidy selftests/.clang-tidy
 	$(call say,TIDY,$<)
-	$(Q)mkdir -p $(@D) && clang-tidy-19 --quiet $< -- $(dialect) $(call flags_of,$<) \
+	$(Q)mkdir -p $(@D) && clang-tidy-19 --quiet $< -- $(dialect) $(tidy_effort) $(call flags_of,$<) \
 		2> >(grep -v ' warnings\? generated' >&2) && \
 		clang-19 $(dialect) $(call flags_of,$<) -MM -MP -MT $@ -MF $@.d $< && touch $@
 
