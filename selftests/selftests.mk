@@ -41,7 +41,8 @@ test-drop_priv_parts := base
 test-mainloop_parts := base
 
 # net
-unit_tests += $(addprefix net/test-,happy iostream tcp tlscerts tlsctx udp)
+unit_tests += $(addprefix net/test-,happy iostream resolve tcp tlscerts tlsctx udp)
+test-resolve_parts := net base
 test-happy_parts := net base
 test-tcp_parts := net base
 test-iostream_parts := net base

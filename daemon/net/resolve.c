@@ -77,6 +77,7 @@ struct resolver {
 	struct list watches;
 	struct loop_task deliver;
 	struct timer timer; /* the library's next timeout */
+	nsec_t cache_max;
 	struct resolver_stats stats;
 	bool is_closing;
 };
@@ -273,7 +274,7 @@ static void on_addrinfo(void *arg, int status, int timeouts, struct ares_addrinf
 		entry_free(r, e);
 		return;
 	}
-	e->expires = loop_now(r->loop) + (nsec_t)ttl * NSEC_PER_SEC;
+	e->expires = loop_now(r->loop) + MIN((nsec_t)ttl * NSEC_PER_SEC, r->cache_max);
 	list_append(&r->answered, &e->age);
 }
 
@@ -505,7 +506,9 @@ int resolver_new_with(struct loop *loop, const struct resolver_params *params,
 	list_init(&r->watches);
 	r->deliver.run = on_deliver;
 	r->timer.on_expire = on_timer;
-	int error = open_channel(r, params ? params : &none);
+	params = params ? params : &none;
+	r->cache_max = params->cache_ms ? params->cache_ms * NSEC_PER_MSEC : NSEC_NEVER;
+	int error = open_channel(r, params);
 	if (error < 0)
 		return error;
 	*ret = TAKE_PTR(r);

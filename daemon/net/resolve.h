@@ -25,6 +25,7 @@ struct resolver_params {
 	const char *hosts_file;  /* instead of /etc/hosts */
 	unsigned int timeout_ms; /* of the first try of a server */
 	unsigned int tries;      /* of each server */
+	unsigned int cache_ms;   /* an answer is kept at most so long; 0: RESOLVE_TTL_MAX */
 };
 
 [[nodiscard]] int resolver_new(struct loop *loop, struct resolver **ret);
