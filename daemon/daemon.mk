@@ -83,8 +83,8 @@ edge_objs := $(addprefix daemon/edge/,app.o ca.o directory.o edge_conn.o edge_li
 	error_page.o front_http.o init.o main.o origin_tunnel.o service.o status.o visit.o wiring.o)
 edge_libs := libsystemd sqlite3 openssl
 
-cli_objs :=
-cli_libs := libsystemd yaml-0.1
+cli_objs := $(addprefix daemon/cli/,client.o main.o print.o verb_status.o verb_version.o)
+cli_libs := libsystemd
 
 # Programs: the part with main() first, then every part that it links.
 progs := aditd adit-edge adit

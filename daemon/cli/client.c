@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One call to a daemon's control interface, with a deadline. A daemon that hangs must not hang its
+ * operator, who may be a script.
+ */
+#include "daemon/cli/client.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <systemd/sd-json.h>
+#include <systemd/sd-varlink.h>
+
+#include "daemon/cli/cli.h"
+#include "util/cleanup.h"
+#include "util/macro.h"
+
+#define DEADLINE_USEC UINT64_C(5000000)
+
+/* How libsystemd and the kernel say that nobody answers. */
+static bool is_absent(int error)
+{
+	static const int errors[] = { ENOENT, ENOTDIR, ECONNREFUSED, ECONNRESET, ENOTCONN,
+				      EPIPE,  ETIME,   ETIMEDOUT,    EAGAIN };
+	for (size_t i = 0; i < ARRAY_SIZE(errors); i++)
+		if (error == -errors[i])
+			return true;
+	return false;
+}
+
+static int fail(const struct cli *c, int error)
+{
+	bool is_late = error == -ETIME || error == -ETIMEDOUT;
+	char text[128];
+	(void)fprintf(stderr, "adit: %s at %s %s: %s\n", cli_program(c), c->paths.control,
+		      is_late            ? "does not answer"
+		      : is_absent(error) ? "is not reachable"
+					 : "refuses",
+		      strerror_r(-error, text, sizeof(text)));
+	if (error == -EACCES || error == -EPERM)
+		(void)fputs("adit: the operators' group (adit-ops), root and the daemon's own user "
+			    "may ask\n",
+			    stderr);
+	return is_absent(error) ? CLI_EXIT_ABSENT : CLI_EXIT_FAILED;
+}
+
+static int fail_refused(const struct cli *c, const char *method, const char *id)
+{
+	if (strcmp(id, SD_VARLINK_ERROR_TIMEOUT) == 0)
+		return fail(c, -ETIMEDOUT);
+	if (strcmp(id, SD_VARLINK_ERROR_DISCONNECTED) == 0)
+		return fail(c, -ECONNRESET);
+	(void)fprintf(stderr, "adit: %s refuses %s: %s\n", cli_program(c), method, id);
+	return CLI_EXIT_FAILED;
+}
+
+int client_call(const struct cli *c, const char *method, struct sd_json_variant **ret)
+{
+	_cleanup_(sd_varlink_close_unrefp) sd_varlink *link = NULL;
+	sd_json_variant *answer = NULL; /* the link's */
+	const char *id = NULL;
+	int r = sd_varlink_connect_address(&link, c->paths.control);
+	if (r >= 0)
+		r = sd_varlink_set_relative_timeout(link, DEADLINE_USEC);
+	if (r >= 0)
+		r = sd_varlink_call(link, method, NULL, &answer, &id);
+	if (r < 0)
+		return fail(c, r);
+	if (id)
+		return fail_refused(c, method, id);
+	*ret = sd_json_variant_ref(answer);
+	return CLI_EXIT_DONE;
+}
