@@ -45,9 +45,9 @@ struct http_call {
 	bool has_fin; /* our FIN was handed over: after 101 */
 };
 
-static struct http_call *call_of_body(const struct stream *s)
+static struct http_call *call_of_body(struct stream *s)
 {
-	return CONTAINER_OF((struct stream *)(uintptr_t)s, struct http_call, body);
+	return CONTAINER_OF(s, struct http_call, body);
 }
 
 static void post_flush(struct http_call *call)
@@ -322,7 +322,8 @@ static ssize_t body_write(struct stream *s, struct bufq *from, size_t max)
 
 static size_t body_credit(const struct stream *s)
 {
-	const struct http_call *call = call_of_body(s);
+	const void *start = (const char *)s - offsetof(struct http_call, body);
+	const struct http_call *call = start;
 	return call->is_reset || call->write_error ? 0 : h1_tx_credit(&call->tx);
 }
 

@@ -15,9 +15,9 @@ enum {
 	DRAIN_MAX = 64 * 1024,
 };
 
-static struct http_conn *conn_of_body(const struct stream *s)
+static struct http_conn *conn_of_body(struct stream *s)
 {
-	return CONTAINER_OF((struct stream *)(uintptr_t)s, struct http_conn, body);
+	return CONTAINER_OF(s, struct http_conn, body);
 }
 
 static struct http_conn *conn_of(struct http_exchange *x)
@@ -113,7 +113,8 @@ static ssize_t body_write(struct stream *s, struct bufq *from, size_t max)
 
 static size_t body_credit(const struct stream *s)
 {
-	const struct http_conn *conn = conn_of_body(s);
+	const void *start = (const char *)s - offsetof(struct http_conn, body);
+	const struct http_conn *conn = start;
 	return conn->x.is_gone || conn->is_aborted ? 0 : h1_tx_credit(&conn->tx);
 }
 

@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * HTTP/1.1 framing shared by server and client: a receiver (one message after the other out of a
- * byte queue) and a sender (heads, chunks) (RFC 9112).
+ * HTTP/1.1 receiver, shared by server and client: one message after the other out of a byte queue
+ * (RFC 9112).
  */
 #ifndef DAEMON_HTTP_H1_PRIV_H
 #define DAEMON_HTTP_H1_PRIV_H
 
 #include <llhttp.h>
 
-#include "daemon/http/http.h"
+#include "daemon/http/h1_tx.h"
 
 enum {
 	H1_READ_LEN = 16 * 1024,    /* bytes taken from a connection at once */
-	H1_OUT_MAX = 64 * 1024,     /* bytes of a body that wait for the connection */
-	H1_OUT_FLUSH = 32 * 1024,   /* from here on they are written at once */
 	H1_TRAILER_MAX = 16 * 1024, /* bytes of trailers and chunk extensions in a message */
 	H1_TRAILER_FIELDS = 100,
 	H1_EMPTY_LINES = 4, /* before a request (RFC 9112 §2.2) */
@@ -102,53 +100,5 @@ void h1_rx_next(struct h1_rx *rx);
 size_t h1_head_tidy(uint8_t *text, size_t len);
 /* After llhttp: rx->head from what it found. 0 or -EBADMSG with rx->status. */
 [[nodiscard]] int h1_head_finish(struct h1_rx *rx);
-
-enum h1_framing : uint8_t {
-	H1_FRAMING_NONE,   /* nothing may be written */
-	H1_FRAMING_DROP,   /* a body is dropped: HEAD, 204, 304 */
-	H1_FRAMING_LENGTH, /* exactly left more bytes */
-	H1_FRAMING_CHUNKED,
-	H1_FRAMING_CLOSE, /* until our FIN; also after 101 */
-};
-
-struct h1_tx {
-	struct bufq out;        /* made and not yet taken by the connection */
-	struct slab_buf *lines; /* chunk lines are cut from it, so that a chunk costs no buffer */
-	size_t lines_used;
-	enum h1_framing framing;
-	bool has_head;
-	bool is_finished;
-	bool owes_line_end; /* behind the last chunk */
-	uint64_t left;
-	uint64_t body_len; /* bytes taken */
-};
-
-void h1_tx_init(struct h1_tx *tx, struct slab *slab);
-void h1_tx_done(struct h1_tx *tx);
-/* Ready for the next message; what is in out stays. */
-void h1_tx_next(struct h1_tx *tx);
-
-/* Queue a head. 0, -ENOBUFS, -EBADMSG (then nothing was queued). */
-[[nodiscard]] int h1_tx_request(struct h1_tx *tx, const struct http_head *head);
-struct h1_answer_to {
-	bool is_head; /* HEAD was asked */
-	uint8_t minor;
-	bool close; /* the connection ends after this answer */
-};
-[[nodiscard]] int h1_tx_response(struct h1_tx *tx, const struct http_head *head,
-				 const struct h1_answer_to *to);
-/* Queues bytes as they are (100 Continue). */
-[[nodiscard]] int h1_tx_raw(struct h1_tx *tx, struct span bytes);
-/*
- * Queues at most max bytes of body, framed. Returns how many; -EAGAIN while out is full or the head
- * hasn't been queued, -EPROTO for bytes that the framing has no room for, -ENOBUFS.
- */
-[[nodiscard]] ssize_t h1_tx_body(struct h1_tx *tx, struct bufq *from, size_t max);
-/* Ends the body: 0, -EMSGSIZE when bytes are missing, -ENOBUFS. Idempotent. */
-[[nodiscard]] int h1_tx_finish(struct h1_tx *tx);
-/* How many body bytes h1_tx_body() would take. */
-size_t h1_tx_credit(const struct h1_tx *tx);
-/* Writes out to the connection. 0 when out is empty, -EAGAIN, or what stream_write() said. */
-[[nodiscard]] int h1_tx_flush(struct h1_tx *tx, struct stream *to);
 
 #endif

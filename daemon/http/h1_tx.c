@@ -4,10 +4,11 @@
  * reference into one queue, with chunk lines between that are cut from a shared buffer; the queue
  * is bounded and empties into the connection.
  */
+#include "daemon/http/h1_tx.h"
+
 #include <errno.h>
 #include <stdio.h>
 
-#include "daemon/http/h1_priv.h"
 #include "util/macro.h"
 
 enum {

@@ -8,9 +8,9 @@
 #include "util/macro.h"
 
 const struct http_limits http_limits_default = {
-	.head_max = 64 * 1024,
+	.head_max = (size_t)64 * 1024,
 	.field_max = 200,
-	.line_max = 16 * 1024,
+	.line_max = (size_t)16 * 1024,
 	.header_timeout = 10 * NSEC_PER_SEC,
 	.idle_timeout = 75 * NSEC_PER_SEC,
 	.body_timeout = 60 * NSEC_PER_SEC,

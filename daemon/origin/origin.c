@@ -12,7 +12,8 @@
 #include "util/macro.h"
 
 /* By enum service_kind; what is missing isn't spoken to in HTTP (or not in this version). */
-static int (*const kinds[])(const struct origin_start *start, struct origin_call **ret) = {
+static int (*const kinds[])(struct origin_worker *ow, const struct origin_call_params *params,
+			    struct origin_call **ret) = {
 	[SERVICE_KIND_HTTP] = origin_http_start,
 	[SERVICE_KIND_UNIX] = origin_http_start,
 	[SERVICE_KIND_STATUS] = origin_fixed_start,
@@ -71,19 +72,19 @@ static void release(struct loop_garbage *garbage)
 }
 
 void origin_call_init(struct origin_call *call, const struct origin_call_ops *ops,
-		      const struct origin_start *start)
+		      struct origin_worker *ow, const struct origin_call_params *params)
 {
 	*call = (struct origin_call){
 		.ops = ops,
-		.ow = start->ow,
-		.rule = start->rule,
-		.request = *start->request,
-		.events = start->events,
-		.user = start->user,
+		.ow = ow,
+		.rule = params->rule,
+		.request = *params->request,
+		.events = params->events,
+		.user = params->user,
 		.fail = { .run = run_fail },
 		.garbage = { .release = release },
 	};
-	start->ow->stats.active++;
+	ow->stats.active++;
 }
 
 void origin_call_tell_response(struct origin_call *call, const struct http_head *head)
@@ -115,21 +116,13 @@ void origin_call_fail_later(struct origin_call *call, enum origin_failure failur
 
 /* ---- calls ---- */
 
-int origin_call_start(struct origin_worker *ow, const struct conf_rule *rule,
-		      const struct http_head *request, const struct origin_call_events *events,
-		      void *user, struct origin_call **ret)
+int origin_call_start(struct origin_worker *ow, const struct origin_call_params *params,
+		      struct origin_call **ret)
 {
-	enum service_kind kind = rule->service.kind;
+	enum service_kind kind = params->rule->service.kind;
 	if (kind >= ARRAY_SIZE(kinds) || !kinds[kind])
 		return -EOPNOTSUPP;
-	const struct origin_start start = {
-		.ow = ow,
-		.rule = rule,
-		.request = request,
-		.events = events,
-		.user = user,
-	};
-	return kinds[kind](&start, ret);
+	return kinds[kind](ow, params, ret);
 }
 
 struct stream *origin_call_body(struct origin_call *call)

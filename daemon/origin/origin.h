@@ -66,16 +66,21 @@ struct origin_call_events {
 			   const char *detail, void *user);
 };
 
+struct origin_call_params {
+	const struct conf_rule *rule;    /* borrowed until origin_call_end() */
+	const struct http_head *request; /* so is what it points to, not itself */
+	const struct origin_call_events *events;
+	void *user;
+};
+
 /*
- * Starts an exchange with the rule's service. rule and what request points to (not request itself)
- * are borrowed until origin_call_end().
+ * Starts an exchange with the rule's service.
  *
  * Returns 0, -ENOMEM, -ENOBUFS, -EBADMSG (a request that can't be sent), -EOPNOTSUPP (a service
  * that isn't spoken to in HTTP).
  */
-[[nodiscard]] int origin_call_start(struct origin_worker *ow, const struct conf_rule *rule,
-				    const struct http_head *request,
-				    const struct origin_call_events *events, void *user,
+[[nodiscard]] int origin_call_start(struct origin_worker *ow,
+				    const struct origin_call_params *params,
 				    struct origin_call **ret);
 /*
  * The bodies; the same object from the start to the end, whatever happens to connections. write:

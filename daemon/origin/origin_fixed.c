@@ -24,9 +24,9 @@ static struct origin_fixed *fixed_of(struct origin_call *call)
 	return CONTAINER_OF(call, struct origin_fixed, call);
 }
 
-static struct origin_fixed *fixed_of_body(const struct stream *s)
+static struct origin_fixed *fixed_of_body(struct stream *s)
 {
-	return CONTAINER_OF((struct stream *)(uintptr_t)s, struct origin_fixed, body);
+	return CONTAINER_OF(s, struct origin_fixed, body);
 }
 
 /* ---- the body ---- */
@@ -139,14 +139,15 @@ static void fixed_release(struct origin_call *call)
 
 static const struct origin_call_ops fixed_ops = { .end = fixed_end, .release = fixed_release };
 
-int origin_fixed_start(const struct origin_start *start, struct origin_call **ret)
+int origin_fixed_start(struct origin_worker *ow, const struct origin_call_params *params,
+		       struct origin_call **ret)
 {
-	const struct origin_worker_params *p = &start->ow->params;
-	const struct conf_service *service = &start->rule->service;
+	const struct origin_worker_params *p = &ow->params;
+	const struct conf_service *service = &params->rule->service;
 	struct origin_fixed *of = calloc(1, sizeof(*of));
 	if (!of)
 		return -ENOMEM;
-	origin_call_init(&of->call, &fixed_ops, start);
+	origin_call_init(&of->call, &fixed_ops, ow, params);
 	of->body = (struct stream){ .ops = &body_ops, .loop = p->loop, .slab = p->slab };
 	of->call.body = &of->body;
 	of->answer.run = run_answer;

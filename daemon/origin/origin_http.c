@@ -42,9 +42,9 @@ static struct origin_http *http_of(struct origin_call *call)
 	return CONTAINER_OF(call, struct origin_http, call);
 }
 
-static struct origin_http *http_of_body(const struct stream *s)
+static struct origin_http *http_of_body(struct stream *s)
 {
-	return CONTAINER_OF((struct stream *)(uintptr_t)s, struct origin_http, body);
+	return CONTAINER_OF(s, struct origin_http, body);
 }
 
 static void step_to(struct origin_http *oh, enum origin_event event)
@@ -92,7 +92,8 @@ static ssize_t body_write(struct stream *s, struct bufq *from, size_t max)
 
 static size_t body_credit(const struct stream *s)
 {
-	const struct origin_http *oh = http_of_body(s);
+	const void *start = (const char *)s - offsetof(struct origin_http, body);
+	const struct origin_http *oh = start;
 	return oh->http ? stream_credit(http_call_body(oh->http)) : 0;
 }
 
@@ -445,22 +446,23 @@ static void http_release(struct origin_call *call)
 
 static const struct origin_call_ops http_ops = { .end = http_end, .release = http_release };
 
-static struct origin_http *new_call(const struct origin_start *start)
+static struct origin_http *new_call(struct origin_worker *ow,
+				    const struct origin_call_params *params)
 {
-	const struct conf_rule *rule = start->rule;
-	const struct origin_worker_params *p = &start->ow->params;
+	const struct conf_rule *rule = params->rule;
+	const struct origin_worker_params *p = &ow->params;
 	/* Rules don't share connections: their settings may differ. */
 	size_t len = strlen(rule->name) + 1 + strlen(rule->service.text) + 1;
 	struct origin_http *oh = calloc(1, sizeof(*oh) + len);
 	if (!oh)
 		return NULL;
-	origin_call_init(&oh->call, &http_ops, start);
+	origin_call_init(&oh->call, &http_ops, ow, params);
 	(void)snprintf(oh->service, len, "%s %s", rule->name, rule->service.text);
 	oh->call.body = &oh->body;
 	oh->body = (struct stream){ .ops = &body_ops, .loop = p->loop, .slab = p->slab };
 	oh->state = ORIGIN_STATE_START;
 	oh->timer.on_expire = on_connect_timeout;
-	oh->generation = start->ow->generation;
+	oh->generation = ow->generation;
 	oh->limits = (struct http_limits){
 		.head_max = p->limits->head_max,
 		.field_max = p->limits->field_max,
@@ -470,20 +472,21 @@ static struct origin_http *new_call(const struct origin_start *start)
 	return oh;
 }
 
-int origin_http_start(const struct origin_start *start, struct origin_call **ret)
+int origin_http_start(struct origin_worker *ow, const struct origin_call_params *params,
+		      struct origin_call **ret)
 {
-	if (start->rule->service.tls)
+	if (params->rule->service.tls)
 		return -EOPNOTSUPP;
-	if (!http_request_is_valid(start->request))
+	if (!http_request_is_valid(params->request))
 		return -EBADMSG;
-	struct origin_http *oh = new_call(start);
+	struct origin_http *oh = new_call(ow, params);
 	if (!oh)
 		return -ENOMEM;
-	struct stream *idle = origin_pool_take(&start->ow->pool, pool_key(oh));
+	struct stream *idle = origin_pool_take(&ow->pool, pool_key(oh));
 	if (!idle) {
 		dial(oh);
 	} else {
-		start->ow->stats.reused++;
+		ow->stats.reused++;
 		int r = begin(oh, idle, true);
 		if (r < 0) {
 			origin_call_end(&oh->call);

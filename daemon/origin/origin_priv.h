@@ -44,17 +44,9 @@ struct origin_call {
 	struct loop_garbage garbage;
 };
 
-struct origin_start {
-	struct origin_worker *ow;
-	const struct conf_rule *rule;
-	const struct http_head *request;
-	const struct origin_call_events *events;
-	void *user;
-};
-
 /* Fills the common part. */
 void origin_call_init(struct origin_call *call, const struct origin_call_ops *ops,
-		      const struct origin_start *start);
+		      struct origin_worker *ow, const struct origin_call_params *params);
 /* Calls on_response or on_failure; only from the loop, at most once. */
 void origin_call_tell_response(struct origin_call *call, const struct http_head *head);
 void origin_call_tell_failure(struct origin_call *call, enum origin_failure failure, int error,
@@ -64,7 +56,11 @@ void origin_call_fail_later(struct origin_call *call, enum origin_failure failur
 			    const char *detail);
 
 /* The kinds: 0, -ENOMEM, -ENOBUFS, -EBADMSG, -EOPNOTSUPP. */
-[[nodiscard]] int origin_http_start(const struct origin_start *start, struct origin_call **ret);
-[[nodiscard]] int origin_fixed_start(const struct origin_start *start, struct origin_call **ret);
+[[nodiscard]] int origin_http_start(struct origin_worker *ow,
+				    const struct origin_call_params *params,
+				    struct origin_call **ret);
+[[nodiscard]] int origin_fixed_start(struct origin_worker *ow,
+				     const struct origin_call_params *params,
+				     struct origin_call **ret);
 
 #endif

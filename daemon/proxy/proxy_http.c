@@ -427,11 +427,13 @@ static void px_begin_upload(struct proxy_http *px, struct bufq *rest)
 static void px_forward(struct proxy_http *px, struct bufq *rest)
 {
 	struct http_head out = px->request;
+	const struct origin_call_params params = {
+		.rule = px->rule, .request = &out, .events = &origin_events, .user = px
+	};
 	int r = header_policy_tunnel_to_origin(&px->request, px->rule, px->env->connector_id,
 					       &px->arena, &out);
 	if (r == 0)
-		r = origin_call_start(px->env->origins, px->rule, &out, &origin_events, px,
-				      &px->call);
+		r = origin_call_start(px->env->origins, &params, &px->call);
 	if (r < 0) {
 		px_fail(px, PROXY_REASON_OVERLOADED, "no room for the request");
 		return;

@@ -24,9 +24,9 @@ struct fake {
 	struct loop_garbage garbage;
 };
 
-static struct fake *fake_of(const struct stream *s)
+static struct fake *fake_of(struct stream *s)
 {
-	return CONTAINER_OF((struct stream *)(uintptr_t)s, struct fake, s);
+	return CONTAINER_OF(s, struct fake, s);
 }
 
 static ssize_t fake_read(struct stream *s, struct bufq *to, size_t max)
@@ -51,7 +51,8 @@ static ssize_t fake_read(struct stream *s, struct bufq *to, size_t max)
 
 static size_t fake_credit(const struct stream *s)
 {
-	const struct fake *f = fake_of(s);
+	const void *start = (const char *)s - offsetof(struct fake, s);
+	const struct fake *f = start;
 	if (!f->peer || f->peer->in.len >= f->window)
 		return 0;
 	return f->window - f->peer->in.len;

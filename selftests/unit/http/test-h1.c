@@ -492,23 +492,36 @@ static void test_limits(void **state)
 	check_limit(&lim, "GET /0123456789012345678901234567890", false);
 }
 
+/* A message too large for a literal. */
+struct text {
+	char bytes[64 * 1024];
+	size_t len;
+};
+
+static void add(struct text *t, const char *s)
+{
+	assert_true(strlen(s) < sizeof(t->bytes) - t->len);
+	memcpy(t->bytes + t->len, s, strlen(s) + 1);
+	t->len += strlen(s);
+}
+
 static void test_default_limits(void **state)
 {
 	(void)state;
-	char *text = malloc(80 * 1024);
-	assert_non_null(text);
-	size_t len = (size_t)sprintf(text, "GET / HTTP/1.1\r\nHost: a\r\n");
+	static struct text t;
+	add(&t, "GET / HTTP/1.1\r\nHost: a\r\n");
 	for (int i = 0; i < 199; i++)
-		len += (size_t)sprintf(text + len, "X-%d: y\r\n", i);
-	strcpy(text + len, "\r\n");
+		add(&t, "X: y\r\n");
 	const struct feed f = { .kind = H1_KIND_REQUEST, .limits = &http_limits_default };
 	char out[OUT_MAX];
-	feed(&f, text, len + 2, 100, SIZE_MAX, out);
+	size_t fields = t.len;
+	add(&t, "\r\n");
+	feed(&f, t.bytes, t.len, 100, SIZE_MAX, out);
 	assert_int_equal(out[0], 'G');
-	strcpy(text + len, "Y: z\r\n\r\n");
-	feed(&f, text, len + 8, 100, SIZE_MAX, out);
+	t.len = fields;
+	add(&t, "Y: z\r\n\r\n");
+	feed(&f, t.bytes, t.len, 100, SIZE_MAX, out);
 	assert_string_equal(out, "!large 431");
-	free(text);
 }
 
 static void test_body_limit(void **state)
@@ -538,27 +551,27 @@ static void test_extra_limit(void **state)
 	static const char head[] = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
 				   "\r\n";
 	const struct feed f = { .kind = H1_KIND_REQUEST, .limits = &http_limits_default };
-	char *text = malloc(64 * 1024);
-	assert_non_null(text);
+	static struct text t;
 	char out[OUT_MAX];
-
-	size_t len = (size_t)sprintf(text, "%s1;", head);
-	memset(text + len, 'e', H1_TRAILER_MAX + 1);
-	len += H1_TRAILER_MAX + 1;
-	feed(&f, text, len, 100, SIZE_MAX, out);
+	add(&t, head);
+	add(&t, "1;");
+	for (int i = 0; i <= H1_TRAILER_MAX; i++)
+		add(&t, "e");
+	feed(&f, t.bytes, t.len, 100, SIZE_MAX, out);
 	assert_string_equal(out, "POST / @a 1.1 unknown keep!bad 400");
 
 	for (unsigned int count = H1_TRAILER_FIELDS; count <= H1_TRAILER_FIELDS + 1; count++) {
-		len = (size_t)sprintf(text, "%s0\r\n", head);
+		t.len = 0;
+		add(&t, head);
+		add(&t, "0\r\n");
 		for (unsigned int i = 0; i < count; i++)
-			len += (size_t)sprintf(text + len, "T: u\r\n");
-		len += (size_t)sprintf(text + len, "\r\n");
-		feed(&f, text, len, 100, SIZE_MAX, out);
+			add(&t, "T: u\r\n");
+		add(&t, "\r\n");
+		feed(&f, t.bytes, t.len, 100, SIZE_MAX, out);
 		assert_string_equal(out, count > H1_TRAILER_FIELDS
 						 ? "POST / @a 1.1 unknown keep!bad 400"
 						 : "POST / @a 1.1 unknown keep;");
 	}
-	free(text);
 }
 
 /* Body bytes are the receive buffer's own, not copies. */

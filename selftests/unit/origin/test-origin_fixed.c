@@ -72,11 +72,19 @@ static void on_failure(struct origin_call *c, enum origin_failure failure, int e
 static const struct origin_call_events events = { .on_response = on_response,
 						  .on_failure = on_failure };
 
+static void start(const struct http_head *request)
+{
+	const struct origin_call_params params = { .rule = &rule,
+						   .request = request,
+						   .events = &events };
+	assert_int_equal(origin_call_start(ow, &params, &call), 0);
+}
+
 static void fetch(const struct http_head *request)
 {
 	struct bufq q;
 	bufq_init(&q, slab);
-	assert_int_equal(origin_call_start(ow, &rule, request, &events, NULL, &call), 0);
+	start(request);
 	assert_int_equal(stream_read(origin_call_body(call), &q, 100), -EAGAIN);
 	assert_int_equal(answer.status, 0);
 	assert_int_equal(loop_turn(loop, 0), 0);
@@ -167,7 +175,7 @@ static void test_ended_early(void **state)
 	(void)state;
 	rule.service.kind = SERVICE_KIND_HELLO;
 	const struct http_head request = { .method = SPAN_LIT("GET"), .target = SPAN_LIT("/") };
-	assert_int_equal(origin_call_start(ow, &rule, &request, &events, NULL, &call), 0);
+	start(&request);
 	origin_call_end(call);
 	call = NULL;
 	assert_int_equal(loop_turn(loop, 0), 0);

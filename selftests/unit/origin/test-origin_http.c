@@ -149,10 +149,18 @@ static void nothing(struct stream *s, void *user)
 
 static const struct stream_user body_user = { .on_readable = nothing, .on_writable = nothing };
 
+static int start_call(struct visit *v, const struct http_head *head)
+{
+	const struct origin_call_params params = {
+		.rule = &rule, .request = head, .events = &events, .user = v
+	};
+	return origin_call_start(ow, &params, &v->call);
+}
+
 static void start(struct visit *v, const struct http_head *head)
 {
 	*v = (struct visit){};
-	assert_int_equal(origin_call_start(ow, &rule, head, &events, v, &v->call), 0);
+	assert_int_equal(start_call(v, head), 0);
 	stream_set_user(origin_call_body(v->call), &body_user, v);
 	if (head->body == HTTP_BODY_NONE)
 		stream_finish(origin_call_body(v->call));
@@ -711,14 +719,11 @@ static void test_bad_requests(void **state)
 	(void)state;
 	struct http_head head = get;
 	head.target = SPAN_LIT("/a b");
-	assert_int_equal(origin_call_start(ow, &rule, &head, &events, &visit, &visit.call),
-			 -EBADMSG);
+	assert_int_equal(start_call(&visit, &head), -EBADMSG);
 	rule.service.tls = true;
-	assert_int_equal(origin_call_start(ow, &rule, &get, &events, &visit, &visit.call),
-			 -EOPNOTSUPP);
+	assert_int_equal(start_call(&visit, &get), -EOPNOTSUPP);
 	rule.service.kind = SERVICE_KIND_SOCKS;
-	assert_int_equal(origin_call_start(ow, &rule, &get, &events, &visit, &visit.call),
-			 -EOPNOTSUPP);
+	assert_int_equal(start_call(&visit, &get), -EOPNOTSUPP);
 	assert_null(visit.call);
 }
 
