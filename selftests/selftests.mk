@@ -75,7 +75,8 @@ test-wire_mutation_data := edge-protocol.json
 
 # link
 unit_tests += $(addprefix link/test-,link_fsm quic quic_accept quic_cid quic_dgram \
-	quic_mtu quic_path quic_stream)
+	quic_mtu quic_path quic_stream quic_threads)
+test-quic_threads_parts := link flow net wire base
 test-link_fsm_parts := link flow net wire base
 test-quic_parts := link flow net wire base
 test-quic_accept_parts := link flow net wire base

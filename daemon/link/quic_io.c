@@ -53,7 +53,7 @@ void quic_io_close_sock(struct quic_sock *sock)
 static void on_sock_error(struct quic_sock *sock, int error)
 {
 	struct quic_link *link = sock->link;
-	if (!link || !link->conn || error == -EMSGSIZE)
+	if (!link || !link->conn || link->is_closing || error == -EMSGSIZE)
 		return;
 	if (!link->is_handshake_done && link->base.role == LINK_ROLE_CLIENT)
 		quic_conn_fail_error(link, error);

@@ -215,9 +215,14 @@ void pair_done(struct quic_pair *p)
 	pair_end_free(&p->client);
 	if (!p->is_server_gone)
 		stop_server(p);
-	(void)close(p->null_fd);
 	quic_worker_free(p->client_qw);
 	worker_set_free(p->set);
+	pair_done_tls(p);
+}
+
+void pair_done_tls(struct quic_pair *p)
+{
+	(void)close(p->null_fd);
 	SSL_CTX_free(p->client_tls);
 	SSL_CTX_free(p->server_tls);
 	test_cert_free(&p->cert);

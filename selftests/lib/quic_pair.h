@@ -63,6 +63,8 @@ void pair_init(struct quic_pair *p, unsigned int workers);
 void pair_start(struct quic_pair *p);
 /* Frees all; everything must end without leaks. */
 void pair_done(struct quic_pair *p);
+/* After pair_init() alone: for tests that want its contexts only. */
+void pair_done_tls(struct quic_pair *p);
 /* The server's process dies without a word; pair_restart() makes another on the same address. */
 void pair_kill_server(struct quic_pair *p);
 void pair_restart_server(struct quic_pair *p);

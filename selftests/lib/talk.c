@@ -69,7 +69,7 @@ static uint8_t pattern(size_t at)
 
 static void talk_send(struct talk *t)
 {
-	static uint8_t buf[CHUNK];
+	static thread_local uint8_t buf[CHUNK];
 	while (t->sent < t->total) {
 		size_t n = MIN(t->total - t->sent, sizeof(buf));
 		for (size_t i = 0; i < n; i++)
@@ -89,7 +89,7 @@ static void talk_send(struct talk *t)
 
 static void talk_run(struct stream *s, void *user)
 {
-	static uint8_t buf[CHUNK];
+	static thread_local uint8_t buf[CHUNK];
 	struct talk *t = user;
 	talk_send(t);
 	while (!t->is_done) {
