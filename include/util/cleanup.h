@@ -28,11 +28,13 @@
 #define TAKE_FD(fd) TAKE_GENERIC(fd, -EBADF)
 
 /* Defines name_freep() for the cleanup attribute from a destructor that accepts NULL. */
+/* NOLINTBEGIN(bugprone-macro-parentheses): a type can't stand in parentheses */
 #define DEFINE_CLEANUP(type, func)          \
 	static inline void func##p(type *p) \
 	{                                   \
 		func(*p);                   \
 	}
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 static inline void freep(void *p)
 {

@@ -72,8 +72,10 @@ static inline struct list *list_pop(struct list *head)
 #define LIST_ENTRY(node, type, member) CONTAINER_OF(node, type, member)
 
 /* Walks a list; the current node may be removed in the body. */
+/* NOLINTBEGIN(bugprone-macro-parentheses): node is a name that the loop declares */
 #define LIST_FOREACH(node, head)                                                           \
 	for (struct list *node = (head)->next, *node##_next_ = node->next; node != (head); \
 	     node = node##_next_, node##_next_ = node->next)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 #endif

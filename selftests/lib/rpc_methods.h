@@ -67,10 +67,16 @@ struct rpc_methods_entry {
 		       struct rpc_body *ret); /* by enum rpc_half */
 };
 
+/* Which half of which method. */
+struct rpc_methods_id {
+	uint64_t interface_id;
+	uint16_t method_id;
+	enum rpc_half half;
+};
+
 /* 0, -EBADMSG, or -EOPNOTSUPP for a method that nobody has. store is borrowed by *ret. */
-static inline int rpc_methods_copy(uint64_t interface_id, uint16_t method_id, enum rpc_half half,
-				   const struct capnp_struct *s, union rpc_methods_store *store,
-				   struct rpc_body *ret)
+static inline int rpc_methods_copy(struct rpc_methods_id id, const struct capnp_struct *s,
+				   union rpc_methods_store *store, struct rpc_body *ret)
 {
 	static const struct rpc_methods_entry methods[] = {
 		{ RPC_IFACE_REGISTRATION,
@@ -91,8 +97,9 @@ static inline int rpc_methods_copy(uint64_t interface_id, uint16_t method_id, en
 		  { copy_config, copy_config_applied } },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
-		if (methods[i].interface_id == interface_id && methods[i].method_id == method_id)
-			return methods[i].copy[half](s, store, ret);
+		if (methods[i].interface_id == id.interface_id &&
+		    methods[i].method_id == id.method_id)
+			return methods[i].copy[id.half](s, store, ret);
 	return -EOPNOTSUPP;
 }
 

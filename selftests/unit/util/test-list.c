@@ -92,7 +92,7 @@ static void test_macros(void **state)
 
 static unsigned int freed;
 
-static void thing_free(int *thing)
+static void thing_free(const int *thing)
 {
 	freed += thing != NULL;
 }

@@ -177,8 +177,13 @@ static bool read_single(const struct vector_case *c, struct capnp_msg *m, struct
 	       rpc_decode(vector_span(c), m, ret) == 0;
 }
 
+struct wanted {
+	enum rpc_kind kind;
+	uint32_t id;
+};
+
 /* The n-th message of this kind and id in a session, up to the case stop (NULL: to the end). */
-static unsigned int find_message(const struct vector_case *of, enum rpc_kind kind, uint32_t id,
+static unsigned int find_message(const struct vector_case *of, struct wanted w,
 				 const struct vector_case *stop, unsigned int n, struct method *ret)
 {
 	const char *session = vector_get(of, "session");
@@ -190,7 +195,7 @@ static unsigned int find_message(const struct vector_case *of, enum rpc_kind kin
 		if (c == stop)
 			break;
 		if (!vector_is(c, "session", session) || !read_single(c, &m, &msg) ||
-		    msg.kind != kind || msg.id != id)
+		    msg.kind != w.kind || msg.id != w.id)
 			continue;
 		if (count++ == n && ret)
 			*ret = (struct method){ msg.interface_id, msg.method_id };
@@ -201,12 +206,14 @@ static unsigned int find_message(const struct vector_case *of, enum rpc_kind kin
 /* An id is used again only after its Return, so the n-th Return answers the n-th question. */
 static bool method_of(const struct vector_case *c, uint32_t id, struct method *ret)
 {
-	unsigned int earlier = find_message(c, RPC_KIND_RETURN, id, c, 0, NULL);
+	unsigned int earlier = find_message(c, (struct wanted){ RPC_KIND_RETURN, id }, c, 0, NULL);
 	/* The bootstrap may have had the same id before. */
-	unsigned int boots = find_message(c, RPC_KIND_BOOTSTRAP, id, NULL, 0, NULL);
+	unsigned int boots =
+		find_message(c, (struct wanted){ RPC_KIND_BOOTSTRAP, id }, NULL, 0, NULL);
 	if (earlier < boots)
 		return false;
-	return find_message(c, RPC_KIND_CALL, id, NULL, earlier - boots, ret) > earlier - boots;
+	return find_message(c, (struct wanted){ RPC_KIND_CALL, id }, NULL, earlier - boots, ret) >
+	       earlier - boots;
 }
 
 /* False when nothing of ours builds such a message. */
@@ -218,8 +225,9 @@ static bool build_call(struct capnp_builder *b, const struct rpc_message *msg)
 				 .target_id = msg->target_id,
 				 .interface_id = msg->interface_id,
 				 .method_id = msg->method_id };
-	if (rpc_methods_copy(msg->interface_id, msg->method_id, RPC_HALF_PARAMS,
-			     &msg->payload.content, &store, &call.body) < 0)
+	if (rpc_methods_copy(
+		    (struct rpc_methods_id){ msg->interface_id, msg->method_id, RPC_HALF_PARAMS },
+		    &msg->payload.content, &store, &call.body) < 0)
 		return false;
 	rpc_write_call(b, &call);
 	return true;
@@ -242,7 +250,8 @@ static bool build_return(const struct vector_case *c, struct capnp_builder *b,
 	}
 	struct method method;
 	if (!method_of(c, msg->id, &method) ||
-	    rpc_methods_copy(method.interface_id, method.method_id, RPC_HALF_RESULTS,
+	    rpc_methods_copy((struct rpc_methods_id){ method.interface_id, method.method_id,
+						      RPC_HALF_RESULTS },
 			     &msg->payload.content, &store, &body) < 0)
 		return false;
 	rpc_write_results(b, msg->id, &body);

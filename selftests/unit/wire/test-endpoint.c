@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -177,7 +178,7 @@ static void test_name_limits(void **state)
 				 len == 253 ? 0 : -EINVAL);
 	}
 	for (int len = ENDPOINT_PATH_MAX; len <= ENDPOINT_PATH_MAX + 1; len++) {
-		memcpy(text, "unix:", 5);
+		(void)snprintf(text, sizeof(text), "unix:");
 		memset(text + 5, 'p', (size_t)len);
 		assert_int_equal(endpoint_parse(span_of(text, (size_t)len + 5), &e, &reason),
 				 len == ENDPOINT_PATH_MAX ? 0 : -EINVAL);

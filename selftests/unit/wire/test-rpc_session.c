@@ -81,8 +81,9 @@ static int end_on_call(void *ctx, uint32_t answer_id, const struct rpc_message *
 	/* As the daemon of the recordings: everything but registration; the edge: registration. */
 	if (is_registration != (e->call_result == 1) && call->interface_id != RPC_IFACE_SESSION)
 		return -EOPNOTSUPP;
-	return rpc_methods_copy(call->interface_id, call->method_id, RPC_HALF_PARAMS,
-				&call->payload.content, &store, &body);
+	return rpc_methods_copy(
+		(struct rpc_methods_id){ call->interface_id, call->method_id, RPC_HALF_PARAMS },
+		&call->payload.content, &store, &body);
 }
 
 static const struct rpc_session_ops both_ops = {
@@ -159,9 +160,11 @@ static void act_call(struct replay *p, const struct rpc_message *msg)
 {
 	union rpc_methods_store store;
 	struct rpc_body body;
-	assert_int_equal(rpc_methods_copy(msg->interface_id, msg->method_id, RPC_HALF_PARAMS,
-					  &msg->payload.content, &store, &body),
-			 0);
+	assert_int_equal(
+		rpc_methods_copy((struct rpc_methods_id){ msg->interface_id, msg->method_id,
+							  RPC_HALF_PARAMS },
+				 &msg->payload.content, &store, &body),
+		0);
 	assert_int_equal(rpc_session_call(&p->end->rpc, msg->interface_id, msg->method_id, &body,
 					  1000 + p->cases),
 			 0);
@@ -197,9 +200,10 @@ static void act_return(struct replay *p, const struct vector_case *c, const stru
 		return;
 	}
 	method_before(c, msg->id, &iface, &method);
-	assert_int_equal(rpc_methods_copy(iface, method, RPC_HALF_RESULTS, &msg->payload.content,
-					  &store, &body),
-			 0);
+	assert_int_equal(
+		rpc_methods_copy((struct rpc_methods_id){ iface, method, RPC_HALF_RESULTS },
+				 &msg->payload.content, &store, &body),
+		0);
 	assert_int_equal(rpc_session_return(&p->end->rpc, msg->id, &body), 0);
 }
 
