@@ -78,13 +78,15 @@ int file_read(const char *path, size_t max, char **ret, size_t *ret_len)
 	if (fd < 0)
 		return -errno;
 
-	_cleanup_(freep) char *buf = NULL;
+	char *buf = NULL;
 	size_t len = 0;
 	int r = read_all(fd, max, &buf, &len);
-	if (r < 0)
+	if (r < 0) {
+		free(buf);
 		return r;
+	}
 	buf[len] = '\0';
-	*ret = TAKE_PTR(buf);
+	*ret = buf;
 	if (ret_len)
 		*ret_len = len;
 	return 0;

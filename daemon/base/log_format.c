@@ -301,7 +301,8 @@ static void put_journal_key(struct text *t, const char *key)
 {
 	if (!((*key >= 'a' && *key <= 'z') || (*key >= 'A' && *key <= 'Z')))
 		put_str(t, "F_");
-	for (unsigned int i = 0; i < JOURNAL_KEY_LEN && key[i]; i++) {
+	size_t len = strnlen(key, JOURNAL_KEY_LEN);
+	for (size_t i = 0; i < len; i++) {
 		uint8_t c = (uint8_t)key[i];
 		if (c >= 'a' && c <= 'z')
 			c = (uint8_t)(c - 'a' + 'A');

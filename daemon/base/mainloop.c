@@ -51,9 +51,11 @@ int mainloop_new(void *owner, struct mainloop **ret)
 		return -ENOMEM;
 	int r = sd_event_new(&ml->event);
 	if (r < 0)
+		/* cppcheck-suppress memleak ; freed by its cleanup attribute */
 		return r;
 	r = mailbox_new(owner, &ml->mailbox);
 	if (r < 0)
+		/* cppcheck-suppress memleak ; freed by its cleanup attribute */
 		return r;
 	ml->mailbox_io.on_ready = on_mailbox;
 	r = mainloop_io_start(ml, &ml->mailbox_io, mailbox_fd(ml->mailbox), EPOLLIN);
