@@ -79,6 +79,13 @@ static void report(struct tunnel *t, enum tunnel_report_kind kind,
 	mailbox_post(t->env->main, &rep->message);
 }
 
+/* What ended the connection: the first cause stands, what follows from it doesn't count. */
+static void set_cause(struct tunnel *t, const char *text)
+{
+	if (t->text[0] == '\0')
+		(void)snprintf(t->text, sizeof(t->text), "%s", text);
+}
+
 /* Ends the tunnel from the loop, so that whoever is up the stack can finish. The first cause
  * stands. */
 static void tunnel_end(struct tunnel *t, const char *text)
@@ -86,7 +93,7 @@ static void tunnel_end(struct tunnel *t, const char *text)
 	if (t->is_ending)
 		return;
 	t->is_ending = true;
-	(void)snprintf(t->text, sizeof(t->text), "%s", text);
+	set_cause(t, text);
 	loop_task_post(t->env->worker->loop, &t->end, LOOP_PHASE_WORK);
 }
 
@@ -121,8 +128,10 @@ static void on_registered(struct control *c, const struct control_result *result
 		report(t, TUNNEL_REPORT_REGISTERED, result);
 		return;
 	}
-	(void)snprintf(t->text, sizeof(t->text), "registration %s: %.120s",
+	char text[160];
+	(void)snprintf(text, sizeof(text), "registration %s: %.120s",
 		       control_cause_name(result->cause), result->text);
+	set_cause(t, text);
 	report(t, TUNNEL_REPORT_REFUSED, result);
 	link_close(t->link, 0, "");
 }
@@ -144,7 +153,7 @@ static void on_control_end(struct control *c, bool is_fin, void *user)
 		link_drain(t->link);
 		return;
 	}
-	(void)snprintf(t->text, sizeof(t->text), "control stream lost");
+	set_cause(t, "control stream lost");
 	link_close(t->link, 0, "");
 }
 
@@ -219,7 +228,7 @@ static void start_registration(struct tunnel *t)
 	};
 	report(t, TUNNEL_REPORT_CONNECTED, NULL);
 	if (control_new(t->link, &params, &t->control) < 0) {
-		(void)snprintf(t->text, sizeof(t->text), "the edge grants no control stream");
+		set_cause(t, "the edge grants no control stream");
 		link_close(t->link, 0, "");
 	}
 }
@@ -344,7 +353,7 @@ static void drain_one(struct tunnel *t, nsec_t grace)
 {
 	struct loop *loop = t->env->worker->loop;
 	if (!t->is_registered) {
-		(void)snprintf(t->text, sizeof(t->text), "stopping");
+		set_cause(t, "stopping");
 		drain_over(t, "stopping");
 		return;
 	}
@@ -369,7 +378,7 @@ void tunnel_close(struct tunnel_env *env, unsigned int index, const char *reason
 	{
 		struct tunnel *t = LIST_ENTRY(node, struct tunnel, node);
 		if (t->dial.index == index && !t->is_ending) {
-			(void)snprintf(t->text, sizeof(t->text), "%s", reason);
+			set_cause(t, reason);
 			drain_over(t, reason);
 		}
 	}
