@@ -15,8 +15,7 @@
 #include "daemon/wire/base64.h"
 #include "util/macro.h"
 
-/* ---- memory for secrets
- * --------------------------------------------------------------------------------------- */
+/* ---- memory for secrets ---- */
 
 /* Zeroed pages, locked if the limit allows, never in a core dump. */
 static void *secret_alloc(size_t size)
@@ -52,13 +51,18 @@ struct secret_text {
 	size_t secret_len;
 };
 
+/* Offsets in a text: from, and the first behind. */
+struct range {
+	size_t from;
+	size_t to;
+};
+
 static void secret_text_freep(struct secret_text **s)
 {
 	secret_release(*s, sizeof(**s));
 }
 
-/* ---- cutting the secret out
- * ------------------------------------------------------------------------------------- */
+/* ---- cutting the secret out ---- */
 
 /* Index behind the string that begins at text[at] (a quote), or len. */
 static size_t string_end(const uint8_t *text, size_t len, size_t at)
@@ -77,21 +81,22 @@ static size_t skip_blanks(const uint8_t *text, size_t len, size_t at)
 	return at;
 }
 
-/* True if a member of this name has its value from *ret_from to *ret_to, without the quotes. */
-static bool string_member(const uint8_t *text, size_t len, size_t at, const char *name,
-			  size_t *ret_from, size_t *ret_to)
+/* True if the string at text[at] is a member of this name with a string value; that without its
+ * quotes. */
+static bool string_member(struct span text, size_t at, const char *name, struct range *ret)
 {
-	size_t end = string_end(text, len, at);
-	if (!span_eq_str(span_of(text + at + 1, end - at - 2), name))
+	size_t end = string_end(text.ptr, text.len, at);
+	if (!span_eq_str(span_of(text.ptr + at + 1, end - at - 2), name))
 		return false;
-	size_t colon = skip_blanks(text, len, end);
-	size_t value = colon < len && text[colon] == ':' ? skip_blanks(text, len, colon + 1) : len;
-	if (value >= len || text[value] != '"')
+	size_t colon = skip_blanks(text.ptr, text.len, end);
+	size_t value = text.len;
+	if (colon < text.len && text.ptr[colon] == ':')
+		value = skip_blanks(text.ptr, text.len, colon + 1);
+	if (value >= text.len || text.ptr[value] != '"')
 		return false;
-	size_t value_end = string_end(text, len, value);
-	*ret_from = value + 1;
-	*ret_to = MAX(value_end - 1, value + 1);
-	return value_end < len;
+	size_t value_end = string_end(text.ptr, text.len, value);
+	*ret = (struct range){ .from = value + 1, .to = MAX(value_end - 1, value + 1) };
+	return value_end < text.len;
 }
 
 /*
@@ -103,23 +108,21 @@ static void secret_cut(struct secret_text *s, uint8_t *text, size_t len, const c
 {
 	unsigned int depth = 0;
 	for (size_t at = 0; at < len; at++) {
-		size_t from, to;
+		struct range r;
 		depth += text[at] == '{' || text[at] == '[';
 		depth -= (text[at] == '}' || text[at] == ']') && depth > 0;
 		if (text[at] != '"')
 			continue;
-		if (depth == 1 && string_member(text, len, at, name, &from, &to)) {
-			s->secret_len = to - from;
-			memcpy(s->secret, text + from, to - from);
-			memset(text + from, '-', to - from);
+		if (depth == 1 && string_member(span_of(text, len), at, name, &r)) {
+			s->secret_len = r.to - r.from;
+			memcpy(s->secret, text + r.from, s->secret_len);
+			memset(text + r.from, '-', s->secret_len);
 		}
 		at = string_end(text, len, at) - 1;
 	}
 }
 
-/* ---- JSON
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- JSON ---- */
 
 /* One member that a credential may have. */
 struct member {
@@ -233,18 +236,19 @@ static int take_extension(sd_json_variant *x, struct secret_text *s, struct tunn
 	return r == 0 && pin ? take_pin(pin, c, ret_reason) : r;
 }
 
-static int object_take(sd_json_variant *object, const struct member *members, size_t count,
-		       struct secret_text *s, struct tunnel_credential *c, const char **ret_reason)
+/* The table ends with an empty row. */
+static int object_take(sd_json_variant *object, const struct member *members, struct secret_text *s,
+		       struct tunnel_credential *c, const char **ret_reason)
 {
 	if (!sd_json_variant_is_object(object))
 		return refuse(ret_reason, "no JSON object");
 	if (has_repeated_name(object))
 		return refuse(ret_reason, "a member twice");
-	for (size_t i = 0; i < count; i++) {
-		sd_json_variant *v = sd_json_variant_by_key(object, members[i].name);
-		if (!v && members[i].is_required)
+	for (; members->name; members++) {
+		sd_json_variant *v = sd_json_variant_by_key(object, members->name);
+		if (!v && members->is_required)
 			return refuse(ret_reason, "account, tunnel id or secret is missing");
-		int r = v ? members[i].take(v, s, c, ret_reason) : 0;
+		int r = v ? members->take(v, s, c, ret_reason) : 0;
 		if (r < 0)
 			return r;
 	}
@@ -256,16 +260,28 @@ static void variant_unrefp(sd_json_variant **v)
 	sd_json_variant_unref(*v);
 }
 
-/* Reads JSON in s (text of len bytes with room for a NUL), whose secret is the member secret_name.
- */
-static int json_take(struct secret_text *s, uint8_t *text, size_t len, const struct member *members,
-		     size_t count, struct tunnel_credential **ret, const char **ret_reason)
+static const struct member token_members[] = {
+	{ "a", take_account, true }, { "t", take_id, true }, { "x", take_extension, false },
+	{ "s", take_secret, true },  { NULL, NULL, false },
+};
+
+static const struct member file_members[] = {
+	{ "AccountTag", take_account, true },
+	{ "TunnelID", take_id, true },
+	{ "TunnelSecret", take_secret, true },
+	{ NULL, NULL, false },
+};
+
+/* Reads a token's JSON from s->decoded or a file's from s->text; both have room for a NUL. */
+static int json_take(struct secret_text *s, bool is_token, struct tunnel_credential **ret,
+		     const char **ret_reason)
 {
 	_cleanup_(credential_freep) struct tunnel_credential *c = secret_alloc(sizeof(*c));
 	if (!c)
 		return -ENOMEM;
-	/* The last member of the table is the secret. */
-	secret_cut(s, text, len, members[count - 1].name);
+	uint8_t *text = is_token ? s->decoded : s->text;
+	size_t len = is_token ? s->decoded_len : s->len;
+	secret_cut(s, text, len, is_token ? "s" : "TunnelSecret");
 	text[len] = '\0';
 	_cleanup_(variant_unrefp) sd_json_variant *v = NULL;
 	int r = memchr(text, 0, len) ? -EINVAL
@@ -273,29 +289,14 @@ static int json_take(struct secret_text *s, uint8_t *text, size_t len, const str
 						     &v, NULL, NULL);
 	if (r < 0)
 		return r == -ENOMEM ? r : refuse(ret_reason, "no JSON");
-	r = object_take(v, members, count, s, c, ret_reason);
+	r = object_take(v, is_token ? token_members : file_members, s, c, ret_reason);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(c);
 	return 0;
 }
 
-static const struct member token_members[] = {
-	{ "a", take_account, true },
-	{ "t", take_id, true },
-	{ "x", take_extension, false },
-	{ "s", take_secret, true },
-};
-
-static const struct member file_members[] = {
-	{ "AccountTag", take_account, true },
-	{ "TunnelID", take_id, true },
-	{ "TunnelSecret", take_secret, true },
-};
-
-/* ---- texts
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- texts ---- */
 
 static struct span trim_lines(struct span s)
 {
@@ -313,8 +314,8 @@ static int token_take(struct secret_text *s, struct span text, struct tunnel_cre
 	text = trim_lines(text);
 	if (text.len == 0 || base64_decode(text, &p) < 0)
 		return refuse(ret_reason, "not a token: no base64");
-	return json_take(s, s->decoded, p.len, token_members, ARRAY_SIZE(token_members), ret,
-			 ret_reason);
+	s->decoded_len = p.len;
+	return json_take(s, true, ret, ret_reason);
 }
 
 int credential_from_token(struct span text, struct tunnel_credential **ret, const char **ret_reason)
@@ -336,13 +337,11 @@ int credential_from_json(struct span text, struct tunnel_credential **ret, const
 		return refuse(ret_reason, "too long for a credentials file");
 	if (text.len)
 		memcpy(s->text, text.ptr, text.len);
-	return json_take(s, s->text, text.len, file_members, ARRAY_SIZE(file_members), ret,
-			 ret_reason);
+	s->len = text.len;
+	return json_take(s, false, ret, ret_reason);
 }
 
-/* ---- files
- * -------------------------------------------------------------------------------------------------------------
- */
+/* ---- files ---- */
 
 static int mode_check(const struct stat *st, const char **ret_reason)
 {
@@ -414,8 +413,7 @@ int credential_read(const char *path, bool is_json, bool is_handed_over,
 		return r;
 	if (!is_json)
 		return token_take(s, span_of(s->text, s->len), ret, ret_reason);
-	return json_take(s, s->text, s->len, file_members, ARRAY_SIZE(file_members), ret,
-			 ret_reason);
+	return json_take(s, false, ret, ret_reason);
 }
 
 int credential_read_secret(const char *path, uint8_t out[TUNNEL_SECRET_MAX],

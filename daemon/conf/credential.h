@@ -11,7 +11,7 @@
 #include "util/span.h"
 
 /* Longest token text and credentials file, bytes. */
-constexpr size_t CREDENTIAL_TEXT_MAX = 16 * 1024;
+constexpr size_t CREDENTIAL_TEXT_MAX = 16384;
 
 /*
  * Reads a join token: base64 of {"a","t","s","e","x"} (adit.md §3); blanks around it are ignored,

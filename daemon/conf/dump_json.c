@@ -32,9 +32,7 @@ static void variant_unrefp(sd_json_variant **v)
 	}
 static const struct conf_origin reference_defaults = REFERENCE_DEFAULTS;
 
-/* ---- single members
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- single members ---- */
 
 static int put_seconds(sd_json_variant **o, const char *key, nsec_t value, nsec_t usual)
 {
@@ -98,8 +96,7 @@ static int put_ip_rules(sd_json_variant **o, const struct conf_origin *s)
 	return list ? sd_json_variant_set_field(o, "ipRules", list) : 0;
 }
 
-/* ---- settings and rules
- * ---------------------------------------------------------------------------------------------- */
+/* ---- settings and rules ---- */
 
 /* sd-json keeps the order in which fields are set; each step does nothing after an error. */
 #define STEP(call)                 \

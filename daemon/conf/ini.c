@@ -57,8 +57,7 @@ static void fault(struct reader *r, const char *format, ...)
 	conf_report_add(r->report, CONF_SEVERITY_ERROR, r->file, r->line, "%s", text);
 }
 
-/* ---- lines --------------------------------------------------------------------------------------
- */
+/* ---- lines ---- */
 
 /* The reason why a line can't be text, or NULL. */
 static const char *text_fault(struct span line)
@@ -85,8 +84,7 @@ static bool looks_like_header(struct span s)
 	       is_blank_or_comment(span_skip(s, end + 1));
 }
 
-/* ---- headers ------------------------------------------------------------------------------------
- */
+/* ---- headers ---- */
 
 static bool is_name(struct span s, size_t max, const char *more)
 {
@@ -158,8 +156,7 @@ static bool header_take(struct reader *r, struct span line)
 	return true;
 }
 
-/* ---- keys ---------------------------------------------------------------------------------------
- */
+/* ---- keys ---- */
 
 /* Forgets a key whose line was refused; what continues it must not continue the one before. */
 static void key_drop(struct reader *r)

@@ -8,14 +8,12 @@
 
 #include <fcntl.h>
 #include <stdarg.h>
-#include <sys/stat.h>
 
 #include "daemon/conf/ini.h"
 #include "daemon/conf/load_priv.h"
 #include "daemon/wire/http_field.h"
 
-/* ---- messages
- * ---------------------------------------------------------------------------------------- */
+/* ---- messages ---- */
 
 const char *load_quote(const char *text, bool is_secret, char *buf, size_t size)
 {
@@ -25,17 +23,41 @@ const char *load_quote(const char *text, bool is_secret, char *buf, size_t size)
 	return buf;
 }
 
-void load_tell(struct loader *l, enum conf_severity severity, const struct conf_section *s,
-	       const char *key, const struct conf_item *at, const char *format, ...)
+/* Where a message belongs to. */
+struct place {
+	const struct conf_section *s;
+	const char *key;
+	const struct conf_item *at;
+};
+
+__attribute__((format(printf, 4, 0))) static void
+tell(struct loader *l, enum conf_severity severity, struct place p, const char *format, va_list ap)
 {
 	char text[1500];
+	const struct conf_section *s = p.s;
+	(void)vsnprintf(text, sizeof(text), format, ap);
+	conf_report_add(l->report, severity, p.at ? p.at->file : s->file,
+			p.at ? p.at->line : s->line, "[%s%s%s]%s%s: %s", s->schema->kind,
+			s->name ? " " : "", s->name ? s->name : "", p.key ? " " : "",
+			p.key ? p.key : "", text);
+}
+
+void load_error(struct loader *l, const struct conf_section *s, const char *key,
+		const struct conf_item *at, const char *format, ...)
+{
 	va_list ap;
 	va_start(ap, format);
-	(void)vsnprintf(text, sizeof(text), format, ap);
+	tell(l, CONF_SEVERITY_ERROR, (struct place){ s, key, at }, format, ap);
 	va_end(ap);
-	conf_report_add(l->report, severity, at ? at->file : s->file, at ? at->line : s->line,
-			"[%s%s%s]%s%s: %s", s->schema->kind, s->name ? " " : "",
-			s->name ? s->name : "", key ? " " : "", key ? key : "", text);
+}
+
+void load_warn(struct loader *l, const struct conf_section *s, const char *key,
+	       const struct conf_item *at, const char *format, ...)
+{
+	va_list ap;
+	va_start(ap, format);
+	tell(l, CONF_SEVERITY_WARNING, (struct place){ s, key, at }, format, ap);
+	va_end(ap);
 }
 
 void load_tell_later(struct loader *l, const struct conf_section *s, const struct conf_value *v)
@@ -49,14 +71,12 @@ void load_tell_later(struct loader *l, const struct conf_section *s, const struc
 		return;
 	l->said_later[l->said_later_count++] = what;
 	if (is_section)
-		load_tell(l, CONF_SEVERITY_WARNING, s, NULL, NULL, "has no effect in this version");
+		load_warn(l, s, NULL, NULL, "has no effect in this version");
 	else
-		load_tell(l, CONF_SEVERITY_WARNING, s, v->option->key, &v->given,
-			  "has no effect in this version");
+		load_warn(l, s, v->option->key, &v->given, "has no effect in this version");
 }
 
-/* ---- look-ups
- * ----------------------------------------------------------------------------------------- */
+/* ---- look-ups ---- */
 
 const struct conf_section *load_find(const struct loader *l, const char *kind)
 {
@@ -93,8 +113,7 @@ static struct conf_section *section_find(struct loader *l, const struct schema_s
 	return NULL;
 }
 
-/* ---- sections
- * ------------------------------------------------------------------------------------------ */
+/* ---- sections ---- */
 
 static void list_append(char *buf, size_t size, const char *word)
 {
@@ -168,21 +187,20 @@ static int check_repeated_sections(struct loader *l)
 		return -ENOMEM;
 	for (size_t i = 0; i < l->section_count; i++)
 		all[i] = &l->sections[i];
-	qsort(all, l->section_count, sizeof(*all), compare_sections);
+	qsort((void *)all, l->section_count, sizeof(*all), compare_sections);
 	for (size_t i = 1; i < l->section_count; i++) {
 		const struct conf_section *a = all[i - 1];
 		const struct conf_section *b = all[i];
 		if (a->schema == b->schema && (!a->name || strcmp(a->name, b->name) == 0))
-			load_tell(
-				l, CONF_SEVERITY_ERROR, b, NULL, NULL,
+			load_error(
+				l, b, NULL, NULL,
 				"a repeated section, first in line %u; accepted: one of each name",
 				a->line);
 	}
 	return 0;
 }
 
-/* ---- values
- * --------------------------------------------------------------------------------------------- */
+/* ---- values ---- */
 
 static void tell_unknown_key(struct loader *l, const struct conf_section *s, const char *key,
 			     const struct conf_item *at)
@@ -199,7 +217,7 @@ static void tell_unknown_key(struct loader *l, const struct conf_section *s, con
 			list_append(known, sizeof(known), prefixed);
 		}
 	}
-	load_tell(l, CONF_SEVERITY_ERROR, s, key, at, "unknown key; accepted: %s", known);
+	load_error(l, s, key, at, "unknown key; accepted: %s", known);
 }
 
 static int item_add(struct loader *l, struct conf_value *v, struct span text,
@@ -252,8 +270,8 @@ static int value_add(struct loader *l, struct conf_section *s, const char *key,
 	}
 	struct conf_value *v = value_find(s, option, table);
 	if (v && v->rank == rank && !(option->flags & SCHEMA_LIST)) {
-		load_tell(l, CONF_SEVERITY_ERROR, s, key, at,
-			  "given twice, first in line %u; accepted: once", v->given.line);
+		load_error(l, s, key, at, "given twice, first in line %u; accepted: once",
+			   v->given.line);
 		return 0;
 	}
 	if (!v)
@@ -267,8 +285,7 @@ static int value_add(struct loader *l, struct conf_section *s, const char *key,
 	return items_add(l, v, at);
 }
 
-/* ---- sources
- * -------------------------------------------------------------------------------------------- */
+/* ---- sources ---- */
 
 static bool is_list(void *userdata, const char *kind, const char *key)
 {
@@ -297,33 +314,39 @@ static int gather_ini(struct loader *l, const struct ini_file *ini, const char *
 	return check_repeated_sections(l);
 }
 
-/* Reads a whole file. 0, or the error of open() and read(), -E2BIG, -EISDIR. */
+/* Room for at least one more byte behind len. 0, -E2BIG, -ENOMEM. */
+static int buffer_grow(char **buf, size_t *cap, size_t len)
+{
+	if (len < *cap)
+		return 0;
+	if (len > CONF_FILE_MAX)
+		return -E2BIG;
+	size_t size = MAX(*cap * 2, (size_t)4096);
+	char *grown = realloc(*buf, size);
+	if (!grown)
+		return -ENOMEM;
+	*buf = grown;
+	*cap = size;
+	return 0;
+}
+
+/* Reads a whole file. 0, or the error of open() and read(), -E2BIG. */
 static int file_read(const char *path, char **ret, size_t *ret_len)
 {
 	_cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	struct stat st;
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return -errno;
-	if (S_ISDIR(st.st_mode))
-		return -EISDIR;
-
 	_cleanup_(freep) char *buf = NULL;
 	size_t len = 0;
-	for (size_t cap = 0;;) {
-		if (len == cap) {
-			cap = cap ? cap * 2 : MAX((size_t)st.st_size + 1, (size_t)4096);
-			if (len > CONF_FILE_MAX || cap > 4 * CONF_FILE_MAX)
-				return -E2BIG;
-			char *grown = realloc(buf, cap);
-			if (!grown)
-				return -ENOMEM;
-			buf = grown;
-		}
-		ssize_t n = read(fd, buf + len, cap - len);
+	size_t cap = 0;
+	ssize_t n = 1;
+	if (fd < 0)
+		return -errno;
+	while (n != 0) {
+		int r = buffer_grow(&buf, &cap, len);
+		if (r < 0)
+			return r;
+		n = read(fd, buf + len, cap - len);
 		if (n < 0 && errno != EINTR)
 			return -errno;
-		if (n == 0)
-			break;
 		len += n > 0 ? (size_t)n : 0;
 	}
 	if (len > CONF_FILE_MAX)
@@ -346,7 +369,7 @@ static int gather_file(struct loader *l)
 	if (r < 0) {
 		conf_report_add(l->report, CONF_SEVERITY_ERROR, path, 0, "%s",
 				r == -E2BIG ? "over 16M, the limit of a configuration"
-					    : strerror(-r));
+					    : strerrordesc_np(-r));
 		return r == -ENOMEM ? r : 0;
 	}
 

@@ -11,7 +11,7 @@
 #include "daemon/conf/report.h"
 
 /* Limits of a configuration file (adit.md §13). */
-constexpr size_t CONF_FILE_MAX = 16 * 1024 * 1024;
+constexpr size_t CONF_FILE_MAX = 16777216;
 constexpr size_t CONF_RULES_MAX = 100000;
 
 /* Where values come from. All borrowed for the call. */

@@ -7,9 +7,7 @@
 #include "daemon/conf/load_priv.h"
 #include "daemon/conf/parse.h"
 
-/* ---- rules
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- rules ---- */
 
 static const char service_accepts[] =
 	"http://HOST:PORT, unix:PATH, http_status:NUMBER or hello_world";
@@ -28,8 +26,7 @@ static int service_apply(struct loader *l, const struct conf_section *s, const c
 	const char *reason = NULL;
 	char found[128];
 	if (!v && !rule->origin.bastion_mode) {
-		load_tell(l, CONF_SEVERITY_ERROR, s, key, NULL, "missing; accepted: %s",
-			  service_accepts);
+		load_error(l, s, key, NULL, "missing; accepted: %s", service_accepts);
 		return 0;
 	}
 	struct span text = span_str(at ? at->text : "");
@@ -37,16 +34,15 @@ static int service_apply(struct loader *l, const struct conf_section *s, const c
 	if (r == -ENOMEM)
 		return r;
 	if (r < 0) {
-		load_tell(l, CONF_SEVERITY_ERROR, s, key, at, "\"%s\" (%s); accepted: %s",
-			  load_quote(at->text, true, found, sizeof(found)), reason,
-			  service_accepts);
+		load_error(l, s, key, at, "\"%s\" (%s); accepted: %s",
+			   load_quote(at ? at->text : "", true, found, sizeof(found)), reason,
+			   service_accepts);
 		return 0;
 	}
 	const char *missing = service_missing_kind(&rule->service);
 	if (missing)
-		load_tell(l, CONF_SEVERITY_ERROR, s, key, at,
-			  "service kind %s isn't in this version; accepted: %s", missing,
-			  service_accepts);
+		load_error(l, s, key, at, "service kind %s isn't in this version; accepted: %s",
+			   missing, service_accepts);
 	return 0;
 }
 
@@ -67,8 +63,7 @@ static void rule_init(struct conf_rule *rule, const struct conf *c, const char *
 static void check_host(struct loader *l, const struct conf_section *s, const struct conf_rule *rule)
 {
 	if (rule->host.kind == HOST_KIND_EXACT && rule->host.text.ptr[0] == '*')
-		load_tell(l, CONF_SEVERITY_WARNING, s, "hostname",
-			  &load_value(s, "hostname")->items[0],
+		load_warn(l, s, "hostname", &load_value(s, "hostname")->items[0],
 			  "\"%s\" is no wildcard and matches only itself; *.DOMAIN would be one",
 			  rule->hostname);
 }
@@ -110,8 +105,8 @@ static void check_order(struct loader *l, const struct conf_section *const *sect
 {
 	for (size_t i = 0; i + 1 < count; i++)
 		if (is_catch_all(&rules[i]))
-			load_tell(
-				l, CONF_SEVERITY_ERROR, sections[i], NULL, NULL,
+			load_error(
+				l, sections[i], NULL, NULL,
 				"a rule without hostname and path takes every request; accepted: only as "
 				"the last one, the next is [ingress %s]",
 				rules[i + 1].name);
@@ -166,8 +161,8 @@ static int rules_build(struct loader *l, struct conf *c)
 	}
 	if (c->tunnel.url && count) {
 		const struct conf_section *s = load_find(l, "tunnel");
-		load_tell(
-			l, CONF_SEVERITY_ERROR, s, "url", &load_value(s, "url")->items[0],
+		load_error(
+			l, s, "url", &load_value(s, "url")->items[0],
 			"together with [ingress] sections; accepted: one of both, url is a whole ingress");
 		return 0;
 	}
@@ -176,9 +171,7 @@ static int rules_build(struct loader *l, struct conf *c)
 	return count ? rules_from_sections(l, c, count) : 0;
 }
 
-/* ---- access
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- access ---- */
 
 /* Warned about like other missing features, this one would leave open what was meant to be closed.
  */
@@ -191,15 +184,14 @@ static void check_access(struct loader *l)
 			if (strcmp(v->option->key, "required") != 0 || !v->item_count ||
 			    strcmp(v->items[0].text, "yes") != 0)
 				continue;
-			load_tell(l, CONF_SEVERITY_ERROR, s,
-				  v->table->prefix ? "access-required" : "required", &v->items[0],
-				  "access tokens can't be checked in this version; accepted: no");
+			load_error(l, s, v->table->prefix ? "access-required" : "required",
+				   &v->items[0],
+				   "access tokens can't be checked in this version; accepted: no");
 		}
 	}
 }
 
-/* ---- credential
- * --------------------------------------------------------------------------------------------- */
+/* ---- credential ---- */
 
 static void on_credential_free(void *object)
 {
@@ -249,13 +241,12 @@ static int credential_try_file(struct loader *l, struct conf *c, const char *key
 		return credential_keep(l, c, credential);
 	/* Other causes have been told when the value was read. */
 	if (r == -EBADMSG || r == -E2BIG)
-		load_tell(l, CONF_SEVERITY_ERROR, s, key, at, "%s: %s; accepted: %s", at->text,
-			  reason,
-			  is_json ? "JSON with AccountTag, TunnelID and TunnelSecret"
-				  : "a join token");
+		load_error(l, s, key, at, "%s: %s; accepted: %s", at->text, reason,
+			   is_json ? "JSON with AccountTag, TunnelID and TunnelSecret"
+				   : "a join token");
 	else if (r == -EACCES)
-		load_tell(l, CONF_SEVERITY_ERROR, s, key, at,
-			  "%s: %s; accepted: a file that we may read", at->text, strerror(-r));
+		load_error(l, s, key, at, "%s: %s; accepted: a file that we may read", at->text,
+			   strerrordesc_np(-r));
 	return r == -ENOMEM ? r : 0;
 }
 
@@ -287,8 +278,8 @@ static int credential_from_tunnel(struct loader *l, struct conf *c, enum conf_ra
 	bool has_token = token && token->rank == rank;
 	bool has_file = file && file->rank == rank;
 	if (has_token && has_file) {
-		load_tell(l, CONF_SEVERITY_ERROR, s, "credentials-file", &file->items[0],
-			  "together with token-file; accepted: one of both");
+		load_error(l, s, "credentials-file", &file->items[0],
+			   "together with token-file; accepted: one of both");
 		return 0;
 	}
 	if (has_token)
@@ -333,9 +324,7 @@ static int credential_find(struct loader *l, struct conf *c)
 	return r;
 }
 
-/* ---- edge
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- edge ---- */
 
 /* Addresses and pin of the token, where the file has none. */
 static int edge_from_token(struct loader *l, struct conf *c)
@@ -390,17 +379,14 @@ static int edge_resolve(struct loader *l, struct conf *c)
 	return 0;
 }
 
-/* ---- the rest
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- the rest ---- */
 
 static void check_tunnel(struct loader *l, const struct conf *c)
 {
 	const struct conf_section *s = load_find(l, "tunnel");
 	if (c->tunnel.protocol == CONF_PROTOCOL_HTTP2)
-		load_tell(l, CONF_SEVERITY_ERROR, s, "protocol",
-			  &load_value(s, "protocol")->items[0],
-			  "http2 isn't in this version; accepted: auto or quic");
+		load_error(l, s, "protocol", &load_value(s, "protocol")->items[0],
+			   "http2 isn't in this version; accepted: auto or quic");
 }
 
 int conf_load(const struct conf_source *src, struct conf_report *report, struct conf **ret)

@@ -15,8 +15,7 @@ union unstored {
 	max_align_t align;
 };
 
-/* ---- one value
- * -------------------------------------------------------------------------------------------- */
+/* ---- one value ---- */
 
 static const struct schema_word *word_find(const struct schema_context *x,
 					   const struct schema_option *o, struct span text)
@@ -108,8 +107,7 @@ static void list_clear(const struct schema_option *o, void *field)
 		memcpy(field, &empty, sizeof(empty));
 }
 
-/* ---- files that options name
- * -------------------------------------------------------------------------------- */
+/* ---- files that options name ---- */
 
 /* Secret files must be their owner's alone, others readable. */
 static void file_check(struct loader *l, const struct conf_section *s, const struct conf_value *v)
@@ -126,15 +124,14 @@ static void file_check(struct loader *l, const struct conf_section *s, const str
 	if (r == 0 || (r == -ENOENT && is_later))
 		return;
 	bool is_tolerated = r == -ENOENT && l->src->check;
-	load_tell(l, is_tolerated ? CONF_SEVERITY_WARNING : CONF_SEVERITY_ERROR, s, v->option->key,
-		  item, "%s: %s; accepted: %s", item->text, r == -EPERM ? reason : strerror(-r),
-		  is_secret ? "a file that only its owner may read (mode 0600 or 0400)"
-			    : "a readable file");
+	(is_tolerated ? load_warn : load_error)(
+		l, s, v->option->key, item, "%s: %s; accepted: %s", item->text,
+		r == -EPERM ? reason : strerrordesc_np(-r),
+		is_secret ? "a file that only its owner may read (mode 0600 or 0400)"
+			  : "a readable file");
 }
 
-/* ---- sections
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- sections ---- */
 
 static int value_apply(struct loader *l, const struct conf_section *s, const struct conf_value *v,
 		       void *base)
@@ -158,12 +155,11 @@ static int value_apply(struct loader *l, const struct conf_section *s, const str
 		char found[128], accepts[400], key[64];
 		(void)snprintf(key, sizeof(key), "%s%s", v->table->prefix ? v->table->prefix : "",
 			       v->option->key);
-		load_tell(l, CONF_SEVERITY_ERROR, s, key, &v->items[i],
-			  "\"%s\"%s%s%s; accepted: %s",
-			  load_quote(v->items[i].text, v->option->flags & SCHEMA_SECRET, found,
-				     sizeof(found)),
-			  reason ? " (" : "", reason ? reason : "", reason ? ")" : "",
-			  schema_accepts(v->option, accepts, sizeof(accepts)));
+		load_error(l, s, key, &v->items[i], "\"%s\"%s%s%s; accepted: %s",
+			   load_quote(v->items[i].text, v->option->flags & SCHEMA_SECRET, found,
+				      sizeof(found)),
+			   reason ? " (" : "", reason ? reason : "", reason ? ")" : "",
+			   schema_accepts(v->option, accepts, sizeof(accepts)));
 	}
 	if (is_fine)
 		file_check(l, s, v);
@@ -177,8 +173,8 @@ static void check_required(struct loader *l, const struct conf_section *s)
 	char accepts[400];
 	for (const struct schema_option *o = s->schema->tables[0].rows; o->key; o++)
 		if ((o->flags & SCHEMA_REQUIRED) && !load_value(s, o->key))
-			load_tell(l, CONF_SEVERITY_ERROR, s, o->key, NULL, "missing; accepted: %s",
-				  schema_accepts(o, accepts, sizeof(accepts)));
+			load_error(l, s, o->key, NULL, "missing; accepted: %s",
+				   schema_accepts(o, accepts, sizeof(accepts)));
 }
 
 int load_apply_values(struct loader *l, const struct conf_section *s, void *base)
@@ -263,19 +259,19 @@ void load_check_common(struct loader *l, const struct conf_common *c)
 	const struct conf_section *s = load_find(l, "limits");
 	const struct conf_limits *m = &c->limits;
 	if (m->stream_window > m->stream_window_max)
-		load_tell(l, CONF_SEVERITY_ERROR, s, "stream-window", NULL,
-			  "larger than stream-window-max; accepted: at most that");
+		load_error(l, s, "stream-window", NULL,
+			   "larger than stream-window-max; accepted: at most that");
 	if (m->link_window > m->link_window_max)
-		load_tell(l, CONF_SEVERITY_ERROR, s, "link-window", NULL,
-			  "larger than link-window-max; accepted: at most that");
+		load_error(l, s, "link-window", NULL,
+			   "larger than link-window-max; accepted: at most that");
 	if (m->head_line > m->head_size)
-		load_tell(l, CONF_SEVERITY_ERROR, s, "head-line", NULL,
-			  "larger than head-size; accepted: at most that");
+		load_error(l, s, "head-line", NULL,
+			   "larger than head-size; accepted: at most that");
 
 	s = load_find(l, "metrics");
 	if (c->metrics.listen == CONF_SWITCH_ON &&
 	    !ip_addr_is_loopback(&c->metrics.address.addr.ip))
-		load_tell(l, CONF_SEVERITY_WARNING, s, "listen", &load_value(s, "listen")->items[0],
+		load_warn(l, s, "listen", &load_value(s, "listen")->items[0],
 			  "metrics can be read by whoever reaches %s", c->metrics.address.host);
 }
 

@@ -5,9 +5,7 @@
 #include "daemon/conf/credential.h"
 #include "daemon/conf/load_priv.h"
 
-/* ---- tunnels
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- tunnels ---- */
 
 /* The secret is known by its hash or by a file that can be read and holds one. */
 static int check_secret(struct loader *l, const struct conf_section *s,
@@ -15,13 +13,13 @@ static int check_secret(struct loader *l, const struct conf_section *s,
 {
 	const struct conf_value *file = load_value(s, "secret-file");
 	if (load_value(s, "secret-sha256") && file) {
-		load_tell(l, CONF_SEVERITY_ERROR, s, "secret-file", &file->items[0],
-			  "together with secret-sha256; accepted: one of both");
+		load_error(l, s, "secret-file", &file->items[0],
+			   "together with secret-sha256; accepted: one of both");
 		return 0;
 	}
 	if (!load_value(s, "secret-sha256") && !file) {
-		load_tell(l, CONF_SEVERITY_ERROR, s, "secret-sha256", NULL,
-			  "missing; accepted: 64 hexadecimal digits, or secret-file");
+		load_error(l, s, "secret-sha256", NULL,
+			   "missing; accepted: 64 hexadecimal digits, or secret-file");
 		return 0;
 	}
 	if (!t->secret_file)
@@ -31,9 +29,9 @@ static int check_secret(struct loader *l, const struct conf_section *s,
 	int r = credential_read_secret(t->secret_file, secret, &reason);
 	explicit_bzero(secret, sizeof(secret));
 	if (r == -EBADMSG || r == -E2BIG || r == -EACCES)
-		load_tell(l, CONF_SEVERITY_ERROR, s, "secret-file", &file->items[0],
-			  "%s: %s; accepted: a file with the secret in base64", t->secret_file,
-			  reason);
+		load_error(l, s, "secret-file", &file->items[0],
+			   "%s: %s; accepted: a file with the secret in base64", t->secret_file,
+			   reason);
 	return r == -ENOMEM ? r : 0;
 }
 
@@ -62,10 +60,10 @@ static void check_claims(struct loader *l, struct claim *claims, size_t count, c
 	qsort(claims, count, sizeof(*claims), compare_claims);
 	for (size_t i = 1; i < count; i++)
 		if (span_eq(claims[i].key, claims[i - 1].key))
-			load_tell(l, CONF_SEVERITY_ERROR, claims[i].section, key, claims[i].at,
-				  "%s is in [tunnel %s] in line %u as well; accepted: once",
-				  claims[i].at->text, claims[i - 1].section->name,
-				  claims[i - 1].section->line);
+			load_error(l, claims[i].section, key, claims[i].at,
+				   "%s is in [tunnel %s] in line %u as well; accepted: once",
+				   claims[i].at->text, claims[i - 1].section->name,
+				   claims[i - 1].section->line);
 }
 
 static int check_ids(struct loader *l, const struct edge_conf *c,
@@ -143,9 +141,7 @@ static int tunnels_build(struct loader *l, struct edge_conf *c)
 	return r < 0 ? r : check_hosts(l, c, sections);
 }
 
-/* ---- the rest
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- the rest ---- */
 
 /* A front is on when its section was written down, even an empty one. */
 static void check_listeners(struct loader *l, struct edge_conf *c)

@@ -54,11 +54,14 @@ const struct conf_value *load_value(const struct conf_section *s, const char *ke
 size_t load_count(const struct loader *l, const char *kind);
 
 /*
- * Reports "[kind name] key: …" at an item, or at the section when at is NULL. key may be NULL.
+ * Report "[kind name] key: …" at an item, or at the section when at is NULL. key may be NULL.
  */
-PRINTF_LIKE(6, 7)
-void load_tell(struct loader *l, enum conf_severity severity, const struct conf_section *s,
-	       const char *key, const struct conf_item *at, const char *format, ...);
+PRINTF_LIKE(5, 6)
+void load_error(struct loader *l, const struct conf_section *s, const char *key,
+		const struct conf_item *at, const char *format, ...);
+PRINTF_LIKE(5, 6)
+void load_warn(struct loader *l, const struct conf_section *s, const char *key,
+	       const struct conf_item *at, const char *format, ...);
 
 /* Says once for each row or section that it has no effect in this version. */
 void load_tell_later(struct loader *l, const struct conf_section *s, const struct conf_value *v);

@@ -49,8 +49,7 @@ static int keep_name(struct schema_context *x, struct span text, const char **re
 	return 0;
 }
 
-/* ---- addresses ----------------------------------------------------------------------------------
- */
+/* ---- addresses ---- */
 
 static int addr_from_endpoint(struct schema_context *x, const struct endpoint *e,
 			      struct conf_addr *ret)
@@ -211,8 +210,7 @@ PARSER(dot_server)
 	return parse_keep_text(x, text, field);
 }
 
-/* ---- names and words
- * ----------------------------------------------------------------------------- */
+/* ---- names and words ---- */
 
 static bool is_label_byte(uint8_t c)
 {
@@ -329,8 +327,7 @@ PARSER(policy)
 	return is_cookie ? 0 : -EINVAL;
 }
 
-/* ---- URLs
- * ----------------------------------------------------------------------------------------- */
+/* ---- URLs ---- */
 
 PARSER(proxy_url)
 {

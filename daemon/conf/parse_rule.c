@@ -23,8 +23,7 @@ static struct span word_next(struct span *text)
 	return word;
 }
 
-/* ---- headers
- * -------------------------------------------------------------------------------------- */
+/* ---- headers ---- */
 
 /* Fields that frame a message or belong to one hop are made by us, never by a rule. */
 static bool header_name_check(struct span name, const char **ret_reason)
@@ -71,8 +70,7 @@ PARSER(header_name_list)
 	return parse_string_list(x, text, item, field, ret_reason);
 }
 
-/* ---- ip-rule
- * -------------------------------------------------------------------------------------- */
+/* ---- ip-rule ---- */
 
 /* Sorted as it grows; lists are short. */
 static int ports_parse(struct schema_context *x, struct span text, struct conf_ip_rule *rule)
@@ -123,8 +121,7 @@ PARSER(ip_rule_list)
 	return 0;
 }
 
-/* ---- groups of origins (checked only)
- * -------------------------------------------------------------- */
+/* ---- groups of origins (checked only) ---- */
 
 PARSER(member)
 {
@@ -201,8 +198,7 @@ PARSER(check)
 	return 0;
 }
 
-/* ---- log
- * -------------------------------------------------------------------------------------------- */
+/* ---- log ---- */
 
 static bool level_parse(const struct schema_context *x, struct span text, enum log_level *ret)
 {
@@ -265,8 +261,7 @@ PARSER(pin)
 	return 0;
 }
 
-/* ---- rules
- * ------------------------------------------------------------------------------------------ */
+/* ---- rules ---- */
 
 PARSER(rule_host)
 {
@@ -299,8 +294,7 @@ PARSER(rule_path)
 	return parse_keep_text(x, text, (void *)&rule->path);
 }
 
-/* ---- tunnels of the edge
- * ---------------------------------------------------------------------------- */
+/* ---- tunnels of the edge ---- */
 
 PARSER(tunnel_id)
 {

@@ -11,7 +11,7 @@
 #include "util/span.h"
 
 /* Longest expression, bytes; nesting of groups; steps of one match. */
-constexpr size_t PATTERN_TEXT_MAX = 64 * 1024;
+constexpr size_t PATTERN_TEXT_MAX = 65536;
 constexpr unsigned int PATTERN_DEPTH_MAX = 1000;
 constexpr uint32_t PATTERN_STEPS_MAX = 100000;
 

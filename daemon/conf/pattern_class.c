@@ -9,8 +9,7 @@
 #include "daemon/conf/utf8.h"
 #include "daemon/wire/hex.h"
 
-/* ---- single characters
- * ---------------------------------------------------------------------------- */
+/* ---- single characters ---- */
 
 /* Behind "\x": two digits, or any number of them in braces. */
 static uint32_t hex_char(struct translator *t)
@@ -76,8 +75,7 @@ uint32_t translate_escaped_char(struct translator *t)
 	return c;
 }
 
-/* ---- Unicode properties
- * ---------------------------------------------------------------------------- */
+/* ---- Unicode properties ---- */
 
 static bool is_category(struct span name)
 {
@@ -128,8 +126,7 @@ static void property(struct translator *t, bool is_negated)
 	translate_put(t, text);
 }
 
-/* ---- classes
- * ------------------------------------------------------------------------------------------ */
+/* ---- classes ---- */
 
 bool translate_class_escape(struct translator *t, bool is_in_class)
 {

@@ -22,8 +22,7 @@ void translate_fail(struct translator *t, const char *reason)
 	t->in = (struct span){};
 }
 
-/* ---- output
- * ---------------------------------------------------------------------------------------- */
+/* ---- output ---- */
 
 void translate_put(struct translator *t, const char *text)
 {
@@ -65,8 +64,7 @@ static void insert(struct translator *t, size_t at, const char *text)
 	memcpy(t->out + at, text, len);
 }
 
-/* ---- input
- * ----------------------------------------------------------------------------------------- */
+/* ---- input ---- */
 
 bool translate_take(struct translator *t, const char *text)
 {
@@ -88,8 +86,7 @@ uint32_t translate_take_char(struct translator *t)
 	return code;
 }
 
-/* ---- atoms and groups
- * -------------------------------------------------------------------------------- */
+/* ---- atoms and groups ---- */
 
 /* The atom is complete: what it repeats counts for its group. */
 static void atom_end(struct translator *t)
@@ -225,8 +222,7 @@ static void group(struct translator *t)
 	}
 }
 
-/* ---- repetition
- * --------------------------------------------------------------------------------------- */
+/* ---- repetition ---- */
 
 /* An operator that repeats the last atom count times at most (0 for * + ?, which don't count). */
 static void repeat(struct translator *t, const char *op, unsigned int count, bool is_counted)
@@ -303,8 +299,7 @@ static void counted(struct translator *t)
 	repeat(t, op, high, true);
 }
 
-/* ---- the walk
- * ------------------------------------------------------------------------------------------ */
+/* ---- the walk ---- */
 
 /* "\Q…\E" or to the end. */
 static void quoted(struct translator *t)

@@ -16,8 +16,7 @@
 #include "daemon/wire/uri.h"
 #include "util/macro.h"
 
-/* ---- hostnames
- * -------------------------------------------------------------------------------------- */
+/* ---- hostnames ---- */
 
 /* A copy in lower case (ASCII) without its last dot. */
 static int lower_copy(struct conf_arena *a, struct span text, struct span *ret)
@@ -99,8 +98,7 @@ int host_pattern_parse(struct conf_arena *a, struct span text, struct host_patte
 	return 0;
 }
 
-/* ---- services
- * --------------------------------------------------------------------------------------- */
+/* ---- services ---- */
 
 static int fault(const char **ret_reason, const char *reason)
 {

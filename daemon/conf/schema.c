@@ -91,8 +91,7 @@ const struct schema_option *schema_find_option(const struct schema_section *s, s
 	return NULL;
 }
 
-/* ---- what an option accepts --------------------------------------------------------------------
- */
+/* ---- what an option accepts ---- */
 
 static void append(char *buf, size_t size, const char *text)
 {

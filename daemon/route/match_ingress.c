@@ -30,9 +30,7 @@ struct walk {
 	const struct host_index_entry *end;
 };
 
-/* ---- building
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- building ---- */
 
 struct builder {
 	struct host_index_entry *exact;
@@ -98,9 +96,7 @@ void match_ingress_free(struct match_ingress *m)
 	free(m);
 }
 
-/* ---- finding
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- finding ---- */
 
 static void walk_add(struct walk *walks, size_t *count, const struct host_index_entry *entries,
 		     size_t n)

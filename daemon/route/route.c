@@ -61,9 +61,7 @@ void route_match(const struct route *r, struct pattern_scratch *s, const struct 
 					       : ROUTE_VERDICT_FOUND;
 }
 
-/* ---- in words
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- in words ---- */
 
 struct text {
 	char *buf;

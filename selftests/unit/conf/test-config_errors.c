@@ -80,7 +80,8 @@ static char *fill_in(const char *text, size_t len, size_t *ret_len)
 			out[n++] = text[i++];
 			continue;
 		}
-		n += (size_t)sprintf(out + n, "%s/%s", conf_files_folder(), files[k].file);
+		n += (size_t)snprintf(out + n, len + 4096 + 1 - n, "%s/%s", conf_files_folder(),
+				      files[k].file);
 		i += strlen(files[k].mark);
 	}
 	out[n] = '\0';

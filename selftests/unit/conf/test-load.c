@@ -48,9 +48,7 @@ static struct conf *load_text(const char *text, struct conf_report *report)
 	return c;
 }
 
-/* ---- examples
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- examples ---- */
 
 static void check_example_tunnel(const struct conf *c)
 {
@@ -148,9 +146,7 @@ static void test_example_edge(void **state)
 	edge_conf_unref(c);
 }
 
-/* ---- sources
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- sources ---- */
 
 static void test_precedence(void **state)
 {
@@ -251,9 +247,7 @@ static void test_missing_file(void **state)
 	conf_report_done(&report);
 }
 
-/* ---- rules
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- rules ---- */
 
 static void test_rule_inheritance(void **state)
 {
@@ -317,9 +311,7 @@ static void test_many_rules(void **state)
 	free(text);
 }
 
-/* ---- credentials
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- credentials ---- */
 
 static int load_credential(const char *const *environ, const char *token, const char *text,
 			   struct conf_report *report, struct conf **ret)
@@ -387,9 +379,7 @@ static void test_credential_json(void **state)
 	conf_report_done(&report);
 }
 
-/* ---- output
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- output ---- */
 
 static char *dump(const struct conf_common *c)
 {
@@ -495,9 +485,7 @@ static void test_json(void **state)
 	conf_report_done(&report);
 }
 
-/* ---- snapshots
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- snapshots ---- */
 
 static void test_references(void **state)
 {
