@@ -22,6 +22,12 @@ struct varlink {
 	char *socket;
 };
 
+int varlink_no_parameters(sd_varlink *link, sd_json_variant *parameters)
+{
+	static const sd_json_dispatch_field none[] = { {} }; /* NULL instead is refused */
+	return sd_varlink_dispatch(link, parameters, none, NULL);
+}
+
 bool varlink_may_change(sd_varlink *link)
 {
 	uid_t uid = (uid_t)-1;

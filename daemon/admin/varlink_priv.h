@@ -31,6 +31,11 @@ struct varlink_params {
 /* Closes connections and removes the socket. Accepts NULL. */
 void varlink_free(struct varlink *v);
 
+/*
+ * For a method without parameters: 0 when there are none, else the error is answered and what is
+ * returned must be handed on.
+ */
+[[nodiscard]] int varlink_no_parameters(sd_varlink *link, sd_json_variant *parameters);
 /* May the caller change something: uid 0 or ours? */
 bool varlink_may_change(sd_varlink *link);
 /* Answers with PermissionDenied. */

@@ -45,13 +45,16 @@ static int fail(const struct cli *c, int error)
 	return is_absent(error) ? CLI_EXIT_ABSENT : CLI_EXIT_FAILED;
 }
 
-static int fail_refused(const struct cli *c, const char *method, const char *id)
+static int fail_refused(const struct cli *c, const char *method, const char *id,
+			sd_json_variant *parameters)
 {
 	if (strcmp(id, SD_VARLINK_ERROR_TIMEOUT) == 0)
 		return fail(c, -ETIMEDOUT);
 	if (strcmp(id, SD_VARLINK_ERROR_DISCONNECTED) == 0)
 		return fail(c, -ECONNRESET);
-	(void)fprintf(stderr, "adit: %s refuses %s: %s\n", cli_program(c), method, id);
+	char text[128];
+	(void)fprintf(stderr, "adit: %s refuses %s: %s (%s)\n", cli_program(c), method, id,
+		      strerror_r(-sd_varlink_error_to_errno(id, parameters), text, sizeof(text)));
 	return CLI_EXIT_FAILED;
 }
 
@@ -68,7 +71,7 @@ int client_call(const struct cli *c, const char *method, struct sd_json_variant 
 	if (r < 0)
 		return fail(c, r);
 	if (id)
-		return fail_refused(c, method, id);
+		return fail_refused(c, method, id, answer);
 	*ret = sd_json_variant_ref(answer);
 	return CLI_EXIT_DONE;
 }

@@ -24,10 +24,10 @@ static const struct print_column daemon_head[] = {
 	{ "since_usec",     "uptime",       PRINT_AS_AGE },
 	{ "pid",            "pid",          PRINT_AS_COUNT },
 	{ "config",         "config",       PRINT_AS_TEXT },
-	{ "config_version", "its version",  PRINT_AS_COUNT },
+	{ "config_version", "config version", PRINT_AS_COUNT },
 	{ "metrics",        "metrics",      PRINT_AS_TEXT },
 	{ "memory",         "buffers",      PRINT_AS_BYTES },
-	{ "memory_limit",   "their limit",  PRINT_AS_BYTES },
+	{ "memory_limit",   "buffer limit", PRINT_AS_BYTES },
 };
 static const struct print_column daemon_connections[] = {
 	{ "index",      "INDEX",      PRINT_AS_COUNT },
@@ -52,10 +52,10 @@ static const struct print_column edge_head[] = {
 	{ "since_usec",     "uptime",       PRINT_AS_AGE },
 	{ "pid",            "pid",          PRINT_AS_COUNT },
 	{ "config",         "config",       PRINT_AS_TEXT },
-	{ "config_version", "its version",  PRINT_AS_COUNT },
+	{ "config_version", "config version", PRINT_AS_COUNT },
 	{ "metrics",        "metrics",      PRINT_AS_TEXT },
 	{ "memory",         "buffers",      PRINT_AS_BYTES },
-	{ "memory_limit",   "their limit",  PRINT_AS_BYTES },
+	{ "memory_limit",   "buffer limit", PRINT_AS_BYTES },
 };
 static const struct print_column edge_tunnels[] = {
 	{ "name",        "TUNNEL",      PRINT_AS_TEXT },

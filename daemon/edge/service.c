@@ -140,7 +140,7 @@ static int on_status(sd_varlink *link, sd_json_variant *parameters, sd_varlink_m
 {
 	(void)flags;
 	struct edge *e = user;
-	int r = sd_varlink_dispatch(link, parameters, NULL, NULL);
+	int r = varlink_no_parameters(link, parameters);
 	if (r != 0)
 		return r;
 	struct query *q = calloc(1, sizeof(*q));
@@ -166,7 +166,7 @@ static int on_drain(sd_varlink *link, sd_json_variant *parameters, sd_varlink_me
 	(void)user;
 	if (!varlink_may_change(link))
 		return varlink_deny(link);
-	int r = sd_varlink_dispatch(link, parameters, NULL, NULL);
+	int r = varlink_no_parameters(link, parameters);
 	if (r != 0)
 		return r;
 	(void)kill(getpid(), SIGTERM); /* the same way as systemctl stop, and after this answer */
