@@ -114,41 +114,44 @@ static void end_message(struct reader *r)
 	arena_reset(&arena);
 }
 
+static int read_head(struct reader *r)
+{
+	int e = h1_rx_head(&r->rx);
+	if (e == 0)
+		say_head(r);
+	r->in_body = e == 0;
+	return e;
+}
+
+/* In small pieces, which must not show. */
+static int read_piece(struct reader *r)
+{
+	char text[8];
+	struct bufq body;
+	bufq_init(&body, slab);
+	ssize_t n = h1_rx_body(&r->rx, &body, 7);
+	assert_true(n <= 7);
+	if (n > 0) {
+		assert_int_equal(bufq_copy_out(&body, text, 8), n);
+		say(r, "%s%.*s", r->has_body_byte ? "" : " <", (int)n, text);
+		r->has_body_byte = true;
+	} else if (n == 0) {
+		end_message(r);
+	}
+	bufq_clear(&body);
+	return n < 0 ? (int)n : 0;
+}
+
 /* Reads what can be read. */
 static void run_reader(struct reader *r)
 {
-	struct bufq body;
-	bufq_init(&body, slab);
 	while (!r->is_done) {
-		if (!r->in_body) {
-			int e = h1_rx_head(&r->rx);
-			if (e == -EAGAIN)
-				break;
-			if (e < 0) {
-				fail_reader(r, e);
-				break;
-			}
-			say_head(r);
-			r->in_body = true;
-		}
-		ssize_t n = h1_rx_body(&r->rx, &body, 7);
-		assert_true(n <= 7);
-		if (n > 0) {
-			char text[8];
-			assert_int_equal(bufq_copy_out(&body, text, 8), n);
-			bufq_clear(&body);
-			say(r, "%s%.*s", r->has_body_byte ? "" : " <", (int)n, text);
-			r->has_body_byte = true;
-			continue;
-		}
-		if (n == -EAGAIN)
+		int e = r->in_body ? read_piece(r) : read_head(r);
+		if (e == -EAGAIN)
 			break;
-		if (n < 0)
-			fail_reader(r, (int)n);
-		else
-			end_message(r);
+		if (e < 0)
+			fail_reader(r, e);
 	}
-	bufq_clear(&body);
 }
 
 struct feed {
@@ -157,6 +160,15 @@ struct feed {
 	bool eof;
 	const struct http_limits *limits;
 };
+
+static void end_input(struct reader *r)
+{
+	int e = h1_rx_eof(&r->rx);
+	if (e < 0)
+		fail_reader(r, e);
+	else
+		end_message(r);
+}
 
 /* Feeds text in pieces of the given lengths (the rest in the last). */
 static void feed(const struct feed *f, const char *text, size_t len, size_t piece, size_t pieces,
@@ -173,13 +185,8 @@ static void feed(const struct feed *f, const char *text, size_t len, size_t piec
 		run_reader(&r);
 		at += n;
 	}
-	if (f->eof && !r.is_done && (r.in_body || r.rx.has_bytes)) {
-		int e = h1_rx_eof(&r.rx);
-		if (e < 0)
-			fail_reader(&r, e);
-		else
-			end_message(&r);
-	}
+	if (f->eof && !r.is_done && (r.in_body || r.rx.has_bytes))
+		end_input(&r);
 	h1_rx_done(&r.rx);
 	arena_reset(&arena);
 }
@@ -473,12 +480,12 @@ static void test_limits(void **state)
 	static const char text[] = "GET / HTTP/1.1\r\nHost: a\r\nX: 0123456789abcdef\r\n\r\n";
 	struct http_limits lim = http_limits_default;
 	for (int d = -1; d <= 1; d++) {
-		lim.head_max = (size_t)((int)strlen(text) + d);
+		lim.head_max = strlen(text) + (size_t)d;
 		check_limit(&lim, text, d >= 0);
 	}
 	lim = http_limits_default;
 	for (int d = -1; d <= 1; d++) {
-		lim.line_max = (size_t)((int)strlen("X: 0123456789abcdef") + d);
+		lim.line_max = strlen("X: 0123456789abcdef") + (size_t)d;
 		check_limit(&lim, text, d >= 0);
 	}
 	lim = http_limits_default;

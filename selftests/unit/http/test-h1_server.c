@@ -48,34 +48,39 @@ static void end_echo(struct echo *e)
 	free(e);
 }
 
+/* Writes what is there. Returns 0 when all is out. */
+static int echo_out(struct echo *e, struct stream *s)
+{
+	while (e->q.len) {
+		ssize_t n = stream_write(s, &e->q, e->q.len);
+		if (n < 0)
+			return (int)n;
+	}
+	if (e->has_end)
+		stream_finish(s);
+	return e->has_end ? -ECANCELED : 0;
+}
+
+static int echo_in(struct echo *e, struct stream *s)
+{
+	ssize_t n = stream_read(s, &e->q, 1000);
+	e->has_end = n == 0;
+	if (n < 0 && n != -EAGAIN)
+		stream_reset(s, 0);
+	return n < 0 ? (int)n : 0;
+}
+
 static void run_echo(struct stream *s, void *user)
 {
 	struct echo *e = user;
-	for (;;) {
-		while (e->q.len) {
-			ssize_t n = stream_write(s, &e->q, e->q.len);
-			if (n == -EAGAIN)
-				return;
-			if (n < 0) {
-				end_echo(e);
-				return;
-			}
-		}
-		if (e->has_end) {
-			stream_finish(s);
-			end_echo(e);
-			return;
-		}
-		ssize_t n = stream_read(s, &e->q, 1000);
-		if (n == -EAGAIN)
-			return;
-		if (n < 0) {
-			stream_reset(s, 0);
-			end_echo(e);
-			return;
-		}
-		e->has_end = n == 0;
-	}
+	int r;
+	do {
+		r = echo_out(e, s);
+		if (r == 0)
+			r = echo_in(e, s);
+	} while (r == 0);
+	if (r != -EAGAIN)
+		end_echo(e);
 }
 
 static const struct stream_user echo_user = { .on_readable = run_echo, .on_writable = run_echo };
