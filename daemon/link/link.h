@@ -68,6 +68,7 @@ struct link_close_info {
 /* A snapshot for status and metrics. */
 struct link_stats {
 	nsec_t since;      /* when it came up; 0 before */
+	nsec_t heard;      /* when the last packet came from the peer */
 	uint64_t rtt_nsec; /* smoothed */
 	uint64_t min_rtt_nsec, latest_rtt_nsec;
 	uint64_t cwnd, bytes_in_flight;

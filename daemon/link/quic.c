@@ -14,6 +14,8 @@
 #include "daemon/link/quic_conn.h"
 #include "daemon/link/quic_dgram.h"
 #include "daemon/link/quic_io.h"
+#include "daemon/link/quic_path.h"
+#include "daemon/link/quic_sock.h"
 #include "daemon/link/quic_stream.h"
 #include "daemon/link/quic_window.h"
 #include "util/cleanup.h"
@@ -64,6 +66,11 @@ void quic_worker_free(struct quic_worker *qw)
 const struct udp_stats *quic_worker_udp_stats(const struct quic_worker *qw)
 {
 	return &qw->udp;
+}
+
+uint64_t quic_worker_overloads(const struct quic_worker *qw)
+{
+	return qw->overloads;
 }
 
 /* ---- operations ---------------------------------------------------------------------------- */
@@ -126,7 +133,7 @@ static int op_migrate(struct link *base)
 	if (base->role != LINK_ROLE_CLIENT)
 		return -EPROTO;
 	/* Inside a callback the library must not be told; the next turn is soon enough. */
-	return link->depth ? -EAGAIN : quic_io_migrate(link);
+	return link->depth ? -EAGAIN : quic_path_migrate(link);
 }
 
 static void op_set_registered(struct link *base)
@@ -187,10 +194,10 @@ static int open_socket(struct quic_link *link)
 {
 	struct udp_params params;
 	quic_conn_udp_params(link, &params);
-	int r = quic_io_open_sock(link->qw, &params, &link->sock);
+	int r = quic_sock_open(link->qw, &params, &link->sock);
 	if (r == -EADDRINUSE && params.local.port) {
 		params.local.port = 0;
-		r = quic_io_open_sock(link->qw, &params, &link->sock);
+		r = quic_sock_open(link->qw, &params, &link->sock);
 	}
 	if (r == 0)
 		link->sock->link = link;

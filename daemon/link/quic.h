@@ -38,6 +38,8 @@ struct quic_worker;
 void quic_worker_free(struct quic_worker *qw);
 /* UDP counters of this worker; owner thread only. */
 const struct udp_stats *quic_worker_udp_stats(const struct quic_worker *qw);
+/* Streams that were reset because memory was short (spec §13); owner thread only. */
+uint64_t quic_worker_overloads(const struct quic_worker *qw);
 
 struct quic_dial {
 	struct ip_port peer;

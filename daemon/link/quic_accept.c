@@ -11,6 +11,7 @@
 #include "daemon/link/close.h"
 #include "daemon/link/quic_conn.h"
 #include "daemon/link/quic_io.h"
+#include "daemon/link/quic_sock.h"
 #include "daemon/net/sockaddr.h"
 #include "util/macro.h"
 
@@ -219,7 +220,7 @@ static void connect_socket(struct quic_accept *a, struct quic_link *link)
 		.sndbuf = settings->sndbuf,
 	};
 	/* Without one the listening socket serves as well. */
-	if (quic_io_open_sock(a->qw, &params, &link->sock) < 0)
+	if (quic_sock_open(a->qw, &params, &link->sock) < 0)
 		return;
 	link->sock->link = link;
 	link->sock->accept = a;

@@ -11,6 +11,7 @@
 #include "daemon/link/close.h"
 #include "daemon/link/quic_accept.h"
 #include "daemon/link/quic_io.h"
+#include "daemon/link/quic_path.h"
 #include "daemon/link/quic_stream.h"
 #include "daemon/link/quic_tls.h"
 #include "daemon/link/quic_window.h"
@@ -169,7 +170,7 @@ static void on_answer(struct quic_link *link, int64_t stream, uint64_t end)
 	nsec_t now = loop_now(link->qw->worker->loop);
 	if (quic_mtu_acked(&link->mtu, stream, end, now, ngtcp2_conn_get_pto(link->conn)) ==
 	    QUIC_MTU_SHRUNK)
-		quic_io_on_shrunk(link);
+		quic_path_on_shrunk(link);
 }
 
 static int on_stream_acked(ngtcp2_conn *conn, int64_t id, uint64_t offset, uint64_t len, void *user,

@@ -19,6 +19,8 @@
 #include "daemon/link/quic_callbacks.h"
 #include "daemon/link/quic_dgram.h"
 #include "daemon/link/quic_io.h"
+#include "daemon/link/quic_path.h"
+#include "daemon/link/quic_sock.h"
 #include "daemon/link/quic_stream.h"
 #include "daemon/link/quic_tls.h"
 #include "daemon/link/quic_window.h"
@@ -58,7 +60,7 @@ struct quic_link *quic_conn_new_link(struct quic_worker *qw, enum link_role role
 	link->flush.run = quic_io_on_flush;
 	link->events.run = quic_conn_on_events;
 	link->timer.on_expire = quic_io_on_timer;
-	link->tickle.on_expire = quic_io_on_tickle;
+	link->tickle.on_expire = quic_path_on_tickle;
 	link->garbage.release = release;
 	list_init(&link->streams);
 	list_init(&link->arrivals);
@@ -141,7 +143,7 @@ int quic_conn_start_client(struct quic_link *link, const struct quic_dial *dial)
 	ngtcp2_transport_params params;
 	fill_params(link, &params);
 	struct quic_path path;
-	quic_io_path(&link->sock->local, &dial->peer, &path);
+	quic_path_make(&link->sock->local, &dial->peer, &path);
 
 	if (ngtcp2_conn_client_new(&link->conn, &dcid, &scid, &path.path, NGTCP2_PROTO_VER_V1,
 				   quic_callbacks(LINK_ROLE_CLIENT), &settings, &params, NULL,
@@ -244,9 +246,9 @@ static void tear_down(struct quic_link *link)
 	if (link->base.role == LINK_ROLE_SERVER)
 		quic_accept_forget(link);
 	quic_tls_free_conn(link);
-	quic_io_drop_held(link);
-	quic_io_close_sock(link->old_sock);
-	quic_io_close_sock(link->sock);
+	quic_sock_drop_held(link);
+	quic_sock_close(link->old_sock);
+	quic_sock_close(link->sock);
 	link->sock = link->old_sock = NULL;
 	link->qlog_fd = fd_close(link->qlog_fd);
 	list_remove(&link->node);
@@ -277,7 +279,7 @@ static void send_close(struct quic_link *link, const ngtcp2_ccerr *ccerr)
 							    sizeof(packet), ccerr, now);
 	if (n <= 0)
 		return;
-	quic_io_drop_held(link);
+	quic_sock_drop_held(link);
 	link->is_closing = true; /* an error of this send changes nothing any more */
 	quic_io_send_now(link, &path.path, (enum udp_ecn)info.ecn, span_of(packet, (size_t)n));
 }
@@ -423,7 +425,7 @@ static void tell_drain(struct quic_link *link)
 static void react_to_shrunk(struct quic_link *link)
 {
 	link->is_shrunk = false;
-	if (link->base.role == LINK_ROLE_CLIENT && quic_io_migrate(link) == 0)
+	if (link->base.role == LINK_ROLE_CLIENT && quic_path_migrate(link) == 0)
 		return;
 	link_drain(&link->base);
 }

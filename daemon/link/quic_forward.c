@@ -9,6 +9,7 @@
 
 #include "daemon/link/quic_accept.h"
 #include "daemon/link/quic_io.h"
+#include "daemon/link/quic_path.h"
 #include "daemon/net/sockaddr.h"
 
 enum {
@@ -51,7 +52,7 @@ static void on_arrival(struct message *message, void *owner)
 	struct quic_forward *f = CONTAINER_OF(message, struct quic_forward, message);
 	for (unsigned int i = 0; i < f->count && f->to->is_running; i++) {
 		struct quic_path path;
-		quic_io_path(&f->packets[i].local, &f->packets[i].remote, &path);
+		quic_path_make(&f->packets[i].local, &f->packets[i].remote, &path);
 		quic_accept_forwarded(f->to, f->packets[i].listen, &path.path,
 				      span_of(f->bytes + f->packets[i].at, f->packets[i].len),
 				      f->packets[i].ecn);

@@ -11,6 +11,7 @@
 #include "daemon/link/quic_accept.h"
 #include "daemon/link/quic_conn.h"
 #include "daemon/link/quic_io.h"
+#include "daemon/link/quic_sock.h"
 #include "util/cleanup.h"
 #include "util/macro.h"
 
@@ -147,7 +148,7 @@ int quic_server_start(struct quic_server *server, struct worker *worker,
 	a->on_link = on_link;
 	a->arg = arg;
 	for (unsigned int i = 0; i < server->listen_count; i++) {
-		int r = quic_io_adopt_sock(a->qw, &a->bound[i], &a->socks[i]);
+		int r = quic_sock_adopt(a->qw, &a->bound[i], &a->socks[i]);
 		if (r < 0)
 			return r;
 		a->socks[i]->accept = a;
@@ -178,7 +179,7 @@ void quic_server_stop(struct quic_server *server, struct worker *worker)
 			quic_conn_dispose(link);
 	}
 	for (unsigned int i = 0; i < server->listen_count; i++) {
-		quic_io_close_sock(a->socks[i]);
+		quic_sock_close(a->socks[i]);
 		a->socks[i] = NULL;
 	}
 }

@@ -155,6 +155,12 @@ static void wake(struct quic_stream *qs)
 	quic_io_mark_dirty(qs->link);
 }
 
+static int op_write_error(const struct stream *s)
+{
+	const struct quic_stream *qs = (const struct quic_stream *)s;
+	return qs->is_lost ? -ECONNRESET : qs->is_tx_refused ? -EPIPE : 0;
+}
+
 static ssize_t op_write(struct stream *s, struct bufq *from, size_t max)
 {
 	struct quic_stream *qs = quic_stream_of(s);
@@ -248,6 +254,7 @@ static const struct stream_ops ops = {
 	.read = op_read,
 	.write = op_write,
 	.credit = op_credit,
+	.write_error = op_write_error,
 	.finish = op_finish,
 	.reset = op_reset,
 	.stop = op_stop,

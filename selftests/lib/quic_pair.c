@@ -118,6 +118,8 @@ static const struct quic_settings defaults = {
 void pair_init(struct quic_pair *p, unsigned int workers)
 {
 	*p = (struct quic_pair){ .worker_count = workers };
+	p->server_memory = MEMORY;
+	p->server_name = NAME;
 	p->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	assert(workers <= PAIR_WORKERS_MAX);
 	make_tls(p);
@@ -137,7 +139,7 @@ void pair_init(struct quic_pair *p, unsigned int workers)
 
 static void start_server(struct quic_pair *p)
 {
-	const struct worker_params wp = { .count = p->worker_count, .memory = MEMORY };
+	const struct worker_params wp = { .count = p->worker_count, .memory = p->server_memory };
 	int r = worker_set_new(&wp, &p->server_set);
 	assert(r == 0);
 	for (unsigned int i = 0; i < p->worker_count; i++) {
@@ -268,7 +270,7 @@ int pair_dial(struct quic_pair *p, struct pair_end *end)
 		.peer = p->relay.ip.family ? p->relay : p->addr,
 		.tls = p->client_tls,
 		.trust = &p->trust,
-		.server_name = NAME,
+		.server_name = p->server_name,
 	};
 	end->pair = p;
 	return quic_dial(p->client_qw, &dial, &sink, end, &end->link);

@@ -50,6 +50,8 @@ struct quic_pair {
 	unsigned int accepted_count;
 	void (*on_server_stream)(struct pair_end *end, struct stream *stream);
 	bool is_server_gone;
+	size_t server_memory; /* budget of each of the server's workers */
+	const char *server_name;
 	int null_fd;
 	struct pair_end client; /* of the first dial */
 	struct ip_port relay;   /* dialled instead of the server when its family is set */

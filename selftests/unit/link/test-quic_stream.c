@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "daemon/link/close.h"
 #include "daemon/link/quic_window.h"
 #include "selftests/lib/quic_pair.h"
 #include "selftests/lib/talk.h"
@@ -437,6 +438,53 @@ static void test_stalled_readers_stop_nobody(void **state)
 		stream_close(sources[i].s);
 }
 
+static bool is_evicted(void *arg)
+{
+	(void)arg;
+	return quic_worker_overloads(pair.server_qws[0]) > 0;
+}
+
+static int setup_little_memory(void **state)
+{
+	(void)state;
+	pair_init(&pair, 1);
+	pair.server_memory = 1024 * 1024;
+	pair_start(&pair);
+	pair_connect(&pair);
+	return 0;
+}
+
+/* Short of memory, the stream that nobody has moved for longest goes, and its peer learns why. */
+static void test_short_memory_evicts_the_stuck(void **state)
+{
+	(void)state;
+	static const struct stream_user user = { source_nothing, source_run };
+	enum { COUNT = 20 };
+	static struct source sources[COUNT];
+	for (unsigned int i = 0; i < COUNT; i++) {
+		sources[i] = (struct source){ .s = open_stream(pair.client.link) };
+		stream_set_user(sources[i].s, &user, &sources[i]);
+	}
+	wait_server_streams(COUNT);
+	pair_run(&pair, 100);
+	assert_true(slab_pressure(pair.server_qws[0]->worker->slab) >= 900);
+	assert_int_equal(quic_worker_overloads(pair.server_qws[0]), 0);
+
+	/* As if this one had waited for a minute. */
+	struct quic_stream *stuck = (struct quic_stream *)pair.accepted[0]->streams[5];
+	stuck->rx_moved = 1;
+	assert_true(pair_until(&pair, is_evicted, NULL, 3000));
+	struct reading r = { .s = &stuck->base };
+	assert_true(has_read(&r));
+	assert_int_equal(r.ret, -ECONNRESET);
+	assert_int_equal(stuck->base.error_code, LINK_CODE_OVERLOADED);
+	struct reading peer;
+	assert_int_equal(read_one(sources[5].s, &peer), -ECONNRESET);
+	assert_int_equal(sources[5].s->error_code, LINK_CODE_OVERLOADED);
+	for (unsigned int i = 0; i < COUNT; i++)
+		stream_close(sources[i].s);
+}
+
 /* A reader that keeps up gets a larger window; one that doesn't keeps the first. */
 static void test_window_grows_with_use(void **state)
 {
@@ -525,6 +573,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_link_goes_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drain_waits_for_streams, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stalled_readers_stop_nobody, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_short_memory_evicts_the_stuck,
+						setup_little_memory, teardown),
 		cmocka_unit_test(test_window_grows_with_use),
 		cmocka_unit_test_setup_teardown(test_send_queue_is_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stream_limit_moves_on, setup_few_streams,
