@@ -171,19 +171,18 @@ static void end_input(struct reader *r)
 }
 
 /* Feeds text in pieces of the given lengths (the rest in the last). */
-static void feed(const struct feed *f, const char *text, size_t len, size_t piece, size_t pieces,
-		 char *out)
+static void feed(const struct feed *f, struct span in, size_t piece, size_t pieces, char *out)
 {
 	struct reader r = { .out = out };
 	out[0] = 0;
 	h1_rx_init(&r.rx, f->kind, slab, f->limits, &arena);
 	r.rx.is_answer_to_head = f->to_head;
-	for (size_t at = 0; at < len;) {
-		size_t n = pieces ? MIN(piece, len - at) : len - at;
+	while (in.len) {
+		struct span run = span_first(in, pieces ? piece : in.len);
 		pieces -= pieces > 0;
-		add_piece(&r.rx.raw, text + at, n);
+		add_piece(&r.rx.raw, (const char *)run.ptr, run.len);
 		run_reader(&r);
-		at += n;
+		in = span_skip(in, run.len);
 	}
 	if (f->eof && !r.is_done && (r.in_body || r.rx.has_bytes))
 		end_input(&r);
@@ -194,15 +193,15 @@ static void feed(const struct feed *f, const char *text, size_t len, size_t piec
 static void check_all_splits(const struct feed *f, const char *text, size_t len, const char *want)
 {
 	char out[OUT_MAX];
-	feed(f, text, len, len, 0, out);
+	feed(f, span_of(text, len), len, 0, out);
 	if (strcmp(out, want) != 0)
 		fail_msg("%s\n  gives %s\n  not   %s", text, out, want);
 	for (size_t at = 1; at < len; at++) {
-		feed(f, text, len, at, 1, out);
+		feed(f, span_of(text, len), at, 1, out);
 		if (strcmp(out, want) != 0)
 			fail_msg("%s\n  split at %zu gives %s\n  not   %s", text, at, out, want);
 	}
-	feed(f, text, len, 1, SIZE_MAX, out);
+	feed(f, span_of(text, len), 1, SIZE_MAX, out);
 	assert_string_equal(out, want);
 }
 
@@ -454,7 +453,7 @@ static void test_truncated(void **state)
 		const char *text = good_requests[i].text;
 		size_t whole = strlen(good_requests[i].want);
 		for (size_t len = 0; len < strlen(text); len++) {
-			feed(&f, text, len, len, 0, out);
+			feed(&f, span_of(text, len), len, 0, out);
 			assert_true(strlen(out) < whole);
 			assert_null(strchr(out, '!'));
 		}
@@ -468,9 +467,9 @@ static void check_limit(const struct http_limits *lim, const char *text, bool is
 	const struct feed f = { .kind = H1_KIND_REQUEST, .limits = lim };
 	char out[OUT_MAX];
 	size_t len = strlen(text);
-	feed(&f, text, len, len, 0, out);
+	feed(&f, span_of(text, len), len, 0, out);
 	assert_true(is_good ? out[0] == 'G' : strcmp(out, "!large 431") == 0);
-	feed(&f, text, len, 1, SIZE_MAX, out);
+	feed(&f, span_of(text, len), 1, SIZE_MAX, out);
 	assert_true(is_good ? out[0] == 'G' : strcmp(out, "!large 431") == 0);
 }
 
@@ -523,11 +522,11 @@ static void test_default_limits(void **state)
 	char out[OUT_MAX];
 	size_t fields = t.len;
 	add(&t, "\r\n");
-	feed(&f, t.bytes, t.len, 100, SIZE_MAX, out);
+	feed(&f, span_of(t.bytes, t.len), 100, SIZE_MAX, out);
 	assert_int_equal(out[0], 'G');
 	t.len = fields;
 	add(&t, "Y: z\r\n\r\n");
-	feed(&f, t.bytes, t.len, 100, SIZE_MAX, out);
+	feed(&f, span_of(t.bytes, t.len), 100, SIZE_MAX, out);
 	assert_string_equal(out, "!large 431");
 }
 
@@ -546,7 +545,7 @@ static void test_body_limit(void **state)
 	char out[OUT_MAX];
 	const char *over = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 			   "2\r\nab\r\n4\r\ncdef\r\n0\r\n\r\n";
-	feed(&f, over, strlen(over), strlen(over), 0, out);
+	feed(&f, span_of(over, strlen(over)), strlen(over), 0, out);
 	assert_non_null(strstr(out, "!body 413"));
 	assert_null(strstr(out, "cdef"));
 }
@@ -564,7 +563,7 @@ static void test_extra_limit(void **state)
 	add(&t, "1;");
 	for (int i = 0; i <= H1_TRAILER_MAX; i++)
 		add(&t, "e");
-	feed(&f, t.bytes, t.len, 100, SIZE_MAX, out);
+	feed(&f, span_of(t.bytes, t.len), 100, SIZE_MAX, out);
 	assert_string_equal(out, "POST / @a 1.1 unknown keep!bad 400");
 
 	for (unsigned int count = H1_TRAILER_FIELDS; count <= H1_TRAILER_FIELDS + 1; count++) {
@@ -574,7 +573,7 @@ static void test_extra_limit(void **state)
 		for (unsigned int i = 0; i < count; i++)
 			add(&t, "T: u\r\n");
 		add(&t, "\r\n");
-		feed(&f, t.bytes, t.len, 100, SIZE_MAX, out);
+		feed(&f, span_of(t.bytes, t.len), 100, SIZE_MAX, out);
 		assert_string_equal(out, count > H1_TRAILER_FIELDS
 						 ? "POST / @a 1.1 unknown keep!bad 400"
 						 : "POST / @a 1.1 unknown keep;");
