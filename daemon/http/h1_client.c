@@ -289,6 +289,13 @@ static ssize_t body_read(struct stream *s, struct bufq *to, size_t max)
 	return n;
 }
 
+static int body_write_error(const struct stream *s)
+{
+	const void *start = (const char *)s - offsetof(struct http_call, body);
+	const struct http_call *call = start;
+	return call->write_error ? call->write_error : call->is_told && call->error ? -ECONNRESET : 0;
+}
+
 static ssize_t body_write(struct stream *s, struct bufq *from, size_t max)
 {
 	struct http_call *call = call_of_body(s);
@@ -378,6 +385,7 @@ static const struct stream_ops body_ops = {
 	.read = body_read,
 	.write = body_write,
 	.credit = body_credit,
+	.write_error = body_write_error,
 	.finish = body_finish,
 	.reset = body_reset,
 	.stop = body_stop,

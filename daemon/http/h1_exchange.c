@@ -86,6 +86,13 @@ static ssize_t body_read(struct stream *s, struct bufq *to, size_t max)
 	return n;
 }
 
+static int body_write_error(const struct stream *s)
+{
+	const void *start = (const char *)s - offsetof(struct http_conn, body);
+	const struct http_conn *conn = start;
+	return conn->x.is_gone ? -ECONNRESET : 0;
+}
+
 static ssize_t body_write(struct stream *s, struct bufq *from, size_t max)
 {
 	struct http_conn *conn = conn_of_body(s);
@@ -155,6 +162,7 @@ static const struct stream_ops body_ops = {
 	.read = body_read,
 	.write = body_write,
 	.credit = body_credit,
+	.write_error = body_write_error,
 	.finish = body_finish,
 	.reset = body_reset,
 	.stop = body_stop,
@@ -344,6 +352,7 @@ void http_exchange_free(struct http_exchange *x)
 		conn_step_to(conn, CONN_EVENT_LOST);
 		return;
 	}
+	conn->wants_read = false;
 	if (!has_read_request(conn))
 		conn->close_after = true;
 	conn->has_served = true;

@@ -160,11 +160,29 @@ void conn_lost(struct http_conn *conn)
 	stream_tell(&conn->body, true, true);
 }
 
+/*
+ * Where the framing tells that an answer was cut short, an ordinary end of the connection is enough, and
+ * the visitor gets what was sent so far; a reset would destroy it on the way.
+ */
+static bool can_break_off(struct http_conn *conn)
+{
+	enum h1_framing framing = conn->tx.framing;
+	if (conn->state != CONN_STATE_EXCHANGE || conn->x.is_gone || !conn->tx.has_head ||
+	    (framing != H1_FRAMING_LENGTH && framing != H1_FRAMING_CHUNKED))
+		return false;
+	(void)h1_tx_flush(&conn->tx, conn->s);
+	return bufq_is_empty(&conn->tx.out);
+}
+
 void conn_abort(struct http_conn *conn)
 {
 	if (conn->is_aborted || !conn->s)
 		return;
 	conn->is_aborted = true;
+	if (can_break_off(conn)) {
+		stream_finish(conn->s);
+		return;
+	}
 	bufq_clear(&conn->tx.out);
 	stream_reset(conn->s, STREAM_CODE_NONE);
 }

@@ -30,6 +30,9 @@ void h1_tx_done(struct h1_tx *tx)
 
 void h1_tx_next(struct h1_tx *tx)
 {
+	/* An idle connection holds no buffer. */
+	slab_buf_unref(tx->lines);
+	tx->lines = NULL;
 	tx->framing = H1_FRAMING_NONE;
 	tx->has_head = false;
 	tx->is_finished = false;
