@@ -222,7 +222,8 @@ static ssize_t read_once(struct iostream *io, struct bufq *to, size_t max)
 		io->is_rx_blocked = true;
 	} else if (n < 0) {
 		remember(io, (int)n);
-		io->rx_error = n = -ECONNRESET;
+		io->rx_error = -ECONNRESET;
+		n = -ECONNRESET;
 	}
 	return n;
 }

@@ -82,8 +82,6 @@ struct resolver {
 	bool is_closing;
 };
 
-DEFINE_CLEANUP(struct resolver *, resolver_free)
-
 /* ---- c-ares on the loop -------------------------------------------------------------------- */
 
 static pthread_once_t library_once = PTHREAD_ONCE_INIT;
@@ -412,6 +410,7 @@ static int query_start(struct resolver *r, struct resolve_query *q, const char *
 	return 0;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): a question and its callback */
 int resolve_addr(struct resolver *r, const char *name, uint16_t port, enum ip_family family,
 		 void (*on_done)(int error, const struct ip_port *addrs, unsigned int count,
 				 void *user),
@@ -496,7 +495,7 @@ int resolver_new_with(struct loop *loop, const struct resolver_params *params,
 		      struct resolver **ret)
 {
 	static const struct resolver_params none;
-	_cleanup_(resolver_freep) struct resolver *r = calloc(1, sizeof(*r));
+	struct resolver *r = calloc(1, sizeof(*r));
 	if (!r)
 		return -ENOMEM;
 	r->loop = loop;
@@ -509,9 +508,12 @@ int resolver_new_with(struct loop *loop, const struct resolver_params *params,
 	params = params ? params : &none;
 	r->cache_max = params->cache_ms ? params->cache_ms * NSEC_PER_MSEC : NSEC_NEVER;
 	int error = open_channel(r, params);
-	if (error < 0)
+	if (error < 0) {
+		ares_destroy(r->channel);
+		free(r);
 		return error;
-	*ret = TAKE_PTR(r);
+	}
+	*ret = r;
 	return 0;
 }
 

@@ -58,6 +58,7 @@ static void entry_done(struct entry *e)
 }
 
 /* A key with a passphrase is a bad file, not a question on the terminal. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): OpenSSL's type */
 static int no_passphrase(char *buf, int size, int rwflag, void *user)
 {
 	(void)buf;

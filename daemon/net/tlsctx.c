@@ -207,6 +207,7 @@ static const uint8_t *find_offered(struct span offered, struct span name)
 	return NULL;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): OpenSSL's type */
 static int select_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_len,
 			   const unsigned char *in, unsigned int in_len, void *arg)
 {

@@ -383,7 +383,7 @@ static int tx_call(struct tx *tx, int fd, struct span data, uint16_t segment_len
 	}
 	tx->header.msg_control = tx->header.msg_controllen ? tx->control : NULL;
 	/* sendmsg() doesn't write through iov_base, which is not const. */
-	memcpy(&tx->iov.iov_base, &data.ptr, sizeof(data.ptr));
+	memcpy((void *)&tx->iov.iov_base, (const void *)&data.ptr, sizeof(data.ptr));
 	tx->iov.iov_len = data.len;
 
 	ssize_t n;

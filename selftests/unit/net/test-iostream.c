@@ -118,6 +118,18 @@ static void send_some(struct end *e)
 	}
 }
 
+static void check(struct end *e, struct bufq *rx)
+{
+	while (!bufq_is_empty(rx)) {
+		struct span s = bufq_peek(rx);
+		for (size_t i = 0; i < s.len; i++)
+			if (s.ptr[i] != pattern(e->received + i))
+				fail_msg("byte %zu is wrong", e->received + i);
+		e->received += s.len;
+		bufq_consume(rx, s.len);
+	}
+}
+
 static void receive_some(struct end *e)
 {
 	struct bufq rx;
@@ -126,14 +138,7 @@ static void receive_some(struct end *e)
 		size_t max = odd_size(e);
 		e->rx_status = iostream_read(e->io, &rx, max);
 		assert_true(e->rx_status <= (ssize_t)max);
-		while (!bufq_is_empty(&rx)) {
-			struct span s = bufq_peek(&rx);
-			for (size_t i = 0; i < s.len; i++)
-				if (s.ptr[i] != pattern(e->received + i))
-					fail_msg("byte %zu is wrong", e->received + i);
-			e->received += s.len;
-			bufq_consume(&rx, s.len);
-		}
+		check(e, &rx);
 	} while (e->rx_status > 0);
 }
 

@@ -328,7 +328,7 @@ static void test_keylog(void **state)
 
 	char line[512];
 	bool found = false;
-	rewind(f);
+	assert_int_equal(fseek(f, 0, SEEK_SET), 0);
 	while (fgets(line, sizeof(line), f))
 		found = found || strncmp(line, "CLIENT_TRAFFIC_SECRET_0 ", 24) == 0;
 	assert_true(found);
