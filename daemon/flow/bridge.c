@@ -95,9 +95,11 @@ struct bridge {
 	_Atomic unsigned int refs;
 };
 
-static struct half *half_of(const struct stream *s)
+static_assert(offsetof(struct half, base) == 0);
+
+static struct half *half_of(struct stream *s)
 {
-	return CONTAINER_OF((struct stream *)(uintptr_t)s, struct half, base);
+	return (struct half *)s;
 }
 
 /* ---- rings --------------------------------------------------------------------------------- */
@@ -138,13 +140,13 @@ static bool ring_is_roomy(const struct ring *r)
 	return ring_used(r) <= BRIDGE_SLOTS / 2 && ring_bytes(r) <= BRIDGE_WINDOW / 2;
 }
 
-/* Takes over one reference of buf. There must be room. */
-static void ring_put(struct ring *r, struct slab_buf *buf, uint8_t *ptr, size_t len)
+/* Takes over the slot's reference of the buffer. There must be room. */
+static void ring_put(struct ring *r, struct slot slot)
 {
 	uint32_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
 	uint64_t sent = atomic_load_explicit(&r->sent, memory_order_relaxed);
-	*slot_at(r, head) = (struct slot){ .buf = buf, .ptr = ptr, .len = (uint32_t)len };
-	atomic_store_explicit(&r->sent, sent + len, memory_order_relaxed);
+	*slot_at(r, head) = slot;
+	atomic_store_explicit(&r->sent, sent + slot.len, memory_order_relaxed);
 	atomic_store_explicit(&r->head, head + 1, memory_order_release);
 }
 
@@ -220,7 +222,10 @@ static void on_wake(struct half *h)
 	bool is_reset = ring_end(h->rx) == RING_END_RESET && !h->has_rx_reset && !h->is_stopped;
 	bool is_refused = atomic_load_explicit(&h->tx->is_stopped, memory_order_acquire) &&
 			  !h->has_told_stop && !h->is_finished;
-	h->has_told_stop = h->has_told_stop || is_refused;
+	if (is_refused) {
+		h->has_told_stop = true;
+		h->base.error_code = atomic_load_explicit(&h->tx->stop_code, memory_order_relaxed);
+	}
 	stream_tell(&h->base, h->wants_rx || is_reset, h->wants_tx || is_refused);
 	h->wants_rx = h->wants_tx = false;
 }
@@ -355,10 +360,18 @@ static size_t put_run(struct ring *r, struct bufq *from, size_t max)
 	size_t n = MIN((size_t)slice->len, ring_room(r));
 	n = MIN(n, max);
 	if (n) {
-		ring_put(r, slab_buf_ref(slice->buf), slice->ptr, n);
+		ring_put(r, (struct slot){ .buf = slab_buf_ref(slice->buf),
+					   .ptr = slice->ptr,
+					   .len = (uint32_t)n });
 		bufq_consume(from, n);
 	}
 	return n;
+}
+
+static int op_write_error(const struct stream *s)
+{
+	const struct half *h = (const struct half *)s;
+	return atomic_load_explicit(&h->tx->is_stopped, memory_order_acquire) ? -EPIPE : 0;
 }
 
 static ssize_t op_write(struct stream *s, struct bufq *from, size_t max)
@@ -395,7 +408,7 @@ static ssize_t op_write(struct stream *s, struct bufq *from, size_t max)
 
 static size_t op_credit(const struct stream *s)
 {
-	const struct half *h = half_of(s);
+	const struct half *h = (const struct half *)s;
 	bool is_over = h->is_finished || h->is_reset ||
 		       atomic_load_explicit(&h->tx->is_stopped, memory_order_acquire);
 	return is_over ? 0 : ring_room(h->tx);
@@ -462,6 +475,7 @@ static const struct stream_ops ops = {
 	.read = op_read,
 	.write = op_write,
 	.credit = op_credit,
+	.write_error = op_write_error,
 	.finish = op_finish,
 	.reset = op_reset,
 	.stop = op_stop,

@@ -48,6 +48,8 @@ static bool fill(struct pump *p)
 		end(p, PUMP_STATE_DONE, 0);
 	else if (n < 0 && n != -EAGAIN && n != -ENOBUFS)
 		end(p, PUMP_STATE_SOURCE_FAILED, n);
+	else if (n < 0 && stream_write_error(p->to) < 0)
+		end(p, PUMP_STATE_SINK_FAILED, stream_write_error(p->to)); /* an idle sink can fail, too */
 	return n > 0;
 }
 

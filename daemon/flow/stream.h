@@ -46,6 +46,7 @@ struct stream_ops {
 	ssize_t (*read)(struct stream *s, struct bufq *to, size_t max);
 	ssize_t (*write)(struct stream *s, struct bufq *from, size_t max);
 	size_t (*credit)(const struct stream *s);
+	int (*write_error)(const struct stream *s); /* may be NULL: only writing tells */
 	void (*finish)(struct stream *s);
 	void (*reset)(struct stream *s, uint64_t code);
 	void (*stop)(struct stream *s, uint64_t code);
@@ -105,6 +106,15 @@ static inline ssize_t stream_write(struct stream *s, struct bufq *from, size_t m
 static inline size_t stream_credit(const struct stream *s)
 {
 	return s->ops->credit(s);
+}
+
+/*
+ * Why stream_write() could not succeed any more: -EPIPE (error_code), -ECONNRESET, or 0. For users who
+ * have nothing to write at the moment but want to know that nobody waits for it (after on_writable).
+ */
+static inline int stream_write_error(const struct stream *s)
+{
+	return s->ops->write_error ? s->ops->write_error(s) : 0;
 }
 
 /* No more data will be written; what was taken is still delivered, then FIN. Idempotent. */

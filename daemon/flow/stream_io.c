@@ -38,9 +38,16 @@ struct stream_io {
 	bool is_closed;
 };
 
-static struct stream_io *of(const struct stream *s)
+static_assert(offsetof(struct stream_io, base) == 0);
+
+static struct stream_io *of(struct stream *s)
 {
-	return CONTAINER_OF((struct stream *)(uintptr_t)s, struct stream_io, base);
+	return (struct stream_io *)s;
+}
+
+static const struct stream_io *of_const(const struct stream *s)
+{
+	return (const struct stream_io *)s;
 }
 
 /* ---- end of life --------------------------------------------------------------------------- */
@@ -179,9 +186,15 @@ static ssize_t op_write(struct stream *s, struct bufq *from, size_t max)
 	return n;
 }
 
+static int op_write_error(const struct stream *s)
+{
+	const struct stream_io *sio = of_const(s);
+	return !sio->io || iostream_error(sio->io) < 0 ? -ECONNRESET : 0;
+}
+
 static size_t op_credit(const struct stream *s)
 {
-	const struct stream_io *sio = of(s);
+	const struct stream_io *sio = of_const(s);
 	bool can =
 		sio->io && iostream_is_ready(sio->io) && !sio->is_tx_blocked && !sio->is_finished;
 	return can ? CREDIT_GUESS : 0;
@@ -234,6 +247,7 @@ static const struct stream_ops ops = {
 	.read = op_read,
 	.write = op_write,
 	.credit = op_credit,
+	.write_error = op_write_error,
 	.finish = op_finish,
 	.reset = op_reset,
 	.stop = op_stop,
@@ -275,31 +289,31 @@ void stream_io_on_open(struct stream *s, void (*on_open)(struct stream *s, int e
 
 bool stream_io_is_open(const struct stream *s)
 {
-	const struct stream_io *sio = of(s);
+	const struct stream_io *sio = of_const(s);
 	return sio->io && iostream_is_ready(sio->io);
 }
 
 int stream_io_error(const struct stream *s)
 {
-	const struct stream_io *sio = of(s);
+	const struct stream_io *sio = of_const(s);
 	return sio->io ? iostream_error(sio->io) : sio->reset_error;
 }
 
 const char *stream_io_tls_error(const struct stream *s)
 {
-	const struct stream_io *sio = of(s);
+	const struct stream_io *sio = of_const(s);
 	return sio->io ? iostream_tls_error(sio->io) : "";
 }
 
 struct ssl_st *stream_io_ssl(const struct stream *s)
 {
-	const struct stream_io *sio = of(s);
+	const struct stream_io *sio = of_const(s);
 	return sio->io ? iostream_ssl(sio->io) : NULL;
 }
 
 int stream_io_peer(const struct stream *s, struct ip_port *ret)
 {
-	const struct stream_io *sio = of(s);
+	const struct stream_io *sio = of_const(s);
 	struct sockaddr_storage sa;
 	socklen_t len = sizeof(sa);
 	if (!sio->io)
