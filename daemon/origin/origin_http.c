@@ -97,6 +97,13 @@ static size_t body_credit(const struct stream *s)
 	return oh->http ? stream_credit(http_call_body(oh->http)) : 0;
 }
 
+static int body_write_error(const struct stream *s)
+{
+	const void *start = (const char *)s - offsetof(struct origin_http, body);
+	const struct origin_http *oh = start;
+	return oh->http ? stream_write_error(http_call_body(oh->http)) : 0;
+}
+
 static void body_finish(struct stream *s)
 {
 	struct origin_http *oh = http_of_body(s);
@@ -133,6 +140,7 @@ static const struct stream_ops body_ops = {
 	.read = body_read,
 	.write = body_write,
 	.credit = body_credit,
+	.write_error = body_write_error,
 	.finish = body_finish,
 	.reset = body_reset,
 	.stop = body_stop,
