@@ -253,10 +253,7 @@ static void on_tunnel_writable(struct stream *s, void *user)
 		return;
 	}
 	/* Nothing is being written yet: the news can only be that the edge has given up. */
-	struct bufq nothing;
-	bufq_init(&nothing, px->env->worker->slab);
-	ssize_t n = stream_write(s, &nothing, 0);
-	if (n == -EPIPE || n == -ECONNRESET)
+	if (stream_write_error(s) < 0)
 		px_visitor_gone(px, s->error_code);
 }
 
