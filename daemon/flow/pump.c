@@ -49,7 +49,8 @@ static bool fill(struct pump *p)
 	else if (n < 0 && n != -EAGAIN && n != -ENOBUFS)
 		end(p, PUMP_STATE_SOURCE_FAILED, n);
 	else if (n < 0 && stream_write_error(p->to) < 0)
-		end(p, PUMP_STATE_SINK_FAILED, stream_write_error(p->to)); /* an idle sink can fail, too */
+		end(p, PUMP_STATE_SINK_FAILED,
+		    stream_write_error(p->to)); /* an idle sink can fail, too */
 	return n > 0;
 }
 

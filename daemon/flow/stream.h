@@ -109,8 +109,9 @@ static inline size_t stream_credit(const struct stream *s)
 }
 
 /*
- * Why stream_write() could not succeed any more: -EPIPE (error_code), -ECONNRESET, or 0. For users who
- * have nothing to write at the moment but want to know that nobody waits for it (after on_writable).
+ * Why stream_write() could not succeed any more: -EPIPE (error_code), -ECONNRESET, or 0. For users
+ * who have nothing to write at the moment but want to know that nobody waits for it (after
+ * on_writable).
  */
 static inline int stream_write_error(const struct stream *s)
 {

@@ -157,20 +157,25 @@ static void send_some(struct end *e, size_t budget)
 	}
 }
 
-/* The bytes are compared in words where they are aligned to the stream. */
+/* Compares in words where they are aligned to the stream. */
+static bool is_right(uint64_t at, struct span s)
+{
+	for (size_t i = 0, n; i < s.len; i += n) {
+		uint64_t word = pattern((at + i) / 8);
+		size_t from = (size_t)((at + i) % 8);
+		n = MIN(8 - from, s.len - i);
+		if (memcmp(s.ptr + i, (const uint8_t *)&word + from, n) != 0)
+			return false;
+	}
+	return true;
+}
+
 static void check(struct end *e, struct bufq *rx)
 {
 	while (!bufq_is_empty(rx)) {
 		struct span s = bufq_peek(rx);
-		size_t i = 0;
-		while (i < s.len) {
-			uint64_t at = e->received + i;
-			uint64_t word = pattern(at / 8);
-			size_t n = MIN(8 - (size_t)(at % 8), s.len - i);
-			if (memcmp(s.ptr + i, (const uint8_t *)&word + at % 8, n) != 0)
-				e->wrong = "wrong bytes";
-			i += n;
-		}
+		if (!is_right(e->received, s))
+			e->wrong = "wrong bytes";
 		e->received += s.len;
 		bufq_consume(rx, s.len);
 	}

@@ -40,14 +40,18 @@ struct fake {
 	ssize_t after; /* what reading says when they are gone */
 	size_t credit; /* bytes that writing takes now */
 	ssize_t full;  /* what writing says then */
+	int broken;    /* what stream_write_error() says */
 	size_t got;
 	size_t most; /* the largest read that was asked for */
 	unsigned int writes, finished, closed;
 };
 
+/* base is the first member; a test may change what is const to its users. */
 static struct fake *fake_of(const struct stream *s)
 {
-	return CONTAINER_OF((struct stream *)(uintptr_t)s, struct fake, base);
+	struct fake *f;
+	memcpy((void *)&f, (const void *)&s, sizeof(f));
+	return f;
 }
 
 static ssize_t fake_read(struct stream *s, struct bufq *to, size_t max)
@@ -83,6 +87,11 @@ static ssize_t fake_write(struct stream *s, struct bufq *from, size_t max)
 	return (ssize_t)n;
 }
 
+static int fake_write_error(const struct stream *s)
+{
+	return fake_of(s)->broken;
+}
+
 static size_t fake_credit(const struct stream *s)
 {
 	return fake_of(s)->credit;
@@ -108,6 +117,7 @@ static const struct stream_ops fake_ops = {
 	.read = fake_read,
 	.write = fake_write,
 	.credit = fake_credit,
+	.write_error = fake_write_error,
 	.finish = fake_finish,
 	.reset = fake_code,
 	.stop = fake_code,
@@ -254,6 +264,13 @@ static void test_failures(void **state)
 	a.after = -ENOBUFS;
 	assert_false(pump_run(&p));
 	assert_int_equal(p.state, PUMP_STATE_RUNNING);
+
+	/* A sink that fails while there is nothing to write. */
+	a.after = -EAGAIN;
+	b.broken = -EPIPE;
+	assert_false(pump_run(&p));
+	assert_int_equal(p.state, PUMP_STATE_SINK_FAILED);
+	assert_int_equal(p.error, -EPIPE);
 	pump_done(&p);
 }
 
