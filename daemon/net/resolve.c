@@ -524,9 +524,9 @@ int resolver_new(struct loop *loop, struct resolver **ret)
 
 static void free_queries(struct list *queries)
 {
-	struct list *node;
-	while ((node = list_pop(queries)))
-		free(LIST_ENTRY(node, struct resolve_query, node));
+	LIST_FOREACH(node, queries)
+	free(LIST_ENTRY(node, struct resolve_query, node));
+	list_init(queries);
 }
 
 void resolver_free(struct resolver *r)
