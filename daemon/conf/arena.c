@@ -10,7 +10,7 @@
 #include "util/macro.h"
 
 constexpr size_t BLOCK_FIRST = 4096;
-constexpr size_t BLOCK_LAST = 1024 * 1024;
+constexpr size_t BLOCK_LAST = 1048576;
 constexpr size_t ALIGN = alignof(max_align_t);
 
 struct block {
@@ -88,7 +88,7 @@ char *conf_strdup(struct conf_arena *a, struct span s)
 void *conf_array_add(struct conf_arena *a, void *array, size_t *count, size_t size)
 {
 	unsigned char *old;
-	memcpy(&old, array, sizeof(old));
+	memcpy((void *)&old, array, sizeof(old));
 	size_t n = *count;
 
 	/* Full exactly when the count is a power of two; the old copy stays in the arena. */
@@ -99,7 +99,7 @@ void *conf_array_add(struct conf_arena *a, void *array, size_t *count, size_t si
 		if (n)
 			memcpy(grown, old, n * size);
 		old = grown;
-		memcpy(array, &old, sizeof(old));
+		memcpy(array, (const void *)&old, sizeof(old));
 	}
 	*count = n + 1;
 	return old + n * size;

@@ -20,10 +20,8 @@ constexpr size_t NAME_MAX_LEN = 32;
 /* One run of the parser over one text. */
 struct reader {
 	struct span rest; /* lines not read yet */
-	const char *file;
+	const struct ini_source *source;
 	unsigned int line; /* of the line that inih works on */
-	ini_is_list_fn is_list;
-	void *userdata;
 	struct conf_report *report;
 	struct ini_file *out;
 	struct ini_section *section; /* NULL: before the first header */
@@ -54,7 +52,7 @@ static void fault(struct reader *r, const char *format, ...)
 	va_start(ap, format);
 	(void)vsnprintf(text, sizeof(text), format, ap);
 	va_end(ap);
-	conf_report_add(r->report, CONF_SEVERITY_ERROR, r->file, r->line, "%s", text);
+	conf_report_add(r->report, CONF_SEVERITY_ERROR, r->source->file, r->line, "%s", text);
 }
 
 /* ---- lines ---- */
@@ -273,7 +271,8 @@ static int on_entry(void *userdata, const char *section, const char *name, const
 	}
 	if (!r->is_continuation) {
 		r->key = conf_strdup(r->out->arena, span_str(name));
-		r->key_is_list = r->key && r->is_list(r->userdata, r->section->kind, r->key);
+		r->key_is_list =
+			r->key && r->source->is_list(r->source->userdata, r->section->kind, r->key);
 	}
 	struct ini_entry *e = conf_array_add(r->out->arena, (void *)&r->section->entries,
 					     &r->section->entry_count, sizeof(*e));
@@ -286,17 +285,15 @@ static int on_entry(void *userdata, const char *section, const char *name, const
 	return 1;
 }
 
-int ini_parse_text(struct span text, const char *file, ini_is_list_fn is_list, void *userdata,
-		   struct conf_report *report, struct ini_file *ret)
+int ini_parse_text(struct span text, const struct ini_source *source, struct conf_report *report,
+		   struct ini_file *ret)
 {
 	struct ini_file out = { .arena = conf_arena_new() };
 	if (!out.arena)
 		return -ENOMEM;
 	struct reader r = {
 		.rest = text,
-		.file = file,
-		.is_list = is_list,
-		.userdata = userdata,
+		.source = source,
 		.report = report,
 		.out = &out,
 	};

@@ -43,13 +43,20 @@ void ini_file_done(struct ini_file *f);
  */
 typedef bool (*ini_is_list_fn)(void *userdata, const char *kind, const char *key);
 
+/* Whose text it is. */
+struct ini_source {
+	const char *file; /* name in messages */
+	ini_is_list_fn is_list;
+	void *userdata;
+};
+
 /*
- * Reads a whole text. file is the name in messages. Every fault is added to the report with its
- * line; the rest of the text is read nevertheless.
+ * Reads a whole text. Every fault is added to the report with its line; the rest of the text is
+ * read nevertheless.
  *
  * Returns 0 (also with faults: report->errors says), -ENOMEM. conf_global_init() must have run.
  */
-[[nodiscard]] int ini_parse_text(struct span text, const char *file, ini_is_list_fn is_list,
-				 void *userdata, struct conf_report *report, struct ini_file *ret);
+[[nodiscard]] int ini_parse_text(struct span text, const struct ini_source *source,
+				 struct conf_report *report, struct ini_file *ret);
 
 #endif

@@ -182,7 +182,8 @@ static int check_repeated_sections(struct loader *l)
 {
 	if (l->section_count < 2)
 		return 0;
-	_cleanup_(freep) const struct conf_section **all = calloc(l->section_count, sizeof(*all));
+	const struct conf_section **all =
+		(const struct conf_section **)conf_alloc(l->arena, l->section_count * sizeof(*all));
 	if (!all)
 		return -ENOMEM;
 	for (size_t i = 0; i < l->section_count; i++)
@@ -376,8 +377,9 @@ static int gather_file(struct loader *l)
 	const char *file = conf_strdup(l->arena, span_str(path));
 	if (!file)
 		return -ENOMEM;
+	struct ini_source source = { .file = file, .is_list = is_list, .userdata = l };
 	_cleanup_(ini_file_done) struct ini_file ini = {};
-	r = ini_parse_text(span_of(text, len), file, is_list, l, l->report, &ini);
+	r = ini_parse_text(span_of(text, len), &source, l->report, &ini);
 	return r < 0 ? r : gather_ini(l, &ini, file);
 }
 

@@ -115,7 +115,8 @@ static void check_order(struct loader *l, const struct conf_section *const *sect
 static int rules_from_sections(struct loader *l, struct conf *c, size_t count)
 {
 	struct conf_rule *rules = conf_alloc(l->arena, (count + 1) * sizeof(*rules));
-	_cleanup_(freep) const struct conf_section **sections = calloc(count, sizeof(*sections));
+	const struct conf_section **sections =
+		(const struct conf_section **)conf_alloc(l->arena, count * sizeof(*sections));
 	if (!rules || !sections)
 		return -ENOMEM;
 	size_t before = l->report->errors;

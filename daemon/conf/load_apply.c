@@ -63,7 +63,7 @@ static int text_apply(struct schema_context *x, const struct schema_option *o, s
 }
 
 static int item_apply(struct schema_context *x, const struct schema_option *o, struct span text,
-		      size_t item, void *field, const char **ret_reason)
+		      void *field, const char **ret_reason)
 {
 	switch (o->type) {
 	case SCHEMA_TYPE_BOOL:
@@ -83,7 +83,7 @@ static int item_apply(struct schema_context *x, const struct schema_option *o, s
 	case SCHEMA_TYPE_PATH:
 		return text_apply(x, o, text, field, ret_reason);
 	case SCHEMA_TYPE_PARSED:
-		return o->parse(x, text, item, field, ret_reason);
+		return o->parse(x, text, field, ret_reason);
 	}
 	return -EINVAL;
 }
@@ -146,7 +146,7 @@ static int value_apply(struct loader *l, const struct conf_section *s, const str
 	list_clear(v->option, field);
 	for (size_t i = 0; i < v->item_count; i++) {
 		const char *reason = NULL;
-		int r = item_apply(&x, v->option, span_str(v->items[i].text), i, field, &reason);
+		int r = item_apply(&x, v->option, span_str(v->items[i].text), field, &reason);
 		if (r == -ENOMEM)
 			return r;
 		if (r == 0)
@@ -198,10 +198,10 @@ static int default_apply(struct loader *l, const struct schema_option *o,
 	void *field = field_of(o, t, base, &unstored);
 	struct schema_context x = { .arena = l->arena };
 	struct span rest = span_str(o->def);
-	for (size_t i = 0; rest.len; i++) {
+	while (rest.len) {
 		size_t end = o->flags & SCHEMA_COMMAS ? span_find(rest, ',') : rest.len;
 		const char *reason = NULL;
-		int r = item_apply(&x, o, span_trim(span_first(rest, end)), i, field, &reason);
+		int r = item_apply(&x, o, span_trim(span_first(rest, end)), field, &reason);
 		assert(r != -EINVAL);
 		if (r < 0)
 			return r;

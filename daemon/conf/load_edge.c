@@ -22,7 +22,7 @@ static int check_secret(struct loader *l, const struct conf_section *s,
 			   "missing; accepted: 64 hexadecimal digits, or secret-file");
 		return 0;
 	}
-	if (!t->secret_file)
+	if (!file || !t->secret_file)
 		return 0;
 	uint8_t secret[TUNNEL_SECRET_MAX];
 	const char *reason = "";
@@ -116,8 +116,8 @@ static int tunnels_build(struct loader *l, struct edge_conf *c)
 {
 	size_t count = load_count(l, "tunnel");
 	struct conf_edge_tunnel *tunnels = conf_alloc(l->arena, count * sizeof(*tunnels));
-	_cleanup_(freep) const struct conf_section **sections =
-		calloc(count + 1, sizeof(*sections));
+	const struct conf_section **sections =
+		(const struct conf_section **)conf_alloc(l->arena, (count + 1) * sizeof(*sections));
 	if (!tunnels || !sections)
 		return -ENOMEM;
 	for (size_t i = 0; i < l->section_count; i++) {

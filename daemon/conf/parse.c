@@ -23,7 +23,7 @@ struct list_field {
 void *parse_list_add(struct schema_context *x, void *field, size_t size)
 {
 	struct list_field *l = field;
-	return conf_array_add(x->arena, &l->array, &l->count, size);
+	return conf_array_add(x->arena, (void *)&l->array, &l->count, size);
 }
 
 int parse_keep_text(struct schema_context *x, struct span text, void *field)
@@ -115,19 +115,16 @@ static int addr_list_add(struct schema_context *x, struct span text, bool must_b
 
 PARSER(addr_list)
 {
-	(void)item;
 	return addr_list_add(x, text, false, field, ret_reason);
 }
 
 PARSER(listen_list)
 {
-	(void)item;
 	return addr_list_add(x, text, true, field, ret_reason);
 }
 
 PARSER(addr)
 {
-	(void)item;
 	struct conf_addr a;
 	int r = addr_parse(x, text, false, &a, ret_reason);
 	if (r < 0)
@@ -152,7 +149,6 @@ static struct span localhost_to_ip(struct span text, char *buf, size_t size)
 
 PARSER(metrics_listen)
 {
-	(void)item;
 	struct conf_metrics *m = field;
 	char buf[32];
 	if (span_eq_str(text, "auto") || span_eq_str(text, "off")) {
@@ -170,7 +166,6 @@ PARSER(metrics_listen)
 
 PARSER(prefix_list)
 {
-	(void)item;
 	struct conf_prefix p;
 	if (conf_parse_prefix(text, &p) < 0) {
 		p = (struct conf_prefix){};
@@ -190,7 +185,6 @@ PARSER(prefix_list)
 PARSER(tun_prefix)
 {
 	(void)x;
-	(void)item;
 	(void)field;
 	(void)ret_reason;
 	struct conf_prefix p;
@@ -199,7 +193,6 @@ PARSER(tun_prefix)
 
 PARSER(dot_server)
 {
-	(void)item;
 	struct endpoint e;
 	size_t at = span_find(text, '@');
 	if (at == 0 || at == text.len ||
@@ -237,16 +230,14 @@ static bool is_host_name(struct span s)
 
 PARSER(host_name)
 {
-	(void)item;
 	(void)ret_reason;
 	if (!is_host_name(text))
 		return -EINVAL;
-	return keep_name(x, text, field);
+	return keep_name(x, text, (const char **)field);
 }
 
 PARSER(region)
 {
-	(void)item;
 	(void)ret_reason;
 	if (!span_eq_str(text, "us") && !span_eq_str(text, "fed"))
 		return -EINVAL;
@@ -255,7 +246,6 @@ PARSER(region)
 
 PARSER(proxy_type)
 {
-	(void)item;
 	(void)ret_reason;
 	if (!span_eq_str(text, "socks"))
 		return -EINVAL;
@@ -274,7 +264,6 @@ static bool is_interface(struct span s)
 
 PARSER(interface)
 {
-	(void)item;
 	(void)ret_reason;
 	if (!is_interface(text))
 		return -EINVAL;
@@ -283,7 +272,6 @@ PARSER(interface)
 
 PARSER(account)
 {
-	(void)item;
 	if (text.len == 0 || text.len > 64) {
 		*ret_reason = "its length";
 		return -EINVAL;
@@ -297,9 +285,8 @@ PARSER(account)
 
 PARSER(string_list)
 {
-	(void)item;
 	(void)ret_reason;
-	const char **slot = parse_list_add(x, field, sizeof(*slot));
+	void *slot = parse_list_add(x, field, sizeof(char *));
 	return slot ? parse_keep_text(x, text, slot) : -ENOMEM;
 }
 
@@ -307,7 +294,7 @@ PARSER(interface_list)
 {
 	if (!is_interface(text))
 		return -EINVAL;
-	return parse_string_list(x, text, item, field, ret_reason);
+	return parse_string_list(x, text, field, ret_reason);
 }
 
 PARSER(policy)
@@ -316,7 +303,6 @@ PARSER(policy)
 					     "hash-client" };
 	static const struct span cookie = SPAN_LIT("hash-cookie ");
 	(void)x;
-	(void)item;
 	(void)field;
 	(void)ret_reason;
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
@@ -331,7 +317,6 @@ PARSER(policy)
 
 PARSER(proxy_url)
 {
-	(void)item;
 	struct uri u;
 	if (uri_parse(text, &u) < 0 || u.host.len == 0 || u.port.len == 0 || u.query.len ||
 	    (u.path.len && !span_eq_str(u.path, "/"))) {
@@ -348,7 +333,6 @@ PARSER(proxy_url)
 
 PARSER(https_url)
 {
-	(void)item;
 	(void)ret_reason;
 	struct uri u;
 	if (uri_parse(text, &u) < 0 || u.host.len == 0 ||
@@ -359,7 +343,6 @@ PARSER(https_url)
 
 PARSER(prefix_path)
 {
-	(void)item;
 	(void)ret_reason;
 	if (text.len == 0 || text.ptr[0] != '/')
 		return -EINVAL;

@@ -16,8 +16,8 @@ struct schema_context {
 				too */
 };
 
-#define PARSER(name)                                                                           \
-	int parse_##name(struct schema_context *x, struct span text, size_t item, void *field, \
+#define PARSER(name)                                                              \
+	int parse_##name(struct schema_context *x, struct span text, void *field, \
 			 const char **ret_reason)
 
 /* Adds a zeroed element of size bytes to a list field; NULL: no memory. */

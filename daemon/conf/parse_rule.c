@@ -42,7 +42,6 @@ static bool header_name_check(struct span name, const char **ret_reason)
 
 PARSER(header_list)
 {
-	(void)item;
 	size_t colon = span_find(text, ':');
 	struct span name = span_first(text, colon);
 	struct span value = span_trim(span_skip(text, colon + 1));
@@ -67,7 +66,7 @@ PARSER(header_name_list)
 {
 	if (!header_name_check(text, ret_reason))
 		return -EINVAL;
-	return parse_string_list(x, text, item, field, ret_reason);
+	return parse_string_list(x, text, field, ret_reason);
 }
 
 /* ---- ip-rule ---- */
@@ -96,7 +95,6 @@ static int ports_parse(struct schema_context *x, struct span text, struct conf_i
 
 PARSER(ip_rule_list)
 {
-	(void)item;
 	struct conf_ip_rule rule = {};
 	struct span verdict = word_next(&text);
 	struct span prefix = word_next(&text);
@@ -125,7 +123,6 @@ PARSER(ip_rule_list)
 
 PARSER(member)
 {
-	(void)item;
 	(void)field;
 	struct conf_service service;
 	struct span text_service = word_next(&text);
@@ -176,7 +173,6 @@ static bool is_check_setting(struct span w)
 PARSER(check)
 {
 	(void)x;
-	(void)item;
 	(void)field;
 	struct span kind = word_next(&text);
 	if (span_eq_str(kind, "http")) {
@@ -224,7 +220,6 @@ static bool level_parse(const struct schema_context *x, struct span text, enum l
 /* Items "LEVEL" and "AREA:LEVEL"; the latter are collected as text for struct log_params. */
 PARSER(log_level)
 {
-	(void)item;
 	struct conf_log *log = field;
 	size_t colon = span_find(text, ':');
 	enum log_level level;
@@ -252,7 +247,6 @@ PARSER(log_level)
 PARSER(pin)
 {
 	(void)x;
-	(void)item;
 	(void)ret_reason;
 	struct conf_edge *edge = field;
 	if (conf_parse_pin(text, edge->pin) < 0)
@@ -265,7 +259,6 @@ PARSER(pin)
 
 PARSER(rule_host)
 {
-	(void)item;
 	struct conf_rule *rule = field;
 	int r = host_pattern_parse(x->arena, text, &rule->host, ret_reason);
 	return r < 0 ? r : parse_keep_text(x, text, (void *)&rule->hostname);
@@ -278,7 +271,6 @@ static void on_pattern_free(void *object)
 
 PARSER(rule_path)
 {
-	(void)item;
 	struct conf_rule *rule = field;
 	struct pattern_error error = {};
 	_cleanup_(pattern_freep) struct pattern *p = NULL;
@@ -299,7 +291,6 @@ PARSER(rule_path)
 PARSER(tunnel_id)
 {
 	(void)x;
-	(void)item;
 	(void)ret_reason;
 	struct conf_edge_tunnel *t = field;
 	return uuid_parse(text, &t->id) < 0 ? -EINVAL : 0;
@@ -308,7 +299,6 @@ PARSER(tunnel_id)
 PARSER(secret_hash)
 {
 	(void)x;
-	(void)item;
 	(void)ret_reason;
 	struct conf_edge_tunnel *t = field;
 	uint8_t hash[32];
@@ -322,7 +312,6 @@ PARSER(secret_hash)
 
 PARSER(tunnel_host)
 {
-	(void)item;
 	struct conf_edge_tunnel *t = field;
 	struct conf_edge_host host = {};
 	int r = host_pattern_parse(x->arena, text, &host.host, ret_reason);

@@ -13,10 +13,10 @@
 #include "daemon/conf/utf8.h"
 
 /* Longest path that is looked at, and what one match may take. */
-constexpr size_t PATH_MAX_LEN = 1024 * 1024;
+constexpr size_t PATH_MAX_LEN = 1048576;
 constexpr uint32_t HEAP_MAX_KIB = 1024;
-constexpr size_t JIT_STACK_FIRST = 32 * 1024;
-constexpr size_t JIT_STACK_LAST = 512 * 1024;
+constexpr size_t JIT_STACK_FIRST = 32768;
+constexpr size_t JIT_STACK_LAST = 524288;
 
 struct pattern {
 	pcre2_code *code;

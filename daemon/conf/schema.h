@@ -45,10 +45,10 @@ struct schema_word {
 struct schema_context;
 
 /*
- * Parses one value (one item of a list) into field. item counts from 0. Returns 0, -EINVAL (the
+ * Parses one value (one item of a list) into field. Returns 0, -EINVAL (the
  * row's accepts says what would do; *ret_reason, static, may say more), -ENOMEM.
  */
-typedef int (*schema_parse_fn)(struct schema_context *x, struct span text, size_t item, void *field,
+typedef int (*schema_parse_fn)(struct schema_context *x, struct span text, void *field,
 			       const char **ret_reason);
 
 struct schema_option {

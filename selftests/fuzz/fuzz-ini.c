@@ -38,10 +38,11 @@ static void run_ini(struct span in)
 {
 	struct conf_report report = {};
 	struct ini_file f = {};
+	struct ini_source source = { .file = "f", .is_list = is_list };
 	unsigned int lines = 1;
 	for (size_t i = 0; i < in.len; i++)
 		lines += in.ptr[i] == '\n';
-	check(ini_parse_text(in, "f", is_list, NULL, &report, &f) == 0);
+	check(ini_parse_text(in, &source, &report, &f) == 0);
 	for (size_t i = 0; i < f.section_count; i++) {
 		check(f.sections[i].kind[0] && f.sections[i].line <= lines);
 		for (size_t k = 0; k < f.sections[i].entry_count; k++)

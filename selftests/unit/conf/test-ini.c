@@ -30,12 +30,12 @@ static char *read_as_text(struct span text)
 {
 	struct conf_report report = {};
 	struct ini_file f = {};
+	struct ini_source source = { .file = "f", .is_list = list_keys };
 	char *heap = malloc(text.len ? text.len : 1);
 	assert_non_null(heap);
 	if (text.len)
 		memcpy(heap, text.ptr, text.len);
-	assert_int_equal(ini_parse_text(span_of(heap, text.len), "f", list_keys, NULL, &report, &f),
-			 0);
+	assert_int_equal(ini_parse_text(span_of(heap, text.len), &source, &report, &f), 0);
 	free(heap);
 
 	char *out = NULL;
