@@ -293,7 +293,9 @@ static int body_write_error(const struct stream *s)
 {
 	const void *start = (const char *)s - offsetof(struct http_call, body);
 	const struct http_call *call = start;
-	return call->write_error ? call->write_error : call->is_told && call->error ? -ECONNRESET : 0;
+	return call->write_error              ? call->write_error
+	       : call->is_told && call->error ? -ECONNRESET
+					      : 0;
 }
 
 static ssize_t body_write(struct stream *s, struct bufq *from, size_t max)

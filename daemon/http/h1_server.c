@@ -161,8 +161,8 @@ void conn_lost(struct http_conn *conn)
 }
 
 /*
- * Where the framing tells that an answer was cut short, an ordinary end of the connection is enough, and
- * the visitor gets what was sent so far; a reset would destroy it on the way.
+ * Where the framing tells that an answer was cut short, an ordinary end of the connection is
+ * enough, and the visitor gets what was sent so far; a reset would destroy it on the way.
  */
 static bool can_break_off(struct http_conn *conn)
 {

@@ -47,11 +47,11 @@ struct http_handler {
  * Sends the head of the final answer (or 101). head->body says how the body will come: LENGTH needs
  * exactly content_length bytes through stream_write(x->body), UNKNOWN is chunked for HTTP/1.1 and
  * close-delimited for 1.0, NONE none. stream_finish(x->body) ends it; stream_reset(x->body, …)
- * breaks it off so that the visitor can tell (RFC 9112 §8). For HEAD, 204 and 304 what is written
- * is dropped. Framing fields and Connection in head->fields are left out (Connection of a 101
- * stays); hop-by-hop fields must not be there (101: Upgrade may).
- * Returns 0, -ECONNRESET when the visitor is gone, -EPROTO twice, -EBADMSG for a field that can't
- * be sent (bad name, control character), -ENOBUFS.
+ * breaks it off so that the visitor can tell (RFC 9112 §8): an end without the last chunk or byte,
+ * a reset where only that tells. For HEAD, 204 and 304 what is written is dropped. Framing fields
+ * and Connection in head->fields are left out (Connection of a 101 stays); hop-by-hop fields must
+ * not be there (101: Upgrade may). Returns 0, -ECONNRESET when the visitor is gone, -EPROTO twice,
+ * -EBADMSG for a field that can't be sent (bad name, control character), -ENOBUFS.
  */
 [[nodiscard]] int http_respond(struct http_exchange *x, const struct http_head *head);
 /* A whole small answer: status, content type (may be NULL), body (copied). */

@@ -454,7 +454,50 @@ static void test_abort_answer(void **state)
 	http_exchange_free(held);
 	held = NULL;
 	settle();
-	assert_null(strstr(out, "0\r\n\r\n"));
+	/* All that was sent, but no last chunk. */
+	assert_int_equal(strcmp(out + out_len - 9, "4\r\nhalf\r\n"), 0);
+	assert_int_equal(out_end, 0);
+	assert_true(is_closed);
+}
+
+/* Without framing only a reset tells. */
+static void test_abort_until_close(void **state)
+{
+	(void)state;
+	send_text("GET /hold HTTP/1.0\r\n\r\n");
+	settle();
+	const struct http_head head = { .status = 200, .body = HTTP_BODY_UNKNOWN };
+	assert_int_equal(http_respond(held, &head), 0);
+	settle();
+	stream_reset(held->body, 0);
+	http_exchange_free(held);
+	held = NULL;
+	settle();
+	assert_int_equal(out_end, -ECONNRESET);
+	assert_true(is_closed);
+}
+
+/* Nor does an end help where the visitor has not taken what was made. */
+static void test_abort_stalled(void **state)
+{
+	(void)state;
+	send_text("GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
+	settle();
+	const struct http_head head = { .status = 200, .body = HTTP_BODY_UNKNOWN };
+	assert_int_equal(http_respond(held, &head), 0);
+	char *piece = calloc(1, WINDOW);
+	assert_non_null(piece);
+	struct bufq q;
+	bufq_init(&q, slab);
+	assert_int_equal(bufq_append_copy(&q, span_of(piece, WINDOW)), 0);
+	free(piece);
+	while (q.len && stream_write(held->body, &q, q.len) > 0)
+		;
+	bufq_clear(&q);
+	stream_reset(held->body, 0);
+	http_exchange_free(held);
+	held = NULL;
+	settle();
 	assert_int_equal(out_end, -ECONNRESET);
 	assert_true(is_closed);
 }
@@ -473,7 +516,8 @@ static void test_unfinished_answers(void **state)
 	http_exchange_free(held);
 	held = NULL;
 	settle();
-	assert_int_equal(out_end, -ECONNRESET);
+	assert_string_equal(out, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+	assert_int_equal(out_end, 0);
 	assert_true(is_closed);
 }
 
@@ -725,6 +769,24 @@ static void test_bad_answer_fields(void **state)
 	expect_out("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
 }
 
+/* Over the budget nothing of an answer is out, and a smaller one can be given. */
+static void test_no_buffers(void **state)
+{
+	(void)state;
+	send_text("GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
+	settle();
+	size_t len = (size_t)65 * 1024 * 1024;
+	char *body = calloc(1, len);
+	assert_non_null(body);
+	assert_int_equal(http_respond_text(held, 200, NULL, span_of(body, len)), -ENOBUFS);
+	free(body);
+	assert_false(held->has_responded);
+	assert_int_equal(http_respond_text(held, 503, NULL, SPAN_LIT("full")), 0);
+	http_exchange_free(held);
+	held = NULL;
+	expect_out("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nfull");
+}
+
 #define TEST(t)      cmocka_unit_test_setup_teardown(t, setup, teardown)
 #define TEST_PAGE(t) cmocka_unit_test_setup_teardown(t, setup_pages, teardown)
 
@@ -742,6 +804,8 @@ int main(void)
 		TEST(test_continue_when_read),
 		TEST(test_unread_body),
 		TEST(test_abort_answer),
+		TEST(test_abort_until_close),
+		TEST(test_abort_stalled),
 		TEST(test_unfinished_answers),
 		TEST(test_no_answer),
 		TEST(test_visitor_gone),
@@ -759,6 +823,7 @@ int main(void)
 		TEST(test_drain_idle),
 		TEST(test_upgrade),
 		TEST(test_bad_answer_fields),
+		TEST(test_no_buffers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
