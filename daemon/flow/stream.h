@@ -28,7 +28,7 @@
 
 struct stream;
 
-/* What happened to a stream; set by its user with stream_set_user(). Every member must be set. */
+/* What happened to a stream. Every member must be set. */
 struct stream_user {
 	/* stream_read() has something new to say: bytes, the end, or an error. */
 	void (*on_readable)(struct stream *s, void *user);
@@ -36,11 +36,8 @@ struct stream_user {
 	void (*on_writable)(struct stream *s, void *user);
 };
 
-/* How a direction ended abnormally; carried as the application error code where the wire has one.
- */
-enum stream_code : uint32_t {
-	STREAM_CODE_NONE = 0,
-};
+/* Application error code of an abnormal end, where the wire has one. */
+enum stream_code : uint32_t { STREAM_CODE_NONE = 0 };
 
 struct stream_ops {
 	ssize_t (*read)(struct stream *s, struct bufq *to, size_t max);
@@ -73,10 +70,7 @@ struct stream {
  */
 void stream_set_user(struct stream *s, const struct stream_user *ops, void *user);
 
-/*
- * For implementations: has the user called in the work phase, now or when there is one. May be
- * called any number of times, also from inside read and write.
- */
+/* For implementations, from anywhere: has the user called in the work phase, once there is one. */
 void stream_tell(struct stream *s, bool readable, bool writable);
 /* Nobody is told any more; stream_close() does it before the implementation's close. */
 void stream_forget_user(struct stream *s);
