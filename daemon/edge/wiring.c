@@ -100,8 +100,11 @@ static int open_server(struct edge *e, uid_t uid, gid_t gid)
 			.max_unregistered = l->unregistered,
 			.max_unregistered_per_addr = l->unregistered_per_address,
 			.register_timeout = l->register_timeout,
+			.has_owner = uid != (uid_t)-1,
+			.owner_uid = uid,
+			.owner_gid = gid,
 		};
-		r = quic_server_new(&params, qws, e->worker_count, (int)uid, (int)gid, &e->server);
+		r = quic_server_new(&params, qws, e->worker_count, &e->server);
 		if (r < 0)
 			(void)complain(e, &listen[0], r);
 	}

@@ -34,6 +34,6 @@ void link_reason_copy(char *to, size_t cap, struct span words)
 {
 	size_t n = MIN(words.len, cap - 1);
 	for (size_t i = 0; i < n; i++)
-		to[i] = words.ptr[i] >= 0x20 && words.ptr[i] < 0x7f ? (char)words.ptr[i] : '?';
+		to[i] = (char)(words.ptr[i] >= 0x20 && words.ptr[i] < 0x7f ? words.ptr[i] : '?');
 	to[n] = '\0';
 }

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <openssl/rand.h>
+#include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -174,16 +175,15 @@ const struct link_ops *quic_link_ops(void)
 	return &ops;
 }
 
-/* Two QUIC details that only debugging asks for. */
-int quic_update_key(struct link *base)
+int quic_update_key(struct link *link)
 {
-	struct quic_link *link = quic_of(base);
-	if (!link->conn || !link->is_handshake_done)
+	struct quic_link *ql = quic_of(link);
+	if (!ql->conn || !ql->is_handshake_done)
 		return -EPROTO;
-	nsec_t now = loop_now(link->qw->worker->loop);
-	if (ngtcp2_conn_initiate_key_update(link->conn, now) != 0)
+	nsec_t now = loop_now(ql->qw->worker->loop);
+	if (ngtcp2_conn_initiate_key_update(ql->conn, now) != 0)
 		return -EAGAIN;
-	quic_io_mark_dirty(link);
+	quic_io_mark_dirty(ql);
 	return 0;
 }
 
@@ -210,6 +210,9 @@ int quic_dial(struct quic_worker *qw, const struct quic_dial *dial, const struct
 	struct quic_link *link = quic_conn_new_link(qw, LINK_ROLE_CLIENT);
 	if (!link)
 		return -ENOMEM;
+	/* A debugging aid; workers that do it at the same time write the same. */
+	if (qw->settings->keylog_fd >= 0 && !SSL_CTX_get_keylog_callback(dial->tls))
+		tlsctx_set_keylog(dial->tls, qw->settings->keylog_fd);
 	link->base.ops = &ops;
 	link->dial = *dial;
 	if (dial->local)

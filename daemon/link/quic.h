@@ -7,6 +7,7 @@
 #define DAEMON_LINK_QUIC_H
 
 #include <openssl/types.h>
+#include <sys/types.h>
 
 #include "daemon/link/link.h"
 #include "daemon/net/tlsctx.h"
@@ -75,14 +76,18 @@ struct quic_server_params {
 	unsigned int max_unregistered_per_addr; /* 16 */
 	nsec_t register_timeout;                /* 5 s */
 	unsigned int generation;                /* of this process, for hand-over */
+	bool has_owner; /* give the sockets to owner_uid and owner_gid: who runs the workers */
+	uid_t owner_uid;
+	gid_t owner_gid;
 };
 /*
- * Binds all sockets (so that privileges may be dropped afterwards; owner uid/gid: fchown, or -1)
- * before the workers start. qws: one per worker of the set, in order.
+ * Binds all sockets before the workers start, so that privileges may be dropped afterwards. qws:
+ * one per worker of the set, in order. tls accepts ALPN argotunnel from now on. Returns 0, -ENOMEM,
+ * -EINVAL, or what a socket said.
  */
 [[nodiscard]] int quic_server_new(const struct quic_server_params *params,
 				  struct quic_worker *const *qws, unsigned int worker_count,
-				  int owner_uid, int owner_gid, struct quic_server **ret);
+				  struct quic_server **ret);
 /* The address that a listener has: the port is the kernel's choice where 0 was asked for. */
 void quic_server_addr(const struct quic_server *server, unsigned int listen, struct ip_port *ret);
 /* On each worker's thread: begins to accept; new links get sink and on_link's user. */

@@ -70,7 +70,7 @@ static void on_register_timeout(struct timer *timer)
 	quic_conn_close(link, LINK_CODE_NONE, "no registration in time");
 }
 
-static void accept_link(struct quic_accept *a, struct quic_sock *sock,
+static void accept_link(struct quic_accept *a, const struct quic_sock *sock,
 			const struct quic_first *first, const struct ip_port *peer)
 {
 	struct loop *loop = a->qw->worker->loop;
@@ -92,19 +92,18 @@ static void accept_link(struct quic_accept *a, struct quic_sock *sock,
 }
 
 /* Policy for an Initial that belongs to no connection. True when a link was made for it. */
-static bool on_initial(struct quic_accept *a, struct quic_sock *sock, const ngtcp2_path *path,
-		       const ngtcp2_pkt_hd *hd)
+static bool on_initial(struct quic_accept *a, const struct quic_packet *p, const ngtcp2_pkt_hd *hd)
 {
 	struct quic_server *s = a->server;
 	struct ip_port peer;
 	if (a->refuses_new ||
-	    sockaddr_to_ip_port(path->remote.addr, path->remote.addrlen, &peer) < 0)
+	    sockaddr_to_ip_port(p->path->remote.addr, p->path->remote.addrlen, &peer) < 0)
 		return false;
 
 	ngtcp2_cid odcid;
-	bool is_validated = quic_reply_token_is_good(a, path, hd, &odcid);
+	bool is_validated = quic_reply_token_is_good(a, p->path, hd, &odcid);
 	if (!is_validated && wants_retry(a, &peer.ip)) {
-		quic_reply_retry(a, sock, path, hd);
+		quic_reply_retry(a, p, hd);
 		return false;
 	}
 	if (atomic_load_explicit(&a->counters.unregistered, memory_order_relaxed) >=
@@ -116,10 +115,10 @@ static bool on_initial(struct quic_accept *a, struct quic_sock *sock, const ngtc
 		quic_count(&a->counters.refused_addr, 1);
 		return false;
 	}
-	accept_link(a, sock,
+	accept_link(a, p->sock,
 		    &(struct quic_first){
 			    .hd = hd,
-			    .path = path,
+			    .path = p->path,
 			    .original_dcid = is_validated ? &odcid : NULL,
 			    .tls = s->tls,
 		    },
@@ -128,68 +127,60 @@ static bool on_initial(struct quic_accept *a, struct quic_sock *sock, const ngtc
 }
 
 /* A long header that no link of ours knows. */
-static void on_unknown_long(struct quic_accept *a, struct quic_sock *sock, const ngtcp2_path *path,
-			    struct span packet, enum udp_ecn ecn)
+static void on_unknown_long(struct quic_accept *a, const struct quic_packet *p)
 {
+	struct span bytes = p->bytes;
 	ngtcp2_version_cid vc;
-	int r = ngtcp2_pkt_decode_version_cid(&vc, packet.ptr, packet.len, STEER_CID_LEN);
+	int r = ngtcp2_pkt_decode_version_cid(&vc, bytes.ptr, bytes.len, STEER_CID_LEN);
 	if (r == NGTCP2_ERR_VERSION_NEGOTIATION) {
-		if (packet.len >= INITIAL_DATAGRAM_MIN)
-			quic_reply_version(a, sock, path, &vc);
+		if (bytes.len >= INITIAL_DATAGRAM_MIN)
+			quic_reply_version(a, p, &vc);
 		return;
 	}
 	ngtcp2_pkt_hd hd;
-	if (r != 0 || packet.len < INITIAL_DATAGRAM_MIN ||
-	    ngtcp2_accept(&hd, packet.ptr, packet.len) != 0) {
+	if (r != 0 || bytes.len < INITIAL_DATAGRAM_MIN ||
+	    ngtcp2_accept(&hd, bytes.ptr, bytes.len) != 0) {
 		quic_count(&a->counters.dropped_unknown, 1);
 		return;
 	}
-	if (!on_initial(a, sock, path, &hd))
+	if (!on_initial(a, p, &hd))
 		return;
 	struct quic_link *link =
 		quic_cid_find(&a->qw->cids, span_of(hd.dcid.data, hd.dcid.datalen));
 	if (link)
-		quic_io_feed(link, path, packet, ecn);
+		quic_io_feed(link, p->path, bytes, p->ecn);
 }
 
 /* ---- packets ------------------------------------------------------------------------------- */
 
-static void dispatch(struct quic_accept *a, struct quic_sock *sock, const ngtcp2_path *path,
-		     struct span packet, enum udp_ecn ecn)
+void quic_accept_forwarded(struct quic_accept *a, const struct quic_packet *packet)
 {
 	struct quic_cid_view view;
-	if (quic_cid_of_packet(packet, &view) < 0) {
+	if (quic_cid_of_packet(packet->bytes, &view) < 0) {
 		quic_count(&a->counters.dropped_unknown, 1);
 		return;
 	}
 	struct quic_link *link = quic_cid_find(&a->qw->cids, view.dcid);
 	if (link)
-		quic_io_feed(link, path, packet, ecn);
+		quic_io_feed(link, packet->path, packet->bytes, packet->ecn);
 	else if (view.is_long)
-		on_unknown_long(a, sock, path, packet, ecn);
+		on_unknown_long(a, packet);
 	else if (quic_cid_is_ours(view.dcid))
-		quic_reply_reset(a, sock, path, view.dcid, packet.len);
+		quic_reply_reset(a, packet, view.dcid);
 	else
 		quic_count(&a->counters.dropped_unknown, 1);
 }
 
-void quic_accept_packet(struct quic_accept *a, struct quic_sock *sock, const ngtcp2_path *path,
-			struct span packet, enum udp_ecn ecn)
+void quic_accept_packet(struct quic_accept *a, const struct quic_packet *packet)
 {
 	struct quic_cid_view view;
 	unsigned int owner = a->index;
-	if (quic_cid_of_packet(packet, &view) == 0)
+	if (quic_cid_of_packet(packet->bytes, &view) == 0)
 		owner = quic_cid_owner(&view, a->server->worker_count);
 	if (owner != a->index)
-		quic_forward_packet(a, owner, sock, path, packet, ecn);
+		quic_forward_packet(a, owner, packet);
 	else
-		dispatch(a, sock, path, packet, ecn);
-}
-
-void quic_accept_forwarded(struct quic_accept *a, unsigned int listen, const ngtcp2_path *path,
-			   struct span packet, enum udp_ecn ecn)
-{
-	dispatch(a, a->socks[listen], path, packet, ecn);
+		quic_accept_forwarded(a, packet);
 }
 
 void quic_accept_batch_done(struct quic_accept *a)

@@ -28,7 +28,7 @@ struct quic_server {
 	/* Shares of one worker. */
 	unsigned int max_unregistered, max_per_addr, retry_from, initials_from, connected_max;
 	unsigned int listen_count, worker_count;
-	struct quic_accept **accepts; /* by worker */
+	struct quic_accept *accepts[]; /* by worker */
 };
 
 /* Written by the owner, read by anybody (style C4). */
@@ -71,8 +71,7 @@ static inline void quic_count(_Atomic uint64_t *counter, int64_t n)
 bool quic_rate_pass(struct quic_rate *rate, nsec_t now, unsigned int limit);
 
 /* One datagram from a socket of the server. */
-void quic_accept_packet(struct quic_accept *a, struct quic_sock *sock, const ngtcp2_path *path,
-			struct span packet, enum udp_ecn ecn);
+void quic_accept_packet(struct quic_accept *a, const struct quic_packet *packet);
 /* The socket's batch is over: what was collected for other workers goes. */
 void quic_accept_batch_done(struct quic_accept *a);
 
@@ -85,23 +84,20 @@ void quic_accept_set_registered(struct quic_link *link);
 /* A link is over. */
 void quic_accept_forget(struct quic_link *link);
 
-/* quic_reply.c: answers that need no connection. path is the packet's. */
-void quic_reply_version(struct quic_accept *a, struct quic_sock *sock, const ngtcp2_path *path,
+/* quic_reply.c: answers that need no connection. */
+void quic_reply_version(struct quic_accept *a, const struct quic_packet *to,
 			const ngtcp2_version_cid *vc);
-void quic_reply_retry(struct quic_accept *a, struct quic_sock *sock, const ngtcp2_path *path,
-		      const ngtcp2_pkt_hd *hd);
-void quic_reply_reset(struct quic_accept *a, struct quic_sock *sock, const ngtcp2_path *path,
-		      struct span dcid, size_t packet_len);
+void quic_reply_retry(struct quic_accept *a, const struct quic_packet *to, const ngtcp2_pkt_hd *hd);
+void quic_reply_reset(struct quic_accept *a, const struct quic_packet *to, struct span dcid);
 /* True when the token of an Initial proves the sender's address. */
 bool quic_reply_token_is_good(const struct quic_accept *a, const ngtcp2_path *path,
 			      const ngtcp2_pkt_hd *hd, ngtcp2_cid *ret_odcid);
 
 /* quic_forward.c: packets that belong to another worker. */
-void quic_forward_packet(struct quic_accept *a, unsigned int to, const struct quic_sock *sock,
-			 const ngtcp2_path *path, struct span packet, enum udp_ecn ecn);
+void quic_forward_packet(struct quic_accept *a, unsigned int to, const struct quic_packet *packet);
 void quic_forward_flush(struct quic_accept *a);
-/* The receiving end: like quic_accept_packet(), but never handed on again. */
-void quic_accept_forwarded(struct quic_accept *a, unsigned int listen, const ngtcp2_path *path,
-			   struct span packet, enum udp_ecn ecn);
+/* The receiving end: like quic_accept_packet(), but never handed on again; sock is the listener's.
+ */
+void quic_accept_forwarded(struct quic_accept *a, const struct quic_packet *packet);
 
 #endif

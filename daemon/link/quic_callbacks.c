@@ -117,6 +117,7 @@ static int on_stateless_reset(ngtcp2_conn *conn, const ngtcp2_pkt_stateless_rese
 	return 0;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the library's signature */
 static int on_path_validation(ngtcp2_conn *conn, uint32_t flags, const ngtcp2_path *path,
 			      const ngtcp2_path *fallback, ngtcp2_path_validation_result result,
 			      void *user)
@@ -148,6 +149,7 @@ static int on_stream_open(ngtcp2_conn *conn, int64_t id, void *user)
 	return 0;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the library's signature */
 static int on_stream_data(ngtcp2_conn *conn, uint32_t flags, int64_t id, uint64_t offset,
 			  const uint8_t *data, size_t len, void *user, void *stream_user)
 {
@@ -173,6 +175,7 @@ static void on_answer(struct quic_link *link, int64_t stream, uint64_t end)
 		quic_path_on_shrunk(link);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the library's signature */
 static int on_stream_acked(ngtcp2_conn *conn, int64_t id, uint64_t offset, uint64_t len, void *user,
 			   void *stream_user)
 {
@@ -184,6 +187,7 @@ static int on_stream_acked(ngtcp2_conn *conn, int64_t id, uint64_t offset, uint6
 	return 0;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the library's signature */
 static int on_stream_reset(ngtcp2_conn *conn, int64_t id, uint64_t final_size, uint64_t code,
 			   void *user, void *stream_user)
 {
@@ -208,6 +212,7 @@ static int on_stream_credit(ngtcp2_conn *conn, int64_t id, uint64_t max, void *u
 	return 0;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): the library's signature */
 static int on_stream_over(ngtcp2_conn *conn, uint32_t flags, int64_t id, uint64_t code, void *user,
 			  void *stream_user)
 {

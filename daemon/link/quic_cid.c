@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <linux/filter.h>
+#include <ngtcp2/ngtcp2.h>
 #include <openssl/rand.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -40,14 +41,19 @@ static struct span span_of_cid(const ngtcp2_cid *cid)
 	return span_of(cid->data, cid->datalen);
 }
 
+static struct quic_cid_node **new_buckets(unsigned int bits)
+{
+	return (struct quic_cid_node **)calloc((size_t)1 << bits, sizeof(struct quic_cid_node *));
+}
+
 int quic_cid_table_init(struct quic_cid_table *t)
 {
 	*t = (struct quic_cid_table){ .bits = FIRST_BITS };
-	t->buckets = calloc((size_t)1 << t->bits, sizeof(struct quic_cid_node *));
+	t->buckets = new_buckets(t->bits);
 	if (!t->buckets)
 		return -ENOMEM;
 	if (RAND_bytes((uint8_t *)&t->seed, sizeof(t->seed)) != 1) {
-		free(t->buckets);
+		free((void *)t->buckets);
 		t->buckets = NULL;
 		return -EIO;
 	}
@@ -63,7 +69,7 @@ void quic_cid_table_done(struct quic_cid_table *t)
 			free(n);
 		}
 	}
-	free(t->buckets);
+	free((void *)t->buckets);
 	*t = (struct quic_cid_table){};
 }
 
@@ -72,7 +78,7 @@ static void grow(struct quic_cid_table *t)
 {
 	struct quic_cid_table bigger = *t;
 	bigger.bits++;
-	bigger.buckets = calloc((size_t)1 << bigger.bits, sizeof(struct quic_cid_node *));
+	bigger.buckets = new_buckets(bigger.bits);
 	if (!bigger.buckets)
 		return;
 	for (size_t i = 0; i < (size_t)1 << t->bits; i++) {
@@ -85,7 +91,7 @@ static void grow(struct quic_cid_table *t)
 			*b = n;
 		}
 	}
-	free(t->buckets);
+	free((void *)t->buckets);
 	*t = bigger;
 }
 

@@ -6,12 +6,12 @@
 #ifndef DAEMON_LINK_QUIC_CID_H
 #define DAEMON_LINK_QUIC_CID_H
 
-#include <ngtcp2/ngtcp2.h>
 #include <stdint.h>
 
 #include "abi/steer.h"
 #include "util/span.h"
 
+struct ngtcp2_cid;
 struct quic_link;
 struct quic_cid_node;
 
@@ -27,13 +27,13 @@ struct quic_cid_table {
 /* Drops what is left. */
 void quic_cid_table_done(struct quic_cid_table *t);
 /* 0, -EEXIST when the id is taken, -ENOMEM. */
-[[nodiscard]] int quic_cid_add(struct quic_cid_table *t, const ngtcp2_cid *cid,
+[[nodiscard]] int quic_cid_add(struct quic_cid_table *t, const struct ngtcp2_cid *cid,
 			       struct quic_link *link);
-void quic_cid_remove(struct quic_cid_table *t, const ngtcp2_cid *cid);
+void quic_cid_remove(struct quic_cid_table *t, const struct ngtcp2_cid *cid);
 struct quic_link *quic_cid_find(const struct quic_cid_table *t, struct span cid);
 
 /* A fresh id of this worker. */
-void quic_cid_make(unsigned int worker, unsigned int generation, ngtcp2_cid *ret);
+void quic_cid_make(unsigned int worker, unsigned int generation, struct ngtcp2_cid *ret);
 /* True for an id of our form (any generation). */
 bool quic_cid_is_ours(struct span cid);
 

@@ -453,7 +453,7 @@ static int8_t ecn_state(const struct quic_link *link)
 		return 0;
 	if (link->ecn_gap > ECN_GAP_FAILED)
 		return -1;
-	return link->ecn_sent > ECN_PROBES;
+	return link->ecn_sent > ECN_PROBES ? 1 : 0;
 }
 
 void quic_conn_get_stats(const struct quic_link *link, struct link_stats *ret)

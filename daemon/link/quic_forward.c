@@ -53,9 +53,13 @@ static void on_arrival(struct message *message, void *owner)
 	for (unsigned int i = 0; i < f->count && f->to->is_running; i++) {
 		struct quic_path path;
 		quic_path_make(&f->packets[i].local, &f->packets[i].remote, &path);
-		quic_accept_forwarded(f->to, f->packets[i].listen, &path.path,
-				      span_of(f->bytes + f->packets[i].at, f->packets[i].len),
-				      f->packets[i].ecn);
+		const struct quic_packet packet = {
+			.sock = f->to->socks[f->packets[i].listen],
+			.path = &path.path,
+			.bytes = span_of(f->bytes + f->packets[i].at, f->packets[i].len),
+			.ecn = f->packets[i].ecn,
+		};
+		quic_accept_forwarded(f->to, &packet);
 	}
 	f->message.on_deliver = on_return;
 	mailbox_post(f->from->qw->worker->mailbox, &f->message);
@@ -75,22 +79,26 @@ static struct quic_forward *get(struct quic_accept *a, unsigned int to, size_t l
 		post(a, to);
 		f = NULL;
 	}
-	if (!f && a->forwards < FORWARD_MAX && (f = malloc(sizeof(*f)))) {
-		f->message = (struct message){ .on_deliver = on_arrival, .on_discard = discard };
-		f->from = a;
-		f->to = a->server->accepts[to];
-		f->count = 0;
-		f->used = 0;
-		a->forwards++;
-		a->building[to] = f;
-	}
+	if (f || a->forwards >= FORWARD_MAX)
+		return f;
+	f = malloc(sizeof(*f));
+	if (!f)
+		return NULL;
+	f->message = (struct message){ .on_deliver = on_arrival, .on_discard = discard };
+	f->from = a;
+	f->to = a->server->accepts[to];
+	f->count = 0;
+	f->used = 0;
+	a->forwards++;
+	a->building[to] = f;
 	return f;
 }
 
-void quic_forward_packet(struct quic_accept *a, unsigned int to, const struct quic_sock *sock,
-			 const ngtcp2_path *path, struct span packet, enum udp_ecn ecn)
+void quic_forward_packet(struct quic_accept *a, unsigned int to, const struct quic_packet *packet)
 {
-	struct quic_forward *f = packet.len <= FORWARD_BYTES ? get(a, to, packet.len) : NULL;
+	struct span bytes = packet->bytes;
+	const ngtcp2_path *path = packet->path;
+	struct quic_forward *f = bytes.len <= FORWARD_BYTES ? get(a, to, bytes.len) : NULL;
 	struct ip_port local, remote;
 	if (!f || sockaddr_to_ip_port(path->local.addr, path->local.addrlen, &local) < 0 ||
 	    sockaddr_to_ip_port(path->remote.addr, path->remote.addrlen, &remote) < 0) {
@@ -100,11 +108,11 @@ void quic_forward_packet(struct quic_accept *a, unsigned int to, const struct qu
 	f->packets[f->count].local = local;
 	f->packets[f->count].remote = remote;
 	f->packets[f->count].at = f->used;
-	f->packets[f->count].len = packet.len;
-	f->packets[f->count].listen = sock->listen;
-	f->packets[f->count].ecn = ecn;
-	memcpy(f->bytes + f->used, packet.ptr, packet.len);
-	f->used += packet.len;
+	f->packets[f->count].len = bytes.len;
+	f->packets[f->count].listen = packet->sock->listen;
+	f->packets[f->count].ecn = packet->ecn;
+	memcpy(f->bytes + f->used, bytes.ptr, bytes.len);
+	f->used += bytes.len;
 	f->count++;
 	quic_count(&a->counters.forwarded, 1);
 }

@@ -134,6 +134,7 @@ static void follow_large(struct quic_link *link, size_t len, const struct cargo 
 }
 
 /* Writes one packet: datagrams or streams first in turn, then what still fits. */
+/* NOLINTNEXTLINE(readability-function-size): the library's signature */
 static ngtcp2_ssize write_packet(ngtcp2_conn *conn, ngtcp2_path *path, ngtcp2_pkt_info *info,
 				 uint8_t *dest, size_t len, ngtcp2_tstamp now, void *user)
 {

@@ -40,6 +40,14 @@ struct quic_sock {
 	struct loop_garbage garbage;
 };
 
+/* A datagram that came in, and from where; all borrowed. */
+struct quic_packet {
+	struct quic_sock *sock;
+	const ngtcp2_path *path;
+	struct span bytes;
+	enum udp_ecn ecn;
+};
+
 struct quic_worker {
 	struct worker *worker;
 	const struct quic_settings *settings;

@@ -36,10 +36,10 @@ static bool may_send(const struct quic_accept *a, struct quic_rate *rate, unsign
 			      MAX(per_sec / a->server->worker_count, 1U));
 }
 
-static void reply(struct quic_accept *a, struct quic_sock *sock, const ngtcp2_path *path,
-		  struct span packet)
+static void reply(struct quic_accept *a, const struct quic_packet *to, struct span packet)
 {
 	struct ip_port local, remote;
+	const ngtcp2_path *path = to->path;
 	if (sockaddr_to_ip_port(path->local.addr, path->local.addrlen, &local) < 0 ||
 	    sockaddr_to_ip_port(path->remote.addr, path->remote.addrlen, &remote) < 0)
 		return;
@@ -51,10 +51,10 @@ static void reply(struct quic_accept *a, struct quic_sock *sock, const ngtcp2_pa
 	};
 	size_t sent = 0;
 	/* Not sent is as good as lost. */
-	(void)udp_send(&sock->udp, &send, &a->qw->udp, &sent);
+	(void)udp_send(&to->sock->udp, &send, &a->qw->udp, &sent);
 }
 
-void quic_reply_version(struct quic_accept *a, struct quic_sock *sock, const ngtcp2_path *path,
+void quic_reply_version(struct quic_accept *a, const struct quic_packet *to,
 			const ngtcp2_version_cid *vc)
 {
 	static const uint32_t versions[] = { NGTCP2_PROTO_VER_V1, NGTCP2_PROTO_VER_V2 };
@@ -68,12 +68,11 @@ void quic_reply_version(struct quic_accept *a, struct quic_sock *sock, const ngt
 		versions, ARRAY_SIZE(versions));
 	if (n <= 0)
 		return;
-	reply(a, sock, path, span_of(packet, (size_t)n));
+	reply(a, to, span_of(packet, (size_t)n));
 	quic_count(&a->counters.versions_sent, 1);
 }
 
-void quic_reply_retry(struct quic_accept *a, struct quic_sock *sock, const ngtcp2_path *path,
-		      const ngtcp2_pkt_hd *hd)
+void quic_reply_retry(struct quic_accept *a, const struct quic_packet *to, const ngtcp2_pkt_hd *hd)
 {
 	if (!may_send(a, &a->retries, RETRIES_PER_SEC))
 		return;
@@ -81,8 +80,8 @@ void quic_reply_retry(struct quic_accept *a, struct quic_sock *sock, const ngtcp
 	quic_accept_make_cid(a, &scid);
 	uint8_t token[NGTCP2_CRYPTO_MAX_RETRY_TOKENLEN2];
 	ngtcp2_ssize len = ngtcp2_crypto_generate_retry_token2(
-		token, a->server->token_key, QUIC_KEY_LEN, hd->version, path->remote.addr,
-		path->remote.addrlen, &scid, &hd->dcid, loop_now(a->qw->worker->loop));
+		token, a->server->token_key, QUIC_KEY_LEN, hd->version, to->path->remote.addr,
+		to->path->remote.addrlen, &scid, &hd->dcid, loop_now(a->qw->worker->loop));
 	if (len <= 0)
 		return;
 	uint8_t packet[256];
@@ -90,16 +89,15 @@ void quic_reply_retry(struct quic_accept *a, struct quic_sock *sock, const ngtcp
 						   &scid, &hd->dcid, token, (size_t)len);
 	if (n <= 0)
 		return;
-	reply(a, sock, path, span_of(packet, (size_t)n));
+	reply(a, to, span_of(packet, (size_t)n));
 	quic_count(&a->counters.retries_sent, 1);
 }
 
-void quic_reply_reset(struct quic_accept *a, struct quic_sock *sock, const ngtcp2_path *path,
-		      struct span dcid, size_t packet_len)
+void quic_reply_reset(struct quic_accept *a, const struct quic_packet *to, struct span dcid)
 {
 	/* Shorter than its cause, so that two who forgot each other don't go on for ever. */
-	size_t len = MIN(packet_len - 1, (size_t)RESET_MAX);
-	if (packet_len <= RESET_MIN || !may_send(a, &a->resets, RESETS_PER_SEC))
+	size_t len = MIN(to->bytes.len - 1, (size_t)RESET_MAX);
+	if (to->bytes.len <= RESET_MIN || !may_send(a, &a->resets, RESETS_PER_SEC))
 		return;
 	ngtcp2_cid cid;
 	ngtcp2_cid_init(&cid, dcid.ptr, dcid.len);
@@ -114,7 +112,7 @@ void quic_reply_reset(struct quic_accept *a, struct quic_sock *sock, const ngtcp
 							   len - NGTCP2_STATELESS_RESET_TOKENLEN);
 	if (n <= 0)
 		return;
-	reply(a, sock, path, span_of(packet, (size_t)n));
+	reply(a, to, span_of(packet, (size_t)n));
 	quic_count(&a->counters.resets_sent, 1);
 }
 

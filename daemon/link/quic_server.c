@@ -28,8 +28,8 @@ static unsigned int share_of(unsigned int total, unsigned int workers)
 	return MAX((total + workers - 1) / workers, 1U);
 }
 
-static int open_listener(const struct quic_accept *a, struct ip_port *addr, int uid, int gid,
-			 struct udp_socket *ret)
+static int open_listener(const struct quic_accept *a, const struct quic_server_params *server,
+			 struct ip_port *addr, struct udp_socket *ret)
 {
 	const struct udp_params params = {
 		.local = *addr,
@@ -44,7 +44,7 @@ static int open_listener(const struct quic_accept *a, struct ip_port *addr, int 
 	if (r < 0)
 		return r;
 	/* Sockets of one address must have one owner (spec §5). */
-	if ((uid >= 0 || gid >= 0) && fchown(sock.fd, (uid_t)uid, (gid_t)gid) < 0) {
+	if (server->has_owner && fchown(sock.fd, server->owner_uid, server->owner_gid) < 0) {
 		r = -errno;
 		udp_close(&sock);
 		return r;
@@ -54,21 +54,26 @@ static int open_listener(const struct quic_accept *a, struct ip_port *addr, int 
 	return 0;
 }
 
-static int open_all(struct quic_server *s, const struct quic_server_params *params, int uid,
-		    int gid)
+static void steer(const struct quic_server *s, unsigned int listen)
+{
+	const struct quic_accept *first = s->accepts[0];
+	int r = quic_cid_attach_steering(first->bound[listen].fd, s->worker_count);
+	if (r < 0)
+		log_notice(first->qw->worker->log, "link",
+			   "the kernel doesn't steer packets to workers", KV_ERR(r));
+}
+
+static int open_all(struct quic_server *s, const struct quic_server_params *params)
 {
 	for (unsigned int i = 0; i < params->listen_count; i++) {
 		struct ip_port addr = params->listen[i];
 		for (unsigned int w = 0; w < s->worker_count; w++) {
 			struct quic_accept *a = s->accepts[w];
-			int r = open_listener(a, &addr, uid, gid, &a->bound[i]);
+			int r = open_listener(a, params, &addr, &a->bound[i]);
 			if (r < 0)
 				return r;
 		}
-		int r = quic_cid_attach_steering(s->accepts[0]->bound[i].fd, s->worker_count);
-		if (r < 0)
-			log_notice(s->accepts[0]->qw->worker->log, "link",
-				   "the kernel doesn't steer packets to workers", KV_ERR(r));
+		steer(s, i);
 		s->listen_count++;
 	}
 	return 0;
@@ -85,22 +90,24 @@ static int make_accept(struct quic_server *s, struct quic_worker *qw, unsigned i
 	list_init(&a->unregistered);
 	for (unsigned int i = 0; i < QUIC_LISTEN_MAX; i++)
 		a->bound[i].fd = -EBADF;
-	a->building = calloc(s->worker_count, sizeof(struct quic_forward *));
+	a->building =
+		(struct quic_forward **)calloc(s->worker_count, sizeof(struct quic_forward *));
 	s->accepts[index] = a;
 	qw->accept = a;
 	return a->building ? 0 : -ENOMEM;
 }
 
 int quic_server_new(const struct quic_server_params *params, struct quic_worker *const *qws,
-		    unsigned int worker_count, int owner_uid, int owner_gid,
-		    struct quic_server **ret)
+		    unsigned int worker_count, struct quic_server **ret)
 {
 	if (params->listen_count > QUIC_LISTEN_MAX || worker_count == 0 ||
 	    worker_count > STEER_MAX_WORKERS)
 		return -EINVAL;
-	_cleanup_(quic_server_freep) struct quic_server *s = calloc(1, sizeof(*s));
+	_cleanup_(quic_server_freep) struct quic_server *s =
+		calloc(1, sizeof(*s) + worker_count * sizeof(s->accepts[0]));
 	if (!s)
 		return -ENOMEM;
+	s->worker_count = worker_count;
 	s->tls = params->tls;
 	s->retry = params->retry;
 	s->generation = params->generation;
@@ -111,10 +118,6 @@ int quic_server_new(const struct quic_server_params *params, struct quic_worker 
 	s->retry_from = share_of(params->max_unregistered / RETRY_FROM_PART, worker_count);
 	s->initials_from = share_of(INITIALS_PER_SEC, worker_count);
 	s->connected_max = share_of(QUIC_CONNECTED_MAX, worker_count);
-	s->accepts = calloc(worker_count, sizeof(struct quic_accept *));
-	if (!s->accepts)
-		return -ENOMEM;
-	s->worker_count = worker_count;
 
 	int r = quic_tls_derive(params->key, "adit stateless reset", s->reset_key);
 	if (r == 0)
@@ -124,7 +127,7 @@ int quic_server_new(const struct quic_server_params *params, struct quic_worker 
 	if (r == 0)
 		r = tlsctx_set_alpn(s->tls, "argotunnel", true);
 	if (r == 0)
-		r = open_all(s, params, owner_uid, owner_gid);
+		r = open_all(s, params);
 	if (r < 0)
 		return r;
 	if (qws[0]->settings->keylog_fd >= 0)
@@ -188,17 +191,16 @@ void quic_server_free(struct quic_server *server)
 {
 	if (!server)
 		return;
-	for (unsigned int w = 0; server->accepts && w < server->worker_count; w++) {
+	for (unsigned int w = 0; w < server->worker_count; w++) {
 		struct quic_accept *a = server->accepts[w];
 		if (!a)
 			continue;
 		for (unsigned int i = 0; i < QUIC_LISTEN_MAX; i++)
 			udp_close(&a->bound[i]);
 		a->qw->accept = NULL;
-		free(a->building);
+		free((void *)a->building);
 		free(a);
 	}
-	free(server->accepts);
 	OPENSSL_cleanse(server, sizeof(*server));
 	free(server);
 }

@@ -41,12 +41,17 @@ static void feed_message(struct quic_sock *sock, const struct udp_msg *msg)
 	quic_path_make(&local, &msg->peer, &path);
 
 	for (size_t at = 0; at < msg->len; at += msg->segment_len) {
-		struct span packet =
-			span_first(span_skip(span_of(msg->data, msg->len), at), msg->segment_len);
+		const struct quic_packet packet = {
+			.sock = sock,
+			.path = &path.path,
+			.bytes = span_first(span_skip(span_of(msg->data, msg->len), at),
+					    msg->segment_len),
+			.ecn = msg->ecn,
+		};
 		if (sock->accept)
-			quic_accept_packet(sock->accept, sock, &path.path, packet, msg->ecn);
+			quic_accept_packet(sock->accept, &packet);
 		else if (sock->link && sock->link->conn)
-			quic_io_feed(sock->link, &path.path, packet, msg->ecn);
+			quic_io_feed(sock->link, packet.path, packet.bytes, packet.ecn);
 	}
 }
 
@@ -93,7 +98,7 @@ static void hold(struct quic_link *link, struct quic_sock *sock, const struct ud
 		 size_t sent)
 {
 	struct span rest = span_skip(send->data, sent);
-	uint8_t *copy = malloc(rest.len);
+	uint8_t *copy = rest.len ? malloc(rest.len) : NULL;
 	if (!copy)
 		return; /* lost packets, as far as the library is concerned */
 	memcpy(copy, rest.ptr, rest.len);
@@ -234,7 +239,7 @@ int quic_sock_open(struct quic_worker *qw, const struct udp_params *params, stru
 	struct quic_sock *sock = NULL;
 	if (r == 0)
 		r = quic_sock_adopt(qw, &udp, &sock);
-	if (r < 0) {
+	if (r < 0 || !sock) {
 		udp_close(&udp);
 		return r;
 	}

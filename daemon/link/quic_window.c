@@ -140,48 +140,59 @@ void quic_window_watch(struct quic_worker *qw)
 		timer_start(loop, &qw->watch, loop_now(loop) + WATCH_EVERY);
 }
 
-/* Resets the stream that has been stuck for longest. False when none has been for long enough. */
-static bool evict_one(struct quic_worker *qw, nsec_t now)
+/* Calls visit for every stream of the worker. */
+static void each_stream(struct quic_worker *qw, void (*visit)(struct quic_stream *qs, void *arg),
+			void *arg)
 {
-	struct quic_stream *victim = NULL;
-	nsec_t since = nsec_sub(now, STUCK_AFTER);
-
 	LIST_FOREACH(l, &qw->links)
 	{
 		struct quic_link *link = LIST_ENTRY(l, struct quic_link, node);
 		LIST_FOREACH(s, &link->streams)
-		{
-			struct quic_stream *qs = LIST_ENTRY(s, struct quic_stream, node);
-			if (quic_stream_stuck_since(qs) <= since) {
-				since = quic_stream_stuck_since(qs);
-				victim = qs;
-			}
-		}
+		visit(LIST_ENTRY(s, struct quic_stream, node), arg);
 	}
-	if (victim)
-		quic_stream_overload(victim);
-	return victim != NULL;
+}
+
+struct victim {
+	struct quic_stream *qs;
+	nsec_t since;
+};
+
+static void choose_victim(struct quic_stream *qs, void *arg)
+{
+	struct victim *v = arg;
+	nsec_t since = quic_stream_stuck_since(qs);
+	if (since <= v->since)
+		*v = (struct victim){ qs, since };
+}
+
+/* Resets the stream that has been stuck for longest. False when none has been for long enough. */
+static bool evict_one(struct quic_worker *qw, nsec_t now)
+{
+	struct victim v = { .since = nsec_sub(now, STUCK_AFTER) };
+	each_stream(qw, choose_victim, &v);
+	if (v.qs)
+		quic_stream_overload(v.qs);
+	return v.qs != NULL;
+}
+
+static void offer_room(struct quic_stream *qs, void *arg)
+{
+	bool *is_waiting = arg;
+	quic_stream_check_room(qs);
+	*is_waiting |= qs->wants_room && bufq_is_empty(&qs->tx);
 }
 
 void quic_window_on_watch(struct timer *timer)
 {
 	struct quic_worker *qw = CONTAINER_OF(timer, struct quic_worker, watch);
+	const struct slab *slab = qw->worker->slab;
 	struct loop *loop = qw->worker->loop;
 	nsec_t now = loop_now(loop);
 	bool is_waiting = false;
 
-	LIST_FOREACH(l, &qw->links)
-	{
-		struct quic_link *link = LIST_ENTRY(l, struct quic_link, node);
-		LIST_FOREACH(s, &link->streams)
-		{
-			struct quic_stream *qs = LIST_ENTRY(s, struct quic_stream, node);
-			quic_stream_check_room(qs);
-			is_waiting |= qs->wants_room && bufq_is_empty(&qs->tx);
-		}
-	}
-	bool is_short = slab_pressure(qw->worker->slab) >= PRESSURE_EVICT;
-	while (slab_pressure(qw->worker->slab) >= PRESSURE_EVICT && evict_one(qw, now))
+	each_stream(qw, offer_room, &is_waiting);
+	bool is_short = slab_pressure(slab) >= PRESSURE_EVICT;
+	while (slab_pressure(slab) >= PRESSURE_EVICT && evict_one(qw, now))
 		;
 	if (is_waiting)
 		timer_start(loop, &qw->watch, now + WATCH_EVERY);

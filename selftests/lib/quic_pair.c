@@ -148,7 +148,7 @@ static void start_server(struct quic_pair *p)
 		assert(r == 0);
 	}
 	p->params.listen = &p->addr;
-	r = quic_server_new(&p->params, p->server_qws, p->worker_count, -1, -1, &p->server);
+	r = quic_server_new(&p->params, p->server_qws, p->worker_count, &p->server);
 	assert(r == 0);
 	quic_server_addr(p->server, 0, &p->addr);
 	for (unsigned int i = 0; i < p->worker_count; i++) {

@@ -530,7 +530,7 @@ static int setup_few_streams(void **state)
 
 static bool can_open(void *arg)
 {
-	return link_open_stream(pair.client.link, arg) == 0;
+	return link_open_stream(pair.client.link, (struct stream **)arg) == 0;
 }
 
 static void test_stream_limit_moves_on(void **state)
@@ -546,12 +546,12 @@ static void test_stream_limit_moves_on(void **state)
 	talk_start(&t, s[0], 10);
 	assert_true(pair_until(&pair, talk_is_done, &t, 2000));
 	stream_close(s[0]);
-	assert_true(pair_until(&pair, can_open, &more, 2000));
+	assert_true(pair_until(&pair, can_open, (void *)&more, 2000));
 	stream_close(more);
 	stream_close(s[1]);
 	stream_close(s[2]);
 	for (unsigned int i = 0; i < 20; i++) {
-		assert_true(pair_until(&pair, can_open, &more, 2000));
+		assert_true(pair_until(&pair, can_open, (void *)&more, 2000));
 		stream_close(more);
 	}
 }

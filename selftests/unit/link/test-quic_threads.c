@@ -177,7 +177,7 @@ static void run(void)
 	clients = make_set(client_qws, &pair.client_settings);
 	addr = pair.addr;
 	pair.params.listen = &addr;
-	assert_int_equal(quic_server_new(&pair.params, server_qws, WORKERS, -1, -1, &server), 0);
+	assert_int_equal(quic_server_new(&pair.params, server_qws, WORKERS, &server), 0);
 	quic_server_addr(server, 0, &addr);
 	if (!is_steered) {
 		/* The kernel believes in one worker; connected sockets would hide it. */
