@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <ngtcp2/ngtcp2.h>
 
 #include "util/macro.h"
 
