@@ -262,6 +262,8 @@ $(L)/header/%.ok: %
 tidy_ok := $(patsubst %.c,$(L)/tidy/%.ok,$(filter-out %/version.c,$(all_c)))
 analyzer_ok := $(patsubst %.c,$(L)/analyzer/%.ok,$(analyzed))
 header_ok := $(patsubst %,$(L)/header/%.ok,$(all_h))
+$(foreach t,$(unit_tests),$(eval $(L)/tidy/selftests/unit/$t.ok: \
+	$(patsubst %.json,$(B)/gen/data/%.h,$($(notdir $t)_data))))
 ifneq ($(filter lint%,$(goals)),)
 -include $(addsuffix .d,$(tidy_ok) $(analyzer_ok) $(header_ok))
 endif
