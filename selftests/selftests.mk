@@ -119,6 +119,13 @@ test-ingress_vectors_parts := route conf wire base
 test-ingress_vectors_data := ingress.json
 test-route_parts := route conf wire base
 
+# proxy, admin, aditd, demux, edge, cli
+unit_tests += $(addprefix proxy/test-,header_policy reason)
+test-header_policy_parts := proxy http flow conf wire base
+test-reason_parts := proxy
+unit_tests += aditd/test-supervisor_fsm
+test-supervisor_fsm_parts := aditd
+
 # Fuzzers: fuzz-NAME is selftests/fuzz/fuzz-NAME.c, its corpus selftests/fuzz/corpus/NAME/.
 #   fuzz-NAME_parts  the parts that it links
 fuzzers := $(addprefix fuzz-,capnp rpc connect preamble token uri endpoint)

@@ -59,25 +59,32 @@ static void add(struct http_head *h, const char *name, struct span value)
 	h->fields[h->field_count++] = (struct http_field){ .name = span_str(name), .value = value };
 }
 
-/* X-Forwarded-For: the visitor alone, or appended to what a trusted proxy said. */
+/*
+ * X-Forwarded-For: the visitor alone, or appended to all that a trusted proxy said. Its fields are
+ * one list (RFC 9110 §5.3): with the first one alone, a proxy that adds a field of its own behind
+ * the visitor's would be overruled by the visitor.
+ */
 static int set_forwarded_for(const struct http_head *in, const struct header_visitor *v,
 			     struct arena *arena, struct http_head *ret)
 {
-	const struct http_field *before =
-		v->is_trusted_proxy ? http_head_find(in, "X-Forwarded-For") : NULL;
-	struct span value = v->address;
-	if (before && before->value.len > 0) {
-		size_t len = before->value.len + 2 + v->address.len;
-		uint8_t *text = arena_alloc(arena, len);
-		if (!text)
-			return -ENOMEM;
-		struct packer p = packer_over(text, len);
-		packer_bytes(&p, before->value);
+	const struct span name = SPAN_LIT("X-Forwarded-For");
+	size_t len = v->address.len;
+	for (unsigned int i = 0; i < in->field_count && v->is_trusted_proxy; i++)
+		if (span_eq_nocase(in->fields[i].name, name))
+			len += in->fields[i].value.len + 2;
+	uint8_t *text = arena_alloc(arena, len);
+	if (!text)
+		return -ENOMEM;
+	struct packer p = packer_over(text, len);
+	for (unsigned int i = 0; i < in->field_count && v->is_trusted_proxy; i++) {
+		const struct http_field *f = &in->fields[i];
+		if (!span_eq_nocase(f->name, name) || f->value.len == 0)
+			continue;
+		packer_bytes(&p, f->value);
 		packer_str(&p, ", ");
-		packer_bytes(&p, v->address);
-		value = packer_span(&p);
 	}
-	add(ret, "X-Forwarded-For", value);
+	packer_bytes(&p, v->address);
+	add(ret, "X-Forwarded-For", packer_span(&p));
 	return 0;
 }
 

@@ -120,7 +120,8 @@ static void set_request_framing(const struct framing *f, struct http_head *head)
 	} else {
 		head->body = HTTP_BODY_NONE;
 	}
-	head->has_length = f->has_length;
+	/* "0" beside chunked is no length (docs/protocol.md §10.3). */
+	head->has_length = f->has_length && head->body != HTTP_BODY_UNKNOWN;
 }
 
 int tunnel_head_from_request(struct connect_request *req, const struct http_limits *limits,

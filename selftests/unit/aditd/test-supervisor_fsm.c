@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every (state, event) pair of a connection index against the golden list.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "daemon/aditd/supervisor_fsm.h"
+#include "util/macro.h"
+
+/* clang-format off */
+#define GO(from, event, next, action) \
+	{ INDEX_STATE_##from, INDEX_EVENT_##event, { INDEX_STATE_##next, INDEX_ACTION_##action } }
+static const struct {
+	enum index_state from;
+	enum index_event event;
+	struct index_step step;
+} golden[] = {
+	GO(IDLE,        START,      DIALING,     DIAL),
+	GO(IDLE,        STOP,       STOPPED,     NONE),
+	GO(WAITING,     START,      DIALING,     DIAL),
+	GO(WAITING,     TIMER,      DIALING,     DIAL),
+	GO(WAITING,     STOP,       STOPPED,     NONE),
+	GO(DIALING,     CONNECTED,  REGISTERING, NONE),
+	GO(DIALING,     CLOSED,     WAITING,     BACK_OFF),
+	GO(DIALING,     STOP,       STOPPED,     DRAIN),
+	GO(REGISTERING, REGISTERED, UP,          SETTLE),
+	GO(REGISTERING, CLOSED,     WAITING,     BACK_OFF),
+	GO(REGISTERING, STOP,       STOPPED,     DRAIN),
+	GO(UP,          AWAY,       DIALING,     REPLACE),
+	GO(UP,          CLOSED,     WAITING,     BACK_OFF),
+	GO(UP,          STOP,       STOPPED,     DRAIN),
+	GO(STOPPED,     CLOSED,     STOPPED,     NONE),
+};
+#undef GO
+/* clang-format on */
+
+static struct index_step wanted(unsigned int state, unsigned int event)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(golden); i++)
+		if (golden[i].from == state && golden[i].event == event)
+			return golden[i].step;
+	return (struct index_step){};
+}
+
+static void test_all_pairs(void **state)
+{
+	(void)state;
+	for (unsigned int s = 0; s <= INDEX_STATE_MAX_; s++) {
+		for (unsigned int e = 0; e <= INDEX_EVENT_MAX_; e++) {
+			struct index_step want = wanted(s, e);
+			struct index_step got =
+				index_fsm_step((enum index_state)s, (enum index_event)e);
+			assert_int_equal(got.next, want.next);
+			assert_int_equal(got.action, want.action);
+		}
+	}
+}
+
+/* From everywhere but STOPPED there is a way to UP, and after STOP nothing is dialled. */
+static void test_ways(void **state)
+{
+	(void)state;
+	static const enum index_event way[] = { INDEX_EVENT_START, INDEX_EVENT_CONNECTED,
+						INDEX_EVENT_REGISTERED };
+	enum index_state s = INDEX_STATE_IDLE;
+	for (size_t i = 0; i < ARRAY_SIZE(way); i++)
+		s = index_fsm_step(s, way[i]).next;
+	assert_int_equal(s, INDEX_STATE_UP);
+	for (unsigned int e = 0; e < INDEX_EVENT_MAX_; e++)
+		assert_int_not_equal(
+			index_fsm_step(INDEX_STATE_STOPPED, (enum index_event)e).action,
+			INDEX_ACTION_DIAL);
+	for (unsigned int from = INDEX_STATE_IDLE; from < INDEX_STATE_MAX_; from++) {
+		if (from == INDEX_STATE_STOPPED)
+			continue;
+		assert_int_equal(index_fsm_step((enum index_state)from, INDEX_EVENT_STOP).next,
+				 INDEX_STATE_STOPPED);
+	}
+}
+
+static void test_names(void **state)
+{
+	(void)state;
+	for (unsigned int s = 0; s < INDEX_STATE_MAX_; s++) {
+		const char *name = index_state_name((enum index_state)s);
+		assert_non_null(name);
+		for (unsigned int other = 0; other < s; other++)
+			assert_string_not_equal(name, index_state_name((enum index_state)other));
+	}
+	for (unsigned int e = 0; e < INDEX_EVENT_MAX_; e++)
+		assert_non_null(index_event_name((enum index_event)e));
+	assert_string_equal(index_state_name(INDEX_STATE_MAX_), "invalid");
+	assert_string_equal(index_event_name(INDEX_EVENT_MAX_), "invalid");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_all_pairs),
+		cmocka_unit_test(test_ways),
+		cmocka_unit_test(test_names),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
