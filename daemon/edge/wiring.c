@@ -27,6 +27,40 @@ static int complain(struct edge *e, const struct ip_port *addr, int error)
 	return EXIT_FAILED;
 }
 
+/*
+ * SO_REUSEPORT, which the workers need among themselves, would let a second edge of the same user
+ * share our ports unnoticed. A socket without it tells whether somebody else is there.
+ */
+static int probe_free(struct edge *e, const struct ip_port *addr, bool is_udp)
+{
+	int fd = -EBADF;
+	int r = 0;
+	if (is_udp) {
+		struct udp_socket sock;
+		r = udp_open(&(struct udp_params){ .local = *addr, .is_v6_only = true }, &sock);
+		if (r == 0)
+			udp_close(&sock);
+	} else {
+		fd = tcp_listen(addr, false, 1);
+		r = fd < 0 ? fd : 0;
+		(void)fd_close(fd);
+	}
+	return r < 0 ? complain(e, addr, r) : EXIT_OK;
+}
+
+static int probe_all(struct edge *e)
+{
+	const struct edge_conf *c = e->conf;
+	int code = EXIT_OK;
+	for (size_t i = 0; i < c->edge.listen_count && code == EXIT_OK; i++)
+		code = probe_free(e, &c->edge.listens[i].addr, true);
+	for (size_t i = 0; i < c->front.http.listen_count && code == EXIT_OK; i++)
+		code = probe_free(e, &c->front.http.listens[i].addr, false);
+	for (size_t i = 0; i < c->front.https.listen_count && code == EXIT_OK; i++)
+		code = probe_free(e, &c->front.https.listens[i].addr, false);
+	return code;
+}
+
 /* Opens a worker's listeners of one front. */
 static int open_front(struct edge *e, const struct conf_front_listener *front, int *fds,
 		      unsigned int *ret_count)
@@ -125,6 +159,9 @@ int edge_wiring_open(struct edge *e, uid_t uid, gid_t gid)
 			ew->http_fds[j] = ew->https_fds[j] = -EBADF;
 		edge_conn_env_init(&ew->conns);
 	}
+	int free_code = probe_all(e);
+	if (free_code != EXIT_OK)
+		return free_code;
 	for (unsigned int i = 0; i < e->worker_count; i++) {
 		int code = open_worker(e, &e->edge_workers[i], worker_set_get(e->workers, i));
 		if (code != EXIT_OK)
