@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#include "daemon/base/version.h"
 #include "util/macro.h"
 
 static const struct metric_family by_worker[] = {
@@ -58,6 +59,13 @@ static const struct metric_family udp[] = {
 	  .type = METRIC_TYPE_COUNTER },
 };
 
+static const struct metric_family build_family = {
+	.name = "adit_build_info",
+	.help = "1, with the version as label.",
+	.type = METRIC_TYPE_GAUGE,
+	.labels = { "version" },
+};
+
 int worker_metrics_init(struct worker_metrics *m, struct metric_registry *reg, unsigned int workers)
 {
 	int f[ARRAY_SIZE(by_worker)];
@@ -69,6 +77,11 @@ int worker_metrics_init(struct worker_metrics *m, struct metric_registry *reg, u
 		if (f[i] < 0)
 			return f[i];
 	}
+	int build = metric_define(reg, &build_family);
+	if (build < 0)
+		return build;
+	const char *version = adit_version;
+	m->build = metric_series(reg, build, &version);
 	for (unsigned int i = 0; i < workers && i < WORKER_METRICS_MAX; i++) {
 		char text[12];
 		(void)snprintf(text, sizeof(text), "%u", i);
@@ -93,6 +106,8 @@ void worker_metrics_refresh(const struct worker_metrics *m, struct worker *worke
 	struct slab_stats slab;
 	struct metric_shard *shard = worker->metrics;
 	slab_get_stats(worker->slab, &slab);
+	if (worker->index == 0)
+		metric_set(shard, m->build, 1);
 	if (worker->index < WORKER_METRICS_MAX) {
 		metric_set(shard, m->workers[worker->index].bytes,
 			   (int64_t)(slab.in_use + slab.reserved));

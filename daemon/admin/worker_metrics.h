@@ -15,7 +15,7 @@ struct worker_metrics {
 	struct {
 		metric_id bytes, limit, busy, refused;
 	} workers[WORKER_METRICS_MAX];
-	metric_id tx_calls, rx_calls, gso, gro, tx_bytes, rx_bytes, tx_segments, rx_segments,
+	metric_id build, tx_calls, rx_calls, gso, gro, tx_bytes, rx_bytes, tx_segments, rx_segments,
 		tx_errors;
 };
 
