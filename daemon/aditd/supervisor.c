@@ -41,7 +41,7 @@ struct supervisor {
 	bool is_stopping;
 	bool has_cut;
 	char last_error[160];
-	metric_id ha_connections, register_ok, register_fail[2], dials_ok, dials_fail;
+	metric_id ha_connections, register_ok, register_fail[2], dials_ok, dials_fail, resets;
 	metric_id link_up[SUPERVISOR_INDEX_MAX];
 };
 
@@ -371,6 +371,8 @@ static void on_report(struct message *message, void *owner)
 	case TUNNEL_REPORT_CLOSED:
 		if (e->info.state == INDEX_STATE_DIALING && is_current)
 			metric_add(s->p.metrics, s->dials_fail, 1);
+		if (rep->close.end == LINK_END_RESET)
+			metric_add(s->p.metrics, s->resets, 1);
 		e->live--;
 		on_closed(e, rep, is_current);
 		if (is_current)
@@ -408,15 +410,22 @@ static const struct metric_family up_family = {
 	.labels = { "index", "protocol" }
 };
 
+static const struct metric_family resets_family = {
+	.name = "adit_link_resets_total",
+	.help = "Connections that ended by a stateless reset: the edge had forgotten them.",
+	.type = METRIC_TYPE_COUNTER,
+};
+
 static int define_metrics(struct supervisor *s)
 {
 	struct metric_registry *reg = s->p.registry;
 	int ha = metric_define(reg, &ha_family), ok = metric_define(reg, &ok_family);
 	int fail = metric_define(reg, &fail_family), dials = metric_define(reg, &dials_family);
-	int up = metric_define(reg, &up_family);
-	if (ha < 0 || ok < 0 || fail < 0 || dials < 0 || up < 0)
+	int up = metric_define(reg, &up_family), resets = metric_define(reg, &resets_family);
+	if (ha < 0 || ok < 0 || fail < 0 || dials < 0 || up < 0 || resets < 0)
 		return -ENOMEM;
 	s->ha_connections = metric_series(reg, ha, NULL);
+	s->resets = metric_series(reg, resets, NULL);
 	s->register_ok = metric_series(reg, ok, (const char *const[]){ "registerConnection" });
 	s->register_fail[0] = metric_series(
 		reg, fail, (const char *const[]){ "dup_edge_conn", "registerConnection" });
