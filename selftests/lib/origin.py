@@ -254,6 +254,9 @@ class Origin:
                     return False
             except TimeoutError:
                 continue
+            except ConnectionResetError:
+                request.cancelled = True
+                return False
         return False
 
     def serve_stall(self, _connection, _request):
