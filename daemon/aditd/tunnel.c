@@ -153,6 +153,8 @@ static void on_control_end(struct control *c, bool is_fin, void *user)
 		link_drain(t->link);
 		return;
 	}
+	if (t->link->close_info.end != LINK_END_NONE)
+		return; /* the whole link has ended and says why itself */
 	set_cause(t, "control stream lost");
 	link_close(t->link, 0, "");
 }
