@@ -245,7 +245,7 @@ def test_cancel_by_stop_sending(peer, start):
     with Origin() as origin:
         start(peer, [(None, origin.service)], connections=1)
         link = peer.wait_registered(1, 15)[0]
-        stream = link.send_request(path="/silent")
+        stream = link.send_request(path="/silent", fin=False)
         origin.wait_requests(1)
         stream.stop(9)
         stream.reset(9)
