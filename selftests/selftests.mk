@@ -120,9 +120,14 @@ test-ingress_vectors_data := ingress.json
 test-route_parts := route conf wire base
 
 # proxy, admin, aditd, demux, edge, cli
-unit_tests += $(addprefix proxy/test-,header_policy reason)
+unit_tests += $(addprefix proxy/test-,header_policy reason tunnel_head)
 test-header_policy_parts := proxy http flow conf wire base
 test-reason_parts := proxy
+test-tunnel_head_parts := proxy http flow wire base
+unit_tests += admin/test-promtext
+test-promtext_parts := admin base
+unit_tests += cli/test-print
+test-print_parts := cli base
 unit_tests += aditd/test-supervisor_fsm
 test-supervisor_fsm_parts := aditd
 
