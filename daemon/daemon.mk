@@ -16,7 +16,7 @@ base_objs := daemon/base/arena.o daemon/base/argv.o daemon/base/backoff.o daemon
 	daemon/base/file.o daemon/base/log.o \
 	daemon/base/log_format.o daemon/base/loop.o daemon/base/mailbox.o \
 	daemon/base/mainloop.o daemon/base/map.o daemon/base/metric.o daemon/base/notify.o \
-	daemon/base/opt.o daemon/base/random.o daemon/base/ratelimit.o daemon/base/secret.o \
+	daemon/base/opt.o daemon/base/process.o daemon/base/random.o daemon/base/ratelimit.o daemon/base/secret.o \
 	daemon/base/siphash.o daemon/base/slab.o daemon/base/snapshot.o daemon/base/version.o \
 	daemon/base/worker.o
 base_libs := libsystemd libseccomp
@@ -35,7 +35,7 @@ conf_objs := $(addprefix daemon/conf/,arena.o conf.o credential.o dump.o dump_js
 	pattern_translate.o report.o rule.o schema.o schema_aditd.o schema_common.o schema_edge.o value.o)
 conf_libs := inih libsystemd libpcre2-8 libidn2
 
-net_objs := $(addprefix daemon/net/,happy.o iostream.o resolve.o sockaddr.o tcp.o tlsbio.o \
+net_objs := $(addprefix daemon/net/,ca.o digest.o happy.o iostream.o resolve.o sockaddr.o tcp.o tlsbio.o \
 	tlscerts.o tlsctx.o udp.o)
 net_libs := openssl libcares libbpf libxdp
 
@@ -79,9 +79,9 @@ aditd_objs := $(addprefix daemon/aditd/,app.o link_metrics.o main.o service.o st
 	supervisor_fsm.o tunnel.o wiring.o)
 aditd_libs := libsystemd
 
-edge_objs := $(addprefix daemon/edge/,app.o ca.o directory.o edge_conn.o edge_link.o enroll.o \
+edge_objs := $(addprefix daemon/edge/,app.o directory.o edge_conn.o edge_link.o enroll.o \
 	error_page.o front_http.o init.o main.o origin_tunnel.o service.o status.o visit.o wiring.o)
-edge_libs := libsystemd sqlite3 openssl
+edge_libs := libsystemd sqlite3
 
 cli_objs := $(addprefix daemon/cli/,client.o main.o print.o verb_status.o verb_version.o)
 cli_libs := libsystemd

@@ -6,18 +6,16 @@
 #include "daemon/aditd/app.h"
 
 #include <fcntl.h>
-#include <openssl/ssl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 
 #include "daemon/aditd/status.h"
 #include "daemon/aditd/supervisor.h"
 #include "daemon/aditd/wiring.h"
 #include "daemon/base/mainloop.h"
 #include "daemon/base/notify.h"
+#include "daemon/base/process.h"
 #include "daemon/base/random.h"
 #include "daemon/base/version.h"
 #include "daemon/conf/dump.h"
@@ -46,19 +44,8 @@ static int fail(struct app *a, const char *what, int error)
 
 static int start_log(struct app *a)
 {
-	const struct conf_log *c = &a->conf->common.log;
-	struct log_params params = {
-		.format = c->format,
-		.level = c->level,
-		.areas = c->areas,
-		.ident = "aditd",
-		.color = c->color != CONF_SWITCH_OFF && isatty(STDERR_FILENO),
-	};
-	int r = log_new(&params, &a->log);
-	if (r < 0) {
-		(void)fprintf(stderr, "aditd: cannot open the log: %s\n", strerrordesc_np(-r));
+	if (conf_log_open(&a->conf->common.log, "aditd", &a->log) < 0)
 		return EXIT_FAILED;
-	}
 	log_notice(a->log, "start", "aditd", KV_STR("version", adit_version),
 		   KV_STR("instance", a->params.instance),
 		   KV_STR("config", a->conf->common.file ? a->conf->common.file : "none"));
@@ -70,20 +57,11 @@ static void stop_log(struct app *a)
 	log_free(a->log);
 }
 
-/* No core of ours holds a key; as many descriptors as we may have. */
 static int start_process(struct app *a)
 {
-	struct rlimit limit;
-	(void)prctl(PR_SET_DUMPABLE, 0);
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-		limit.rlim_cur = limit.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &limit);
-	}
-	int r = paths_make(a->params.paths.run, 0755);
-	if (r < 0)
-		return fail(a, "cannot make the run directory", r);
-	r = paths_make(a->params.paths.state, 0700);
-	return r < 0 ? fail(a, "cannot make the state directory", r) : EXIT_OK;
+	const char *reason = "";
+	int r = process_prepare(&a->params.paths, &reason);
+	return r < 0 ? fail(a, reason, r) : EXIT_OK;
 }
 
 static int start_metrics(struct app *a)
@@ -222,7 +200,7 @@ static int start_tls(struct app *a)
 
 static void stop_tls(struct app *a)
 {
-	SSL_CTX_free(a->shared.tls);
+	tlsctx_free(a->shared.tls);
 }
 
 static int start_wiring(struct app *a)
@@ -310,7 +288,7 @@ static int start_supervisor(struct app *a)
 			    ? MAX(a->worker_count, (unsigned int)CONNECTIONS_VENDOR)
 			    : CONNECTIONS_VENDOR;
 	struct supervisor_params params = {
-		.event = mainloop_event(a->loop),
+		.loop = a->loop,
 		.conf = a->conf,
 		.envs = a->tunnels,
 		.worker_count = a->worker_count,

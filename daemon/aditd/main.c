@@ -127,16 +127,6 @@ static int collect_sets(const struct options *o, const char *sets[SETS_MAX], cha
 	return 0;
 }
 
-static void print_report(const struct conf_report *report)
-{
-	char line[2048];
-	for (size_t i = 0; i < report->count; i++)
-		(void)fprintf(stderr, "%s\n",
-			      conf_message_print(&report->messages[i], line, sizeof(line)));
-	if (report->lost)
-		(void)fprintf(stderr, "aditd: %zu more messages\n", report->lost);
-}
-
 static int load(const struct options *o, const struct paths *paths, const char *token,
 		struct conf **ret)
 {
@@ -150,6 +140,7 @@ static int load(const struct options *o, const struct paths *paths, const char *
 	}
 	bool has_settings = token || count > 0;
 	const char *path = o->config ? o->config : paths->config;
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): before any thread */
 	if (!o->config && !has_settings && access(path, F_OK) < 0 && !getenv("TUNNEL_TOKEN_FILE")) {
 		(void)fprintf(
 			stderr,
@@ -168,7 +159,7 @@ static int load(const struct options *o, const struct paths *paths, const char *
 		.check = o->check,
 	};
 	int r = conf_load(&src, &report, ret);
-	print_report(&report);
+	conf_report_print(&report, "aditd", stderr);
 	conf_report_done(&report);
 	return r < 0 ? EXIT_CONFIG : EXIT_OK;
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "daemon/base/mainloop.h"
 #include "daemon/base/random.h"
 #include "util/cleanup.h"
 
@@ -25,7 +26,7 @@ enum {
 struct index_entry {
 	struct supervisor *supervisor;
 	struct supervisor_index info;
-	sd_event_source *timer;
+	struct mainloop_timer timer;
 	unsigned int failures; /* since it last was up */
 	unsigned int live;     /* tunnels on the worker that have not reported CLOSED */
 	nsec_t not_before;     /* what a refusal asked for: length of the next wait */
@@ -79,22 +80,18 @@ static nsec_t wait_of(struct index_entry *e)
 	return jitter(MIN(NSEC_PER_SEC << shift, cap * NSEC_PER_SEC));
 }
 
-static int on_timer(sd_event_source *source, uint64_t usec, void *user)
+static void on_timer(struct mainloop_timer *timer)
 {
-	(void)source;
-	(void)usec;
-	struct index_entry *e = user;
+	struct index_entry *e = CONTAINER_OF(timer, struct index_entry, timer);
 	step(e, e->info.state == INDEX_STATE_IDLE ? INDEX_EVENT_START : INDEX_EVENT_TIMER);
-	return 0;
 }
 
 static void arm(struct index_entry *e, nsec_t wait)
 {
-	uint64_t at = (now_mono() + wait) / NSEC_PER_USEC;
-	if (sd_event_source_set_time(e->timer, at) < 0 ||
-	    sd_event_source_set_enabled(e->timer, SD_EVENT_ONESHOT) < 0)
-		log_error(e->supervisor->p.log, "supervisor", "cannot arm a timer",
-			  KV_U64("index", (uint64_t)(e - e->supervisor->entries)));
+	struct supervisor *s = e->supervisor;
+	if (mainloop_timer_start(s->p.loop, &e->timer, now_mono() + wait) < 0)
+		log_error(s->p.log, "supervisor", "cannot arm a timer",
+			  KV_U64("index", (uint64_t)(e - s->entries)));
 }
 
 static void report_free(struct tunnel_report *rep)
@@ -222,10 +219,10 @@ static void act_settle(struct index_entry *e)
 	struct supervisor *s = e->supervisor;
 	e->failures = 0;
 	s->last_error[0] = '\0';
-	unsigned int started = 0;
+	nsec_t wait = 0;
 	for (unsigned int i = 0; i < s->count; i++)
 		if (s->entries[i].info.state == INDEX_STATE_IDLE)
-			arm(&s->entries[i], ++started * STAGGER_SEC * NSEC_PER_SEC);
+			arm(&s->entries[i], wait += STAGGER_SEC * NSEC_PER_SEC);
 }
 
 static void act(struct index_entry *e, enum index_action action)
@@ -450,19 +447,14 @@ int supervisor_new(const struct supervisor_params *params, struct supervisor **r
 	s->count = MIN(params->connections, (unsigned int)SUPERVISOR_INDEX_MAX);
 	s->quiet_since = now_mono();
 	int r = define_metrics(s);
-	for (unsigned int i = 0; i < s->count && r >= 0; i++) {
+	if (r < 0)
+		return r;
+	for (unsigned int i = 0; i < s->count; i++) {
 		struct index_entry *e = &s->entries[i];
 		e->supervisor = s;
 		e->info.state = INDEX_STATE_IDLE;
 		e->info.worker = i % params->worker_count;
-		r = sd_event_add_time(params->event, &e->timer, CLOCK_MONOTONIC, 0, 10000, on_timer,
-				      e);
-		if (r >= 0)
-			r = sd_event_source_set_enabled(e->timer, SD_EVENT_OFF);
-	}
-	if (r < 0) {
-		supervisor_free(TAKE_PTR(s));
-		return r;
+		e->timer.on_expire = on_timer;
 	}
 	*ret = TAKE_PTR(s);
 	return 0;
@@ -473,7 +465,7 @@ void supervisor_free(struct supervisor *s)
 	if (!s)
 		return;
 	for (unsigned int i = 0; i < s->count; i++)
-		(void)sd_event_source_disable_unref(s->entries[i].timer);
+		mainloop_timer_stop(&s->entries[i].timer);
 	free(s);
 }
 
@@ -491,7 +483,7 @@ void supervisor_stop(struct supervisor *s, nsec_t grace)
 	s->is_stopping = true;
 	for (unsigned int i = 0; i < s->count; i++) {
 		struct index_entry *e = &s->entries[i];
-		(void)sd_event_source_set_enabled(e->timer, SD_EVENT_OFF);
+		mainloop_timer_stop(&e->timer);
 		step(e, INDEX_EVENT_STOP);
 		if (e->live > 0)
 			post_simple(e, cut ? run_close : run_drain, grace);

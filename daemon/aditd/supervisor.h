@@ -6,11 +6,10 @@
 #ifndef DAEMON_ADITD_SUPERVISOR_H
 #define DAEMON_ADITD_SUPERVISOR_H
 
-#include <systemd/sd-event.h>
-
 #include "daemon/aditd/supervisor_fsm.h"
 #include "daemon/aditd/tunnel.h"
 
+struct mainloop;
 struct supervisor;
 
 enum { SUPERVISOR_INDEX_MAX = 64 };
@@ -36,7 +35,7 @@ struct supervisor_events {
 };
 
 struct supervisor_params {
-	sd_event *event;
+	struct mainloop *loop;
 	struct conf *conf;
 	struct tunnel_env *envs; /* one per worker, in order */
 	unsigned int worker_count;

@@ -7,6 +7,9 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "daemon/conf/arena.h"
 #include "daemon/conf/edge_conf.h"
@@ -68,4 +71,20 @@ const struct conf_edge_tunnel *edge_conf_find_tunnel(const struct edge_conf *c,
 		if (uuid_eq(&c->tunnels[i].id, id))
 			return &c->tunnels[i];
 	return NULL;
+}
+
+int conf_log_open(const struct conf_log *c, const char *program, struct log **ret)
+{
+	struct log_params params = {
+		.format = c->format,
+		.level = c->level,
+		.areas = c->areas,
+		.ident = program,
+		.color = c->color != CONF_SWITCH_OFF && isatty(STDERR_FILENO),
+	};
+	int r = log_new(&params, ret);
+	if (r < 0)
+		(void)fprintf(stderr, "%s: cannot open the log: %s\n", program,
+			      strerrordesc_np(-r));
+	return r;
 }

@@ -105,4 +105,10 @@ struct conf_common {
 	struct conf_limits limits;
 };
 
+/*
+ * Opens the log as [log] wants it. program: its name in every line. Returns 0 or what log_new()
+ * said, which then has been told on stderr.
+ */
+[[nodiscard]] int conf_log_open(const struct conf_log *c, const char *program, struct log **ret);
+
 #endif

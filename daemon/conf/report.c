@@ -35,6 +35,12 @@ static bool report_grow(struct conf_report *r)
 	return true;
 }
 
+#ifndef __clang__
+/* gcc 14 loses sight of what is stored in an array that realloc() has made: conf_report_done()
+ * frees it. */
+#pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak"
+#endif
+
 void conf_report_add(struct conf_report *r, enum conf_severity severity, const char *file,
 		     unsigned int line, const char *format, ...)
 {
@@ -47,19 +53,17 @@ void conf_report_add(struct conf_report *r, enum conf_severity severity, const c
 
 	va_list ap;
 	va_start(ap, format);
-	char *text = NULL;
-	int n = vasprintf(&text, format, ap);
+	_cleanup_(freep) char *text = NULL;
+	if (vasprintf(&text, format, ap) < 0)
+		text = NULL; /* what it holds then is undefined */
 	va_end(ap);
-	char *name = file ? strdup(file) : NULL;
-	if (n < 0 || (file && !name)) {
-		if (n >= 0)
-			free(text);
-		free(name);
+	_cleanup_(freep) char *name = file ? strdup(file) : NULL;
+	if (!text || (file && !name)) {
 		r->lost++;
 		return;
 	}
 	r->messages[r->count++] = (struct conf_message){
-		.severity = severity, .file = name, .line = line, .text = text
+		.severity = severity, .file = TAKE_PTR(name), .line = line, .text = TAKE_PTR(text)
 	};
 }
 
@@ -73,4 +77,13 @@ const char *conf_message_print(const struct conf_message *m, char *buf, size_t s
 	else
 		(void)snprintf(buf, size, "%s:%u: %s: %s", m->file, m->line, word, m->text);
 	return buf;
+}
+
+void conf_report_print(const struct conf_report *r, const char *program, FILE *out)
+{
+	char line[2048];
+	for (size_t i = 0; i < r->count; i++)
+		(void)fprintf(out, "%s\n", conf_message_print(&r->messages[i], line, sizeof(line)));
+	if (r->lost)
+		(void)fprintf(out, "%s: %zu more messages\n", program, r->lost);
 }

@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "util/cleanup.h"
 #include "util/macro.h"
@@ -50,5 +51,8 @@ void conf_report_add(struct conf_report *r, enum conf_severity severity, const c
  * the NUL. Returns buf.
  */
 const char *conf_message_print(const struct conf_message *m, char *buf, size_t size);
+
+/* Writes every message on a line of its own, and how many were lost after the program's name. */
+void conf_report_print(const struct conf_report *r, const char *program, FILE *out);
 
 #endif

@@ -6,22 +6,21 @@
 #include "daemon/edge/app.h"
 
 #include <errno.h>
-#include <openssl/ssl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "daemon/base/drop_priv.h"
 #include "daemon/base/file.h"
 #include "daemon/base/notify.h"
+#include "daemon/base/process.h"
 #include "daemon/base/secret.h"
 #include "daemon/base/version.h"
-#include "daemon/edge/ca.h"
 #include "daemon/edge/status.h"
 #include "daemon/edge/wiring.h"
+#include "daemon/net/ca.h"
+#include "daemon/net/tlsctx.h"
 #include "util/cleanup.h"
 
 enum {
@@ -45,19 +44,8 @@ static int fail(struct edge *e, const char *what, int error)
 
 static int start_log(struct edge *e)
 {
-	const struct conf_log *c = &e->conf->common.log;
-	struct log_params params = {
-		.format = c->format,
-		.level = c->level,
-		.areas = c->areas,
-		.ident = "adit-edge",
-		.color = c->color != CONF_SWITCH_OFF && isatty(STDERR_FILENO),
-	};
-	int r = log_new(&params, &e->log);
-	if (r < 0) {
-		(void)fprintf(stderr, "adit-edge: cannot open the log: %s\n", strerrordesc_np(-r));
+	if (conf_log_open(&e->conf->common.log, "adit-edge", &e->log) < 0)
 		return EXIT_FAILED;
-	}
 	log_notice(e->log, "start", "adit-edge", KV_STR("version", adit_version),
 		   KV_STR("config", e->conf->common.file ? e->conf->common.file : "none"));
 	return EXIT_OK;
@@ -70,17 +58,9 @@ static void stop_log(struct edge *e)
 
 static int start_process(struct edge *e)
 {
-	struct rlimit limit;
-	(void)prctl(PR_SET_DUMPABLE, 0);
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-		limit.rlim_cur = limit.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &limit);
-	}
-	int r = paths_make(e->params.paths.run, 0755);
-	if (r < 0)
-		return fail(e, "cannot make the run directory", r);
-	r = paths_make(e->params.paths.state, 0700);
-	return r < 0 ? fail(e, "cannot make the state directory", r) : EXIT_OK;
+	const char *reason = "";
+	int r = process_prepare(&e->params.paths, &reason);
+	return r < 0 ? fail(e, reason, r) : EXIT_OK;
 }
 
 static int start_metrics(struct edge *e)
@@ -171,13 +151,9 @@ static int start_keys(struct edge *e)
 {
 	char path[PATHS_LEN + 16];
 	(void)snprintf(path, sizeof(path), "%s/quic-key", e->params.paths.state);
-	struct secret *key = NULL;
-	int r = secret_new_empty(sizeof(e->quic_key), &key);
-	secret_free(key);
 	char *text = NULL;
 	size_t len = 0;
-	if (r == 0)
-		r = file_read(path, sizeof(e->quic_key), &text, &len);
+	int r = file_read(path, sizeof(e->quic_key), &text, &len);
 	if (r == 0 && len == sizeof(e->quic_key))
 		memcpy(e->quic_key, text, len);
 	else if (r == 0)
@@ -241,7 +217,7 @@ static int start_tls(struct edge *e)
 
 static void stop_tls(struct edge *e)
 {
-	SSL_CTX_free(e->tls);
+	tlsctx_free(e->tls);
 	secret_wipe(e->quic_key, sizeof(e->quic_key));
 }
 

@@ -6,19 +6,11 @@
  */
 #include "daemon/edge/enroll.h"
 
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 
+#include "daemon/base/secret.h"
 #include "daemon/conf/credential.h"
-
-static int sha256(struct span in, uint8_t ret[32])
-{
-	unsigned int len = 0;
-	return EVP_Digest(in.ptr, in.len, ret, &len, EVP_sha256(), NULL) == 1 && len == 32
-		       ? 0
-		       : -ENOMEM;
-}
+#include "daemon/net/digest.h"
 
 static int load_secret(const struct conf_edge_tunnel *t, uint8_t ret[32], const char **ret_reason)
 {
@@ -28,8 +20,8 @@ static int load_secret(const struct conf_edge_tunnel *t, uint8_t ret[32], const 
 	}
 	uint8_t secret[TUNNEL_SECRET_MAX];
 	int n = credential_read_secret(t->secret_file, secret, ret_reason);
-	int r = n < 0 ? n : sha256(span_of(secret, (size_t)n), ret);
-	explicit_bzero(secret, sizeof(secret));
+	int r = n < 0 ? n : digest_sha256(span_of(secret, (size_t)n), ret);
+	secret_wipe(secret, sizeof(secret));
 	return r;
 }
 
@@ -48,7 +40,7 @@ int enroll_init(struct enroll *e, struct edge_conf *conf, const char **ret_reaso
 void enroll_done(struct enroll *e)
 {
 	if (e->tunnels)
-		OPENSSL_cleanse(e->tunnels, (e->conf->tunnel_count + 1) * sizeof(*e->tunnels));
+		secret_wipe(e->tunnels, (e->conf->tunnel_count + 1) * sizeof(*e->tunnels));
 	free(e->tunnels);
 	edge_conf_unref(e->conf);
 	*e = (struct enroll){};
@@ -71,12 +63,13 @@ enum enroll_refusal enroll_check(struct enroll *e, const struct tunnel_register 
 	const struct edge_conf *conf = e->conf;
 	struct uuid id;
 	uint8_t digest[32];
-	if (uuid_from_span(reg->tunnel_id, &id) < 0 || sha256(reg->secret, digest) < 0)
+	if (uuid_from_span(reg->tunnel_id, &id) < 0 || digest_sha256(reg->secret, digest) < 0)
 		return ENROLL_REFUSAL_UNKNOWN;
 	const struct conf_edge_tunnel *t = edge_conf_find_tunnel(conf, &id);
 	size_t i = t ? (size_t)(t - conf->tunnels)
 		     : conf->tunnel_count; /* the spare entry is all zero */
-	bool same = CRYPTO_memcmp(digest, e->tunnels[i].secret_sha256, sizeof(digest)) == 0;
+	bool same = secret_eq(span_of(digest, sizeof(digest)),
+			      span_of(e->tunnels[i].secret_sha256, sizeof(digest)));
 	bool known = t && span_eq_str(reg->account_tag, t->account);
 	if (!same || !known)
 		return ENROLL_REFUSAL_UNKNOWN;

@@ -6,7 +6,6 @@
 #include "daemon/edge/init.h"
 
 #include <errno.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -17,7 +16,8 @@
 #include "daemon/base/secret.h"
 #include "daemon/conf/load.h"
 #include "daemon/conf/rule.h"
-#include "daemon/edge/ca.h"
+#include "daemon/net/ca.h"
+#include "daemon/net/digest.h"
 #include "daemon/wire/endpoint.h"
 #include "daemon/wire/hex.h"
 #include "daemon/wire/token.h"
@@ -187,10 +187,8 @@ static int make_credential(const struct init_params *p, struct tunnel_credential
 	c->edges[0].len = (uint16_t)strlen(p->advertise);
 	memcpy(c->edges[0].text, p->advertise, c->edges[0].len);
 	c->has_pin = true;
-	unsigned int len = 0;
-	if (EVP_Digest(c->secret, c->secret_len, digest, &len, EVP_sha256(), NULL) != 1)
-		return -ENOMEM;
-	return ca_pin(p->state_dir, c->pin);
+	int r = digest_sha256(span_of(c->secret, c->secret_len), digest);
+	return r < 0 ? r : ca_pin(p->state_dir, c->pin);
 }
 
 /* Is the name taken already? Read by the same loader that the edge starts with. */
@@ -285,7 +283,8 @@ int init_run(const struct init_params *p)
 	if (slash && slash != folder) {
 		*slash = '\0';
 		struct stat st;
-		if (stat(folder, &st) < 0 && (r = paths_make(folder, 0755)) < 0)
+		r = stat(folder, &st) < 0 ? paths_make(folder, 0755) : 0;
+		if (r < 0)
 			return complain("cannot make", folder, r);
 	}
 	code = make_certificates(p);

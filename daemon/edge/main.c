@@ -111,10 +111,7 @@ static int load(const struct options *o, const struct paths *paths, struct edge_
 		.check = o->check,
 	};
 	int r = edge_conf_load(&src, &report, ret);
-	char line[2048];
-	for (size_t i = 0; i < report.count; i++)
-		(void)fprintf(stderr, "%s\n",
-			      conf_message_print(&report.messages[i], line, sizeof(line)));
+	conf_report_print(&report, "adit-edge", stderr);
 	conf_report_done(&report);
 	return r < 0 ? EXIT_CONFIG : EXIT_OK;
 }

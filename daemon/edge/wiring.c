@@ -117,34 +117,30 @@ static int open_server(struct edge *e, uid_t uid, gid_t gid)
 {
 	const struct conf_limits *l = &e->conf->common.limits;
 	const struct conf_edge_listener *c = &e->conf->edge;
-	struct quic_worker **qws = calloc(e->worker_count, sizeof(struct quic_worker *));
-	struct ip_port *listen = calloc(c->listen_count, sizeof(*listen));
-	int r = qws && listen ? 0 : -ENOMEM;
-	for (unsigned int i = 0; r == 0 && i < e->worker_count; i++)
+	_cleanup_(freep) struct quic_worker **qws =
+		calloc(e->worker_count, sizeof(struct quic_worker *));
+	_cleanup_(freep) struct ip_port *listen = calloc(c->listen_count, sizeof(*listen));
+	if (!qws || !listen)
+		return EXIT_FAILED;
+	for (unsigned int i = 0; i < e->worker_count; i++)
 		qws[i] = e->edge_workers[i].quic;
-	for (size_t i = 0; r == 0 && i < c->listen_count; i++)
+	for (size_t i = 0; i < c->listen_count; i++)
 		listen[i] = c->listens[i].addr;
-	if (r == 0) {
-		struct quic_server_params params = {
-			.listen = listen,
-			.listen_count = (unsigned int)c->listen_count,
-			.tls = e->tls,
-			.key = e->quic_key,
-			.retry = c->retry_always ? QUIC_RETRY_ALWAYS : QUIC_RETRY_AUTO,
-			.max_unregistered = l->unregistered,
-			.max_unregistered_per_addr = l->unregistered_per_address,
-			.register_timeout = l->register_timeout,
-			.has_owner = uid != (uid_t)-1,
-			.owner_uid = uid,
-			.owner_gid = gid,
-		};
-		r = quic_server_new(&params, qws, e->worker_count, &e->server);
-		if (r < 0)
-			(void)complain(e, &listen[0], r);
-	}
-	free(qws);
-	free(listen);
-	return r < 0 ? EXIT_FAILED : EXIT_OK;
+	struct quic_server_params params = {
+		.listen = listen,
+		.listen_count = (unsigned int)c->listen_count,
+		.tls = e->tls,
+		.key = e->quic_key,
+		.retry = c->retry_always ? QUIC_RETRY_ALWAYS : QUIC_RETRY_AUTO,
+		.max_unregistered = l->unregistered,
+		.max_unregistered_per_addr = l->unregistered_per_address,
+		.register_timeout = l->register_timeout,
+		.has_owner = uid != (uid_t)-1,
+		.owner_uid = uid,
+		.owner_gid = gid,
+	};
+	int r = quic_server_new(&params, qws, e->worker_count, &e->server);
+	return r < 0 ? complain(e, &listen[0], r) : EXIT_OK;
 }
 
 int edge_wiring_open(struct edge *e, uid_t uid, gid_t gid)

@@ -41,6 +41,11 @@ static void dir_closep(DIR **dir)
 		(void)closedir(*dir);
 }
 
+void tlsctx_free(SSL_CTX *ctx)
+{
+	SSL_CTX_free(ctx);
+}
+
 void tlsctx_setup_common(SSL_CTX *ctx, int min_version)
 {
 	(void)SSL_CTX_set_min_proto_version(ctx, min_version);

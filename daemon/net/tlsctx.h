@@ -50,6 +50,9 @@ struct tls_trust {
 /* Writes secrets for a debugger to fd (NSS key log format), which is borrowed and outlives ctx. */
 void tlsctx_set_keylog(SSL_CTX *ctx, int fd);
 
+/* Accepts NULL. Connections that use it keep it alive. */
+void tlsctx_free(SSL_CTX *ctx);
+
 /* What every context of a stream socket needs: no renegotiation, buffers released when idle. */
 void tlsctx_setup_common(SSL_CTX *ctx, int min_version);
 /* Lets writes be partial and repeated from another buffer (net/iostream). */

@@ -3,7 +3,7 @@
  * The edge's own certificate authority. Name constraints keep a stolen CA key from speaking for
  * anybody else's names, also at clients that trust the CA as a file.
  */
-#include "daemon/edge/ca.h"
+#include "daemon/net/ca.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
@@ -11,6 +11,7 @@
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "daemon/base/file.h"
@@ -138,10 +139,21 @@ static int cert_sign(X509 *cert, X509 *issuer, EVP_PKEY *issuer_key)
 	return 0;
 }
 
+/* Names go into texts with a grammar of their own: nothing but what a DNS name has. */
+static bool is_dns_name(const char *name)
+{
+	static const char characters[] = "abcdefghijklmnopqrstuvwxyz"
+					 "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+	size_t len = strlen(name);
+	return len > 0 && name[0] != '.' && strspn(name, characters) == len;
+}
+
 int ca_create(const char *folder, const char *domain)
 {
 	char path[PATH_LEN], permitted[512];
 	struct stat st;
+	if (!is_dns_name(domain)) /* an empty one would permit every name */
+		return -EINVAL;
 	int r = path_of(folder, CA_KEY_FILE, path);
 	if (r < 0)
 		return r;
@@ -175,6 +187,8 @@ int ca_issue(const char *folder, const char *server_name)
 	_cleanup_(EVP_PKEY_freep) EVP_PKEY *ca_key = NULL, *key = NULL;
 	_cleanup_(X509_freep) X509 *ca = NULL, *cert = NULL;
 	char names[512];
+	if (server_name && !is_dns_name(server_name))
+		return -EINVAL;
 	int n = snprintf(names, sizeof(names),
 			 "DNS:quic.cftunnel.com,DNS:h2.cftunnel.com,DNS:probe.cftunnel.com%s%s",
 			 server_name ? ",DNS:" : "", server_name ? server_name : "");

@@ -3,8 +3,8 @@
  * The edge's own certificate authority: one CA for the tunnel listener, made once, and server
  * certificates that the running edge renews (spec §3).
  */
-#ifndef DAEMON_EDGE_CA_H
-#define DAEMON_EDGE_CA_H
+#ifndef DAEMON_NET_CA_H
+#define DAEMON_NET_CA_H
 
 #include "util/span.h"
 
@@ -28,8 +28,8 @@ enum {
 
 /*
  * Issues the server certificate for the protocol names and server_name (NULL: none) with the CA in
- * folder, replacing an older one. Returns 0, -ENOENT without a CA, -EBADMSG (unusable files),
- * -ENOMEM, I/O errors.
+ * folder, replacing an older one. Returns 0, -EINVAL (server_name), -ENOENT without a CA, -EBADMSG
+ * (unusable files), -ENOMEM, I/O errors.
  */
 [[nodiscard]] int ca_issue(const char *folder, const char *server_name);
 

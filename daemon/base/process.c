@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What every daemon does to its own process before anything else. Where the kernel refuses a limit
+ * the daemon runs with what it has.
+ */
+#include "daemon/base/process.h"
+
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include "daemon/base/paths.h"
+
+static void raise_descriptors(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int process_prepare(const struct paths *paths, const char **ret_reason)
+{
+	(void)prctl(PR_SET_DUMPABLE, 0);
+	raise_descriptors();
+	int r = paths_make(paths->run, 0755);
+	if (r < 0) {
+		*ret_reason = "cannot make the run directory";
+		return r;
+	}
+	r = paths_make(paths->state, 0700);
+	if (r < 0)
+		*ret_reason = "cannot make the state directory";
+	return r;
+}
