@@ -415,9 +415,9 @@ static int gather_variable(struct loader *l, const struct schema_section *schema
 	struct conf_item at = { .text = text, .file = conf_strdup(l->arena, span_str(file)) };
 	if (strcmp(o->env, "NO_COLOR") == 0)
 		at.text = "no"; /* any value means that (no-color.org) */
-	struct conf_section *s;
+	struct conf_section *s = NULL;
 	int r = at.file ? section_get(l, schema->kind, NULL, &at, &s) : -ENOMEM;
-	return r < 0 ? r : value_add(l, s, o->key, &at, CONF_RANK_ENVIRONMENT);
+	return r < 0 || !s ? r : value_add(l, s, o->key, &at, CONF_RANK_ENVIRONMENT);
 }
 
 static int gather_environment(struct loader *l)

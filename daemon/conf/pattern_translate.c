@@ -39,8 +39,9 @@ void translate_put(struct translator *t, const char *text)
 		t->out = grown;
 		t->cap = cap;
 	}
-	memcpy(t->out + t->len, text, len + 1);
-	t->len += len;
+	for (size_t i = 0; i < len; i++)
+		t->out[t->len++] = text[i];
+	t->out[t->len] = '\0';
 }
 
 /* A character that stands for itself, inside a class or outside. */

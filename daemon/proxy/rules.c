@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "util/macro.h"
@@ -74,12 +75,14 @@ int proxy_metrics_init(struct proxy_metrics *m, struct metric_registry *reg)
 		*plain[i] = metric_series(reg, family, NULL);
 	}
 	/* The statuses that occur: a scrape shows them from the start, a request takes no lock. */
-	static const char *const codes[] = { "200", "201", "202", "204", "206", "301", "302", "303",
-					     "304", "307", "308", "400", "401", "403", "404", "405",
-					     "408", "409", "410", "412", "413", "416", "422", "429",
-					     "431", "500", "501", "502", "503", "504" };
-	for (unsigned int i = 0; i < ARRAY_SIZE(codes); i++)
-		m->codes[atoi(codes[i])] = metric_series(reg, m->by_code, &codes[i]);
+	static const uint16_t codes[] = { 200, 201, 202, 204, 206, 301, 302, 303, 304, 307,
+					  308, 400, 401, 403, 404, 405, 408, 409, 410, 412,
+					  413, 416, 422, 429, 431, 500, 501, 502, 503, 504 };
+	for (unsigned int i = 0; i < ARRAY_SIZE(codes); i++) {
+		char text[8];
+		(void)snprintf(text, sizeof(text), "%u", codes[i]);
+		m->codes[codes[i]] = metric_series(reg, m->by_code, (const char *const[]){ text });
+	}
 	const char *other = "other";
 	metric_id rest = metric_series(reg, m->by_code, &other);
 	for (unsigned int i = 0; i < ARRAY_SIZE(m->codes); i++)

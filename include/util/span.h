@@ -71,7 +71,7 @@ static inline bool span_ends_with(struct span s, struct span suffix)
 static inline struct span span_skip(struct span s, size_t from)
 {
 	size_t n = from < s.len ? from : s.len;
-	return s.ptr ? (struct span){ .ptr = s.ptr + n, .len = s.len - n } : (struct span){};
+	return n ? (struct span){ .ptr = s.ptr + n, .len = s.len - n } : s; /* never NULL + 0 */
 }
 
 /* At most the first len bytes. */

@@ -59,7 +59,7 @@ static inline char *conf_files_slurp(const char *path, size_t *ret_len)
 	return text;
 }
 
-static int conf_files_setup(void **state)
+static inline int conf_files_setup(void **state)
 {
 	(void)state;
 	const char *tmp = getenv("TMPDIR");
@@ -74,7 +74,7 @@ static int conf_files_setup(void **state)
 	return 0;
 }
 
-static int conf_files_teardown(void **state)
+static inline int conf_files_teardown(void **state)
 {
 	(void)state;
 	DIR *d = opendir(conf_files_base);

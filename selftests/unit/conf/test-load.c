@@ -154,21 +154,21 @@ static void test_precedence(void **state)
 	char token_file[300];
 	(void)snprintf(token_file, sizeof(token_file), "TUNNEL_TOKEN_FILE=%s/token",
 		       conf_files_folder());
-	const char *environ[] = { token_file,
-				  "TUNNEL_GRACE_PERIOD=1m30s",
-				  "TUNNEL_LOGLEVEL=warn",
-				  "TUNNEL_METRICS=localhost:2000",
-				  "TUNNEL_EDGE=a:1,[::1]:2",
-				  "NO_COLOR=1",
-				  "TUNNEL_POST_QUANTUM=true",
-				  "TUNNEL_EDGE_IP_VERSION=",
-				  "TUNNEL_URL=http://[::1]:3",
-				  NULL };
+	const char *variables[] = { token_file,
+				    "TUNNEL_GRACE_PERIOD=1m30s",
+				    "TUNNEL_LOGLEVEL=warn",
+				    "TUNNEL_METRICS=localhost:2000",
+				    "TUNNEL_EDGE=a:1,[::1]:2",
+				    "NO_COLOR=1",
+				    "TUNNEL_POST_QUANTUM=true",
+				    "TUNNEL_EDGE_IP_VERSION=",
+				    "TUNNEL_URL=http://[::1]:3",
+				    NULL };
 	const char *set[] = { "tunnel.grace-period=3s", "edge.address=b:1", "edge.address=c:2" };
 	struct conf_source src = {
 		.path = conf_files_write("x.conf",
 					 "[tunnel]\ngrace-period = 1s\n[log]\ncolor = yes\n", 0644),
-		.environ = environ,
+		.environ = variables,
 	};
 	struct conf_report report = {};
 	struct conf *c = NULL;
@@ -313,11 +313,11 @@ static void test_many_rules(void **state)
 
 /* ---- credentials ---- */
 
-static int load_credential(const char *const *environ, const char *token, const char *text,
+static int load_credential(const char *const *variables, const char *token, const char *text,
 			   struct conf_report *report, struct conf **ret)
 {
 	struct conf_source src = { .path = conf_files_write("x.conf", text, 0644),
-				   .environ = environ,
+				   .environ = variables,
 				   .token = token };
 	return conf_load(&src, report, ret);
 }
