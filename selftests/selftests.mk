@@ -75,7 +75,8 @@ test-wire_mutation_data := edge-protocol.json
 
 # link
 unit_tests += $(addprefix link/test-,link_fsm quic quic_accept quic_cid quic_dgram \
-	quic_mtu quic_path quic_stream quic_threads)
+	quic_mtu quic_path quic_stream quic_threads rpc_channel)
+test-rpc_channel_parts := link flow net wire base
 test-quic_threads_parts := link flow net wire base
 test-link_fsm_parts := link flow net wire base
 test-quic_parts := link flow net wire base
@@ -124,10 +125,18 @@ unit_tests += $(addprefix proxy/test-,header_policy reason tunnel_head)
 test-header_policy_parts := proxy http flow conf wire base
 test-reason_parts := proxy
 test-tunnel_head_parts := proxy http flow wire base
+unit_tests += demux/test-demux
+test-demux_parts := demux proxy route origin link http flow net conf wire base
 unit_tests += admin/test-promtext
 test-promtext_parts := admin base
 unit_tests += cli/test-print
 test-print_parts := cli base
+unit_tests += net/test-ca $(addprefix edge/test-,directory enroll error_page)
+test-ca_parts := net base
+test-directory_parts := edge base
+test-enroll_parts := edge net conf wire base
+test-error_page_parts := edge proxy http flow wire base
+test-error_page_libs := libsystemd
 unit_tests += aditd/test-supervisor_fsm
 test-supervisor_fsm_parts := aditd
 
