@@ -299,7 +299,7 @@ int page_new(const struct page_params *params, struct page **ret)
 		.field_max = FIELDS_MAX,
 		.line_max = HEAD_MAX,
 		.header_timeout = TIMEOUT_SEC * NSEC_PER_SEC,
-		.idle_timeout = 6 * TIMEOUT_SEC * NSEC_PER_SEC,
+		.idle_timeout = TIMEOUT_SEC * NSEC_PER_SEC * 6,
 		.body_timeout = TIMEOUT_SEC * NSEC_PER_SEC,
 	};
 	page->listener.on_accept = on_accept;

@@ -167,8 +167,8 @@ static void write_process(FILE *out)
 	(void)getrlimit(RLIMIT_NOFILE, &limit);
 	FILE *f = fopen("/proc/self/statm", "re");
 	if (f) {
-		if (fscanf(f, "%lu %lu", &pages, &resident) !=
-		    2) /* NOLINT(cert-err34-c): the kernel's numbers */
+		/* NOLINTNEXTLINE(cert-err34-c): the kernel's numbers */
+		if (fscanf(f, "%lu %lu", &pages, &resident) != 2)
 			pages = resident = 0;
 		(void)fclose(f);
 	}

@@ -97,7 +97,8 @@ void varlink_free(struct varlink *v)
 	if (v->server) {
 		(void)sd_varlink_server_shutdown(v->server);
 		(void)sd_varlink_server_unref(v->server);
-		(void)unlink(v->socket);
+		if (v->socket)
+			(void)unlink(v->socket);
 	}
 	free(v->socket);
 	free(v);

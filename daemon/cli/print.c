@@ -91,7 +91,7 @@ static size_t append_text(char buf[PRINT_CELL_MAX], size_t len, const char *text
 			whole = len;
 		/* U+0080 … U+009F control terminals as well. */
 		bool is_c1 = c == 0xc2 && ((unsigned char)text[1] & 0xe0) == 0x80;
-		buf[len++] = is_control(c) || is_c1 ? '?' : *text;
+		buf[len++] = (char)(is_control(c) || is_c1 ? '?' : c);
 		text += is_c1;
 	}
 	if (*text)

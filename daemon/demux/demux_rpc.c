@@ -114,10 +114,11 @@ void demux_rpc_start(struct demux *d, struct stream *stream, struct bufq *rest)
 	rpc->demux = d;
 	rpc->deadline.on_expire = on_deadline;
 	rpc->garbage.release = rpc_release;
-	if (rpc_channel_new(loop, stream, rest, &channel_ops, rpc, &rpc->channel) < 0) {
+	if (rpc_channel_new(loop, stream, &channel_ops, rpc, &rpc->channel) < 0) {
 		free(rpc);
 		return;
 	}
+	rpc_channel_give(rpc->channel, rest);
 	rpc_channel_set_frame_max(rpc->channel, CAPNP_CONFIG_RPC_MAX);
 	list_append(&d->rpc, &rpc->node);
 	timer_start(loop, &rpc->deadline, loop_now(loop) + DEMUX_RPC_TIMEOUT_SEC * NSEC_PER_SEC);

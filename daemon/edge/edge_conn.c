@@ -309,7 +309,7 @@ static void conn_serve_rpc(struct edge_conn *c, struct stream *stream)
 	}
 	rpc->conn = c;
 	rpc->garbage.release = rpc_release;
-	if (rpc_channel_new(c->env->worker->loop, stream, NULL, &rpc_ops, rpc, &rpc->channel) < 0) {
+	if (rpc_channel_new(c->env->worker->loop, stream, &rpc_ops, rpc, &rpc->channel) < 0) {
 		free(rpc);
 		return;
 	}

@@ -189,8 +189,10 @@ static void on_accept(struct tcp_listener *l, int fd, const struct ip_port *peer
 	struct front_conn *c = client ? calloc(1, sizeof(*c)) : NULL;
 	SSL *ssl = c && fl->is_tls ? tls_certs_accept(f->visits.p.certs) : NULL;
 	struct stream *stream = NULL;
-	if (!c || (fl->is_tls && !ssl) ||
-	    stream_io_new(w->loop, w->slab, TAKE_FD(fd), ssl, &stream) < 0) {
+	int r = c && (ssl || !fl->is_tls) ? 0 : -ENOMEM;
+	if (r == 0)
+		r = stream_io_new(w->loop, w->slab, TAKE_FD(fd), ssl, &stream);
+	if (r < 0) {
 		f->refused_client++;
 		if (client)
 			client_give(client);

@@ -47,7 +47,7 @@ static void copy_text(char *to, size_t cap, struct span from)
 {
 	size_t n = MIN(from.len, cap - 1);
 	for (size_t i = 0; i < n; i++)
-		to[i] = from.ptr[i] >= ' ' && from.ptr[i] < 0x7f ? (char)from.ptr[i] : '?';
+		to[i] = (char)(from.ptr[i] >= ' ' && from.ptr[i] < 0x7f ? from.ptr[i] : '?');
 	to[n] = '\0';
 }
 
@@ -87,9 +87,14 @@ static void read_answer(const struct capnp_struct *results, struct control_resul
 
 static void send_local_config(struct control *c)
 {
-	struct rpc_body body = tunnel_local_config_body(&c->local_config);
-	int r = rpc_channel_call(c->channel, RPC_IFACE_REGISTRATION, RPC_UPDATE_LOCAL_CONFIGURATION,
-				 &body, c->local_config.len, CONTROL_CALL_CONFIG);
+	struct rpc_channel_call call = {
+		.interface_id = RPC_IFACE_REGISTRATION,
+		.method_id = RPC_UPDATE_LOCAL_CONFIGURATION,
+		.params = tunnel_local_config_body(&c->local_config),
+		.params_max = c->local_config.len,
+		.tag = CONTROL_CALL_CONFIG,
+	};
+	int r = rpc_channel_call(c->channel, &call);
 	if (r < 0)
 		c->events->on_config_sent(c, false, c->user);
 	else
@@ -197,9 +202,13 @@ static int send_registration(struct control *c, const struct control_params *p)
 	int r = rpc_channel_bootstrap(c->channel);
 	if (r < 0)
 		return r;
-	struct rpc_body body = tunnel_register_body(&reg);
-	return rpc_channel_call(c->channel, RPC_IFACE_REGISTRATION, RPC_REGISTER_CONNECTION, &body,
-				0, CONTROL_CALL_REGISTER);
+	struct rpc_channel_call call = {
+		.interface_id = RPC_IFACE_REGISTRATION,
+		.method_id = RPC_REGISTER_CONNECTION,
+		.params = tunnel_register_body(&reg),
+		.tag = CONTROL_CALL_REGISTER,
+	};
+	return rpc_channel_call(c->channel, &call);
 }
 
 static void control_release(struct loop_garbage *garbage)
@@ -227,7 +236,7 @@ int control_new(struct link *link, const struct control_params *params, struct c
 	struct stream *stream = NULL;
 	int r = link_open_stream(link, &stream);
 	if (r == 0)
-		r = rpc_channel_new(c->loop, stream, NULL, &channel_ops, c, &c->channel);
+		r = rpc_channel_new(c->loop, stream, &channel_ops, c, &c->channel);
 	if (r == 0)
 		r = send_registration(c, params);
 	if (r < 0) {
@@ -241,9 +250,13 @@ int control_new(struct link *link, const struct control_params *params, struct c
 
 void control_unregister(struct control *c, nsec_t timeout)
 {
-	struct rpc_body body = tunnel_empty_body();
-	int r = rpc_channel_call(c->channel, RPC_IFACE_REGISTRATION, RPC_UNREGISTER_CONNECTION,
-				 &body, 0, CONTROL_CALL_UNREGISTER);
+	struct rpc_channel_call call = {
+		.interface_id = RPC_IFACE_REGISTRATION,
+		.method_id = RPC_UNREGISTER_CONNECTION,
+		.params = tunnel_empty_body(),
+		.tag = CONTROL_CALL_UNREGISTER,
+	};
+	int r = rpc_channel_call(c->channel, &call);
 	/* A session that is already over: the answer comes from the loop all the same. */
 	timer_start(c->loop, &c->deadlines[CONTROL_CALL_UNREGISTER],
 		    loop_now(c->loop) + (r < 0 ? 0 : timeout));

@@ -102,7 +102,7 @@ int control_serve_new(struct loop *loop, struct stream *stream,
 	cs->events = events;
 	cs->user = user;
 	cs->garbage.release = serve_release;
-	int r = rpc_channel_new(loop, stream, NULL, &channel_ops, cs, &cs->channel);
+	int r = rpc_channel_new(loop, stream, &channel_ops, cs, &cs->channel);
 	if (r < 0) {
 		free(cs);
 		return r;

@@ -80,17 +80,20 @@ static const struct rpc_session_ops server_ops = {
 /* Lends the session room for building frames of at most len bytes. */
 static int scratch_take(struct rpc_channel *ch, size_t len)
 {
-	if (ch->scratch)
-		return 0; /* nested: the outer call's room serves */
-	ch->scratch = malloc(len);
-	if (!ch->scratch)
-		return -ENOMEM;
-	rpc_session_set_buf(&ch->session, ch->scratch, len);
+	if (ch->scratch_users == 0) {
+		ch->scratch = malloc(len);
+		if (!ch->scratch)
+			return -ENOMEM;
+		rpc_session_set_buf(&ch->session, ch->scratch, len);
+	}
+	ch->scratch_users++; /* nested: the outer call's room serves */
 	return 0;
 }
 
 static void scratch_drop(struct rpc_channel *ch)
 {
+	if (--ch->scratch_users > 0)
+		return;
 	rpc_session_set_buf(&ch->session, NULL, 0);
 	free(TAKE_PTR(ch->scratch));
 }
@@ -102,6 +105,8 @@ static void channel_end(struct rpc_channel *ch, enum rpc_channel_end end)
 		return;
 	ch->is_over = true;
 	rpc_session_lost(&ch->session);
+	if (!ch->stream)
+		return; /* closed by whom a call's end was told */
 	(void)channel_flush(ch);
 	if (end != RPC_CHANNEL_END_FIN)
 		stream_stop(ch->stream, STREAM_CODE_NONE);
@@ -197,8 +202,8 @@ static const struct stream_user stream_ops = {
 	.on_writable = on_writable,
 };
 
-int rpc_channel_new(struct loop *loop, struct stream *stream, struct bufq *initial,
-		    const struct rpc_channel_ops *ops, void *user, struct rpc_channel **ret)
+int rpc_channel_new(struct loop *loop, struct stream *stream, const struct rpc_channel_ops *ops,
+		    void *user, struct rpc_channel **ret)
 {
 	struct rpc_channel *ch = calloc(1, sizeof(*ch));
 	if (!ch) {
@@ -213,12 +218,15 @@ int rpc_channel_new(struct loop *loop, struct stream *stream, struct bufq *initi
 	ch->garbage.release = channel_release;
 	bufq_init(&ch->in, stream->slab);
 	bufq_init(&ch->out, stream->slab);
-	if (initial)
-		(void)bufq_move(&ch->in, initial, initial->len);
 	rpc_session_init(&ch->session, ops->on_call ? &server_ops : &client_ops, ch, NULL, 0);
 	stream_set_user(stream, &stream_ops, ch);
 	*ret = ch;
 	return 0;
+}
+
+void rpc_channel_give(struct rpc_channel *ch, struct bufq *from)
+{
+	(void)bufq_move(&ch->in, from, from->len);
 }
 
 void rpc_channel_set_frame_max(struct rpc_channel *ch, size_t frame_max)
@@ -249,20 +257,18 @@ int rpc_channel_bootstrap(struct rpc_channel *ch)
 	return r;
 }
 
-int rpc_channel_call(struct rpc_channel *ch, uint64_t interface_id, uint16_t method_id,
-		     const struct rpc_body *params, size_t params_max, uint64_t tag)
+int rpc_channel_call(struct rpc_channel *ch, const struct rpc_channel_call *call)
 {
 	if (ch->is_over)
 		return -EPROTO;
-	bool nested = ch->scratch != NULL;
-	if (nested && params_max > CAPNP_RPC_MAX / 2)
+	if (ch->scratch && call->params_max > CAPNP_RPC_MAX / 2)
 		return -ENOBUFS;
-	int r = scratch_take(ch, params_max + CAPNP_RPC_MAX);
+	int r = scratch_take(ch, call->params_max + CAPNP_RPC_MAX);
 	if (r < 0)
 		return r;
-	r = rpc_session_call(&ch->session, interface_id, method_id, params, tag);
-	if (!nested)
-		scratch_drop(ch);
+	r = rpc_session_call(&ch->session, call->interface_id, call->method_id, &call->params,
+			     call->tag);
+	scratch_drop(ch);
 	(void)channel_flush(ch);
 	return r;
 }

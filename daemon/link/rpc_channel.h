@@ -39,6 +39,7 @@ struct rpc_channel {
 	struct bufq out;
 	size_t frame_max; /* bytes of the largest frame accepted */
 	uint8_t *scratch; /* while a frame is being built */
+	unsigned int scratch_users;
 	struct preamble_reader preamble;
 	bool has_preamble; /* the signature of an RPC stream is still to be read */
 	bool is_over;      /* no more input; what is left of out still goes */
@@ -47,13 +48,12 @@ struct rpc_channel {
 
 enum { RPC_CHANNEL_OUT_MAX = 8 * 1024 * 1024 }; /* bytes waiting for the peer's credit */
 
-/*
- * Takes the stream. initial (may be NULL) holds bytes that were already read from it; they are
- * moved out. frame_max: CAPNP_RPC_MAX or more. Returns 0 or -ENOMEM (the stream is closed then).
- */
-[[nodiscard]] int rpc_channel_new(struct loop *loop, struct stream *stream, struct bufq *initial,
+/* Takes the stream. Returns 0 or -ENOMEM (the stream is closed then). */
+[[nodiscard]] int rpc_channel_new(struct loop *loop, struct stream *stream,
 				  const struct rpc_channel_ops *ops, void *user,
 				  struct rpc_channel **ret);
+/* Moves bytes that were already read from the stream out of from; right after rpc_channel_new(). */
+void rpc_channel_give(struct rpc_channel *ch, struct bufq *from);
 /* Accepts larger frames from now on (a configuration, after registration). */
 void rpc_channel_set_frame_max(struct rpc_channel *ch, size_t frame_max);
 /* The peer's first bytes are the signature of an RPC stream; anything else ends the session as
@@ -62,11 +62,17 @@ void rpc_channel_expect_signature(struct rpc_channel *ch);
 /* Writes raw bytes ahead of the session (the signature of an RPC stream). 0 or -ENOBUFS. */
 [[nodiscard]] int rpc_channel_prefix(struct rpc_channel *ch, struct span bytes);
 
-/* rpc_session_bootstrap() and rpc_session_call() with room for params_max bytes of parameters. */
+struct rpc_channel_call {
+	uint64_t interface_id;
+	uint16_t method_id;
+	struct rpc_body params;
+	size_t params_max; /* bytes of parameters beyond CAPNP_RPC_MAX for the whole frame */
+	uint64_t tag;      /* comes back in on_return */
+};
+
+/* rpc_session_bootstrap() and rpc_session_call() with room for the frame. */
 [[nodiscard]] int rpc_channel_bootstrap(struct rpc_channel *ch);
-[[nodiscard]] int rpc_channel_call(struct rpc_channel *ch, uint64_t interface_id,
-				   uint16_t method_id, const struct rpc_body *params,
-				   size_t params_max, uint64_t tag);
+[[nodiscard]] int rpc_channel_call(struct rpc_channel *ch, const struct rpc_channel_call *call);
 /* Gives a call up after its deadline. */
 void rpc_channel_cancel(struct rpc_channel *ch, uint64_t tag);
 
