@@ -34,6 +34,7 @@ enum {
 	/* Packets that repeat what we have: lossy paths make them, too. */
 	GLITCH_BURST = 16384,
 	GLITCH_RATE = 1024,
+	CLOSE_COPIES = 3,    /* of a client's last packet */
 	ECN_PROBES = 10,     /* packets that the library marks before it waits for the answer */
 	ECN_GAP_FAILED = 64, /* unmarked ones since: the path clears the bits */
 };
@@ -281,7 +282,14 @@ static void send_close(struct quic_link *link, const ngtcp2_ccerr *ccerr)
 		return;
 	quic_sock_drop_held(link);
 	link->is_closing = true; /* an error of this send changes nothing any more */
-	quic_io_send_now(link, &path.path, (enum udp_ecn)info.ecn, span_of(packet, (size_t)n));
+	/*
+	 * Who dialled is gone after this, often the whole process: nobody repeats a close that was
+	 * lost. Who accepted answers with stateless resets.
+	 */
+	unsigned int copies = link->base.role == LINK_ROLE_CLIENT ? CLOSE_COPIES : 1;
+	for (unsigned int i = 0; i < copies; i++)
+		quic_io_send_now(link, &path.path, (enum udp_ecn)info.ecn,
+				 span_of(packet, (size_t)n));
 }
 
 static void end_by_peer(struct quic_link *link)

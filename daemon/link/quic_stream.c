@@ -155,12 +155,6 @@ static void wake(struct quic_stream *qs)
 	quic_io_mark_dirty(qs->link);
 }
 
-static int op_write_error(const struct stream *s)
-{
-	const struct quic_stream *qs = (const struct quic_stream *)s;
-	return qs->is_lost ? -ECONNRESET : qs->is_tx_refused ? -EPIPE : 0;
-}
-
 static ssize_t op_write(struct stream *s, struct bufq *from, size_t max)
 {
 	struct quic_stream *qs = quic_stream_of(s);
@@ -190,6 +184,12 @@ static ssize_t op_write(struct stream *s, struct bufq *from, size_t max)
 	}
 	wake(qs);
 	return (ssize_t)n;
+}
+
+static int op_write_error(const struct stream *s)
+{
+	const struct quic_stream *qs = (const struct quic_stream *)s;
+	return qs->is_lost ? -ECONNRESET : qs->is_tx_refused ? -EPIPE : 0;
 }
 
 static void op_finish(struct stream *s)

@@ -248,7 +248,9 @@ static void test_stop_carries_its_code(void **state)
 	r.s = b;
 	assert_true(has_read(&r));
 	assert_int_equal(r.ret, -ECANCELED);
+	assert_int_equal(stream_write_error(a), 0);
 	assert_true(pair_until(&pair, is_refused, a, 2000));
+	assert_int_equal(stream_write_error(a), -EPIPE);
 
 	assert_int_equal(talk_write(b, "y", 1), 1);
 	assert_int_equal(read_one(a, &r), 1);
@@ -316,6 +318,7 @@ static void test_link_goes_first(void **state)
 	struct stream *b = pair.accepted[0]->streams[0];
 	pair_end_free(&pair.client);
 	assert_int_equal(talk_write(a, "x", 1), -ECONNRESET);
+	assert_int_equal(stream_write_error(a), -ECONNRESET);
 	assert_int_equal(read_one(a, &r), -ECONNRESET);
 	/* What had arrived can still be read; then the truth. */
 	pair_run(&pair, 20);
