@@ -194,6 +194,7 @@ static size_t count_in_memory(const char *needle_xored, size_t len)
 	while (fgets(line, sizeof(line), maps)) {
 		unsigned long from, to;
 		char mode[8];
+		/* NOLINTNEXTLINE(cert-err34-c): the kernel's numbers */
 		if (sscanf(line, "%lx-%lx %7s", &from, &to, mode) != 3 ||
 		    strncmp(mode, "rw", 2) != 0 || to - from > 64UL * 1024 * 1024 ||
 		    !strstr(line, "[heap]"))

@@ -28,6 +28,7 @@ static bool is_closed;
 static unsigned int rejected; /* status of the last on_reject */
 static unsigned int requests;
 static struct http_exchange *held; /* of /hold */
+static struct bufq q;              /* what a test reads and writes */
 static char *out;
 static size_t out_len;
 static int out_end; /* what the visitor's last read said */
@@ -149,6 +150,7 @@ static int setup_with(const struct http_handler *handler)
 	if (!out || loop_new(&loop) < 0 || slab_new(64 * 1024 * 1024, &slab) < 0 ||
 	    fake_pair_new(loop, slab, WINDOW, &ours, &peer) < 0)
 		return -1;
+	bufq_init(&q, slab);
 	const struct http_conn_params params = { .loop = loop,
 						 .slab = slab,
 						 .limits = &limits,
@@ -195,6 +197,7 @@ static int teardown(void **state)
 	peer = NULL;
 	settle();
 	assert_true(is_closed);
+	bufq_clear(&q);
 	loop_free(loop);
 	slab_free(slab); /* asserts that every buffer has come back */
 	free(out);
@@ -231,6 +234,32 @@ static void wait_for(const unsigned int *what)
 	assert_true(*what);
 }
 
+/* A request whose exchange the test holds from now on. */
+static void get_hold(void)
+{
+	send_text("GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
+	settle();
+}
+
+/* Its answer's head, for a body of any length. */
+static void respond_unknown(void)
+{
+	const struct http_head head = { .status = 200, .body = HTTP_BODY_UNKNOWN };
+	assert_int_equal(http_respond(held, &head), 0);
+}
+
+static void let_go(void)
+{
+	http_exchange_free(held);
+	held = NULL;
+}
+
+static void answer(unsigned int status, const char *text)
+{
+	assert_int_equal(http_respond_text(held, status, NULL, span_str(text)), 0);
+	let_go();
+}
+
 #define TEXT(body)                                        \
 	"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n" \
 	"Content-Length: " body
@@ -265,9 +294,7 @@ static void test_pipelining(void **state)
 	expect_out(TEXT("2\r\n\r\n/1") "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc");
 	assert_int_equal(requests, 3); /* one at a time: the fourth waits */
 	assert_non_null(held);
-	assert_int_equal(http_respond_text(held, 404, NULL, SPAN_LIT("no")), 0);
-	http_exchange_free(held);
-	held = NULL;
+	answer(404, "no");
 	expect_out("HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno" TEXT("2\r\n\r\n"));
 	assert_false(is_closed);
 }
@@ -279,15 +306,11 @@ static void test_http10(void **state)
 	expect_out(TEXT("2\r\nConnection: keep-alive\r\n\r\n/a"));
 	send_text("GET /hold HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
 	settle();
-	const struct http_head head = { .status = 200, .body = HTTP_BODY_UNKNOWN };
-	assert_int_equal(http_respond(held, &head), 0);
-	struct bufq q;
-	bufq_init(&q, slab);
+	respond_unknown();
 	assert_int_equal(bufq_append_copy(&q, SPAN_LIT("until the end")), 0);
 	assert_int_equal(stream_write(held->body, &q, 100), 13);
 	stream_finish(held->body);
-	http_exchange_free(held);
-	held = NULL;
+	let_go();
 	expect_out("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nuntil the end");
 	assert_int_equal(out_end, 0);
 }
@@ -297,13 +320,11 @@ static void test_bodiless(void **state)
 	(void)state;
 	static const unsigned int statuses[] = { 204, 304 };
 	for (size_t i = 0; i < ARRAY_SIZE(statuses); i++) {
-		send_text("GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
-		settle();
+		get_hold();
 		const struct http_head head = { .status = statuses[i] };
 		assert_int_equal(http_respond(held, &head), 0);
 		assert_int_equal(http_respond(held, &head), -EPROTO);
-		http_exchange_free(held);
-		held = NULL;
+		let_go();
 		expect_out(i ? "HTTP/1.1 304 Not Modified\r\n\r\n"
 			     : "HTTP/1.1 204 No Content\r\n\r\n");
 	}
@@ -358,12 +379,8 @@ static void test_large_echo(void **state)
 static void test_slow_reader(void **state)
 {
 	(void)state;
-	send_text("GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
-	settle();
-	const struct http_head head = { .status = 200, .body = HTTP_BODY_UNKNOWN };
-	assert_int_equal(http_respond(held, &head), 0);
-	struct bufq q;
-	bufq_init(&q, slab);
+	get_hold();
+	respond_unknown();
 	char piece[4096];
 	memset(piece, 'x', sizeof(piece));
 	size_t taken = 0;
@@ -401,8 +418,6 @@ static void test_continue_when_read(void **state)
 	send_text("POST /hold HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n"
 		  "Expect: 100-continue\r\n\r\n");
 	expect_out("");
-	struct bufq q;
-	bufq_init(&q, slab);
 	assert_int_equal(stream_read(held->body, &q, 100), -EAGAIN);
 	assert_int_equal(stream_read(held->body, &q, 100), -EAGAIN);
 	expect_out("HTTP/1.1 100 Continue\r\n\r\n");
@@ -411,9 +426,7 @@ static void test_continue_when_read(void **state)
 	assert_int_equal(stream_read(held->body, &q, 100), 3);
 	assert_int_equal(stream_read(held->body, &q, 100), 0);
 	bufq_clear(&q);
-	assert_int_equal(http_respond_text(held, 200, NULL, SPAN_LIT("ok")), 0);
-	http_exchange_free(held);
-	held = NULL;
+	answer(200, "ok");
 	expect_out("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
 	assert_false(is_closed);
 }
@@ -441,18 +454,13 @@ static void test_unread_body(void **state)
 static void test_abort_answer(void **state)
 {
 	(void)state;
-	send_text("GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
-	settle();
-	const struct http_head head = { .status = 200, .body = HTTP_BODY_UNKNOWN };
-	assert_int_equal(http_respond(held, &head), 0);
-	struct bufq q;
-	bufq_init(&q, slab);
+	get_hold();
+	respond_unknown();
 	assert_int_equal(bufq_append_copy(&q, SPAN_LIT("half")), 0);
 	assert_int_equal(stream_write(held->body, &q, 100), 4);
 	settle();
 	stream_reset(held->body, 0);
-	http_exchange_free(held);
-	held = NULL;
+	let_go();
 	settle();
 	/* All that was sent, but no last chunk. */
 	assert_int_equal(strcmp(out + out_len - 9, "4\r\nhalf\r\n"), 0);
@@ -466,12 +474,10 @@ static void test_abort_until_close(void **state)
 	(void)state;
 	send_text("GET /hold HTTP/1.0\r\n\r\n");
 	settle();
-	const struct http_head head = { .status = 200, .body = HTTP_BODY_UNKNOWN };
-	assert_int_equal(http_respond(held, &head), 0);
+	respond_unknown();
 	settle();
 	stream_reset(held->body, 0);
-	http_exchange_free(held);
-	held = NULL;
+	let_go();
 	settle();
 	assert_int_equal(out_end, -ECONNRESET);
 	assert_true(is_closed);
@@ -481,22 +487,17 @@ static void test_abort_until_close(void **state)
 static void test_abort_stalled(void **state)
 {
 	(void)state;
-	send_text("GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
-	settle();
-	const struct http_head head = { .status = 200, .body = HTTP_BODY_UNKNOWN };
-	assert_int_equal(http_respond(held, &head), 0);
+	get_hold();
+	respond_unknown();
 	char *piece = calloc(1, WINDOW);
 	assert_non_null(piece);
-	struct bufq q;
-	bufq_init(&q, slab);
 	assert_int_equal(bufq_append_copy(&q, span_of(piece, WINDOW)), 0);
 	free(piece);
 	while (q.len && stream_write(held->body, &q, q.len) > 0)
 		;
 	bufq_clear(&q);
 	stream_reset(held->body, 0);
-	http_exchange_free(held);
-	held = NULL;
+	let_go();
 	settle();
 	assert_int_equal(out_end, -ECONNRESET);
 	assert_true(is_closed);
@@ -506,15 +507,13 @@ static void test_abort_stalled(void **state)
 static void test_unfinished_answers(void **state)
 {
 	(void)state;
-	send_text("GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
-	settle();
+	get_hold();
 	const struct http_head head = { .status = 200,
 					.body = HTTP_BODY_LENGTH,
 					.content_length = 5 };
 	assert_int_equal(http_respond(held, &head), 0);
 	stream_finish(held->body);
-	http_exchange_free(held);
-	held = NULL;
+	let_go();
 	settle();
 	assert_string_equal(out, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
 	assert_int_equal(out_end, 0);
@@ -524,10 +523,8 @@ static void test_unfinished_answers(void **state)
 static void test_no_answer(void **state)
 {
 	(void)state;
-	send_text("GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
-	settle();
-	http_exchange_free(held);
-	held = NULL;
+	get_hold();
+	let_go();
 	settle();
 	assert_int_equal(out_end, -ECONNRESET);
 	assert_true(is_closed);
@@ -539,8 +536,6 @@ static void test_visitor_gone(void **state)
 	(void)state;
 	send_text("POST /hold HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc");
 	settle();
-	struct bufq q;
-	bufq_init(&q, slab);
 	assert_int_equal(stream_read(held->body, &q, 100), 3);
 	stream_finish(peer);
 	settle();
@@ -548,9 +543,7 @@ static void test_visitor_gone(void **state)
 	assert_true(held->is_gone);
 	assert_int_equal(stream_write(held->body, &q, 100), -ECONNRESET);
 	assert_int_equal(http_respond_text(held, 200, NULL, SPAN_LIT("x")), -ECONNRESET);
-	bufq_clear(&q);
-	http_exchange_free(held);
-	held = NULL;
+	let_go();
 	settle();
 	assert_true(is_closed);
 }
@@ -558,16 +551,14 @@ static void test_visitor_gone(void **state)
 static void test_visitor_gone_while_waiting(void **state)
 {
 	(void)state;
-	send_text("GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
-	settle();
+	get_hold();
 	assert_false(held->is_gone);
 	stream_close(peer);
 	peer = NULL;
 	settle();
 	assert_true(held->is_gone);
 	assert_false(is_closed); /* the exchange is still the handler's */
-	http_exchange_free(held);
-	held = NULL;
+	let_go();
 	settle();
 	assert_true(is_closed);
 }
@@ -607,13 +598,9 @@ static void test_chunked_body_limit(void **state)
 	send_text("POST /hold HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 		  "4\r\nabcd\r\n0\r\n\r\n");
 	settle();
-	struct bufq q;
-	bufq_init(&q, slab);
 	assert_int_equal(stream_read(held->body, &q, 100), -E2BIG);
 	bufq_clear(&q);
-	assert_int_equal(http_respond_text(held, 413, NULL, SPAN_LIT("no")), 0);
-	http_exchange_free(held);
-	held = NULL;
+	answer(413, "no");
 	expect_out("HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno");
 	assert_int_equal(out_end, 0);
 }
@@ -648,8 +635,6 @@ static void test_body_timeout(void **state)
 	limits.body_timeout = 20 * NSEC_PER_MSEC;
 	send_text("POST /hold HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc");
 	settle();
-	struct bufq q;
-	bufq_init(&q, slab);
 	assert_int_equal(stream_read(held->body, &q, 100), 3);
 	bufq_clear(&q);
 	nsec_t until = nsec_clock(CLOCK_MONOTONIC) + 5 * NSEC_PER_SEC;
@@ -658,9 +643,7 @@ static void test_body_timeout(void **state)
 	       nsec_clock(CLOCK_MONOTONIC) < until)
 		assert_int_equal(loop_turn(loop, 10 * NSEC_PER_MSEC), 0);
 	assert_int_equal(n, -ETIMEDOUT);
-	assert_int_equal(http_respond_text(held, 408, NULL, SPAN_LIT("late")), 0);
-	http_exchange_free(held);
-	held = NULL;
+	answer(408, "late");
 	expect_out("HTTP/1.1 408 Request Timeout\r\nContent-Length: 4\r\n\r\nlate");
 }
 
@@ -669,15 +652,12 @@ static void test_slow_handler(void **state)
 {
 	(void)state;
 	limits.body_timeout = 5 * NSEC_PER_MSEC;
-	send_text("GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
-	settle();
+	get_hold();
 	nsec_t until = nsec_clock(CLOCK_MONOTONIC) + 30 * NSEC_PER_MSEC;
 	while (nsec_clock(CLOCK_MONOTONIC) < until)
 		assert_int_equal(loop_turn(loop, 5 * NSEC_PER_MSEC), 0);
 	assert_false(held->is_gone);
-	assert_int_equal(http_respond_text(held, 200, NULL, SPAN_LIT("x")), 0);
-	http_exchange_free(held);
-	held = NULL;
+	answer(200, "x");
 	expect_out("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx");
 }
 
@@ -685,29 +665,24 @@ static void test_stalled_reader_is_cut(void **state)
 {
 	(void)state;
 	limits.body_timeout = 20 * NSEC_PER_MSEC;
-	send_text("GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
-	settle();
+	get_hold();
 	size_t len = WINDOW + 1000;
 	char *body = calloc(1, len);
 	assert_non_null(body);
 	assert_int_equal(http_respond_text(held, 200, NULL, span_of(body, len)), 0);
 	free(body);
-	http_exchange_free(held);
-	held = NULL;
+	let_go();
 	wait_closed();
 }
 
 static void test_drain(void **state)
 {
 	(void)state;
-	send_text("GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
-	settle();
+	get_hold();
 	http_conn_drain(conn);
 	settle();
 	assert_false(is_closed);
-	assert_int_equal(http_respond_text(held, 200, NULL, SPAN_LIT("x")), 0);
-	http_exchange_free(held);
-	held = NULL;
+	answer(200, "x");
 	expect_out("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx");
 	assert_int_equal(out_end, 0);
 }
@@ -733,8 +708,6 @@ static void test_upgrade(void **state)
 		.status = 101, .body = HTTP_BODY_UPGRADE, .fields = &upgrade, .field_count = 1
 	};
 	assert_int_equal(http_respond(held, &head), 0);
-	struct bufq q;
-	bufq_init(&q, slab);
 	assert_int_equal(stream_read(held->body, &q, 100), 5);
 	assert_int_equal(stream_write(held->body, &q, 100), 5);
 	expect_out("HTTP/1.1 101 Switching Protocols\r\nUpgrade: t\r\nConnection: Upgrade\r\n\r\n"
@@ -745,8 +718,7 @@ static void test_upgrade(void **state)
 	assert_int_equal(bufq_append_copy(&q, SPAN_LIT("late")), 0);
 	assert_int_equal(stream_write(held->body, &q, 100), 4);
 	stream_finish(held->body);
-	http_exchange_free(held);
-	held = NULL;
+	let_go();
 	expect_out("late");
 	assert_int_equal(out_end, 0);
 }
@@ -754,8 +726,7 @@ static void test_upgrade(void **state)
 static void test_bad_answer_fields(void **state)
 {
 	(void)state;
-	send_text("GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
-	settle();
+	get_hold();
 	struct http_field bad = { SPAN_LIT("X"), SPAN_LIT("a\r\nSet-Cookie: b") };
 	struct http_head head = { .status = 200, .fields = &bad, .field_count = 1 };
 	assert_int_equal(http_respond(held, &head), -EBADMSG);
@@ -764,8 +735,7 @@ static void test_bad_answer_fields(void **state)
 	assert_int_equal(http_respond(held, &head), -EBADMSG);
 	head.status = 200;
 	assert_int_equal(http_respond(held, &head), 0);
-	http_exchange_free(held);
-	held = NULL;
+	let_go();
 	expect_out("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
 }
 
@@ -773,17 +743,14 @@ static void test_bad_answer_fields(void **state)
 static void test_no_buffers(void **state)
 {
 	(void)state;
-	send_text("GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
-	settle();
+	get_hold();
 	size_t len = (size_t)65 * 1024 * 1024;
 	char *body = calloc(1, len);
 	assert_non_null(body);
 	assert_int_equal(http_respond_text(held, 200, NULL, span_of(body, len)), -ENOBUFS);
 	free(body);
 	assert_false(held->has_responded);
-	assert_int_equal(http_respond_text(held, 503, NULL, SPAN_LIT("full")), 0);
-	http_exchange_free(held);
-	held = NULL;
+	answer(503, "full");
 	expect_out("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nfull");
 }
 
