@@ -225,9 +225,10 @@ static int make_tunnel(const struct init_params *p)
 	uint8_t digest[32];
 	char path[PATH_LEN];
 	int r = secret_new_empty(sizeof(struct tunnel_credential), &room);
-	struct tunnel_credential *c = r == 0 ? (void *)secret_data(room) : NULL;
-	if (r == 0)
-		r = make_credential(p, c, digest);
+	if (r < 0)
+		return complain("cannot make a token in", p->state_dir, r);
+	struct tunnel_credential *c = (void *)secret_data(room);
+	r = make_credential(p, c, digest);
 	if (r == 0)
 		r = write_token(p, c, path);
 	if (r < 0)

@@ -26,7 +26,7 @@ struct proxy_metrics {
 	struct metric_registry *reg;
 	int requests, seconds, errors, active, bytes, by_code;
 	metric_id total, concurrent, failed; /* the reference's names */
-	metric_id codes[1000]; /* the reference's response_by_code, by status */
+	metric_id codes[1000];               /* the reference's response_by_code, by status */
 };
 [[nodiscard]] int proxy_metrics_init(struct proxy_metrics *m, struct metric_registry *reg);
 
