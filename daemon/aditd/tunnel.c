@@ -136,13 +136,25 @@ static void on_registered(struct control *c, const struct control_result *result
 	link_close(t->link, 0, "");
 }
 
+static void on_unregistered(struct control *c, void *user)
+{
+	struct tunnel *t = user;
+	control_free(c);
+	t->control = NULL;
+	link_drain(t->link);
+}
+
 /* The control stream's end: FIN means going away, anything else a lost connection (spec §4, §6). */
 static void on_control_end(struct control *c, bool is_fin, void *user)
 {
 	(void)c;
 	struct tunnel *t = user;
-	if (t->is_draining)
+	if (t->is_draining) {
+		/* Both ends are leaving: unregistration won't be answered any more. */
+		if (t->control)
+			on_unregistered(c, t);
 		return;
+	}
 	if (is_fin && t->is_registered) {
 		t->is_draining = true;
 		report(t, TUNNEL_REPORT_AWAY, NULL);
@@ -157,14 +169,6 @@ static void on_control_end(struct control *c, bool is_fin, void *user)
 		return; /* the whole link has ended and says why itself */
 	set_cause(t, "control stream lost");
 	link_close(t->link, 0, "");
-}
-
-static void on_unregistered(struct control *c, void *user)
-{
-	struct tunnel *t = user;
-	control_free(c);
-	t->control = NULL;
-	link_drain(t->link);
 }
 
 static void on_config_sent(struct control *c, bool ok, void *user)
