@@ -412,6 +412,10 @@ static void px_begin_upload(struct proxy_http *px, struct bufq *rest)
 		stream_finish(body);
 		return;
 	}
+	if (px->request.body == HTTP_BODY_LENGTH && rest->len > px->request.content_length) {
+		px_fail(px, PROXY_REASON_BAD_REQUEST, "body longer than Content-Length");
+		return;
+	}
 	pump_init(&px->up, px->tunnel, body);
 	px->up.finish_sink = true;
 	if (px->request.body == HTTP_BODY_LENGTH)
