@@ -151,7 +151,8 @@ def test_ecn(path):
     path.start(path.origin)
     assert path.edge.fetch(f"/bytes/{2 << 20}").code == 0
     seen = path.router.run("nft", "list", "counter", "inet", "marks", "seen")
-    assert int(re.search(r"packets (\d+)", seen)[1]) > 100, seen
+    # The counter sees aggregates: one of them may hold many packets.
+    assert int(re.search(r"packets (\d+)", seen)[1]) > 20, seen
     for program in (path.daemon, path.edge):
         until(lambda p=program: [v for _, v in p.metrics().find("adit_link_ecn")] == [1], 5,
               f"validated ECN at {program.name}")
