@@ -365,7 +365,8 @@ static void drain_one(struct tunnel *t, nsec_t grace)
 	}
 	t->is_draining = true;
 	timer_start(loop, &t->grace, nsec_add(loop_now(loop), grace));
-	control_unregister(t->control, grace);
+	if (t->control) /* gone when the edge went away first: then the link drains already */
+		control_unregister(t->control, grace);
 }
 
 void tunnel_drain(struct tunnel_env *env, unsigned int index, nsec_t grace)
