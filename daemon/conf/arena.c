@@ -1,24 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Memory of one configuration. Blocks double up to a cap, so that a file of three lines costs one
- * page and one of 100 000 rules few allocations; what doesn't fit a block gets one of its own.
+ * Memory of one configuration: an arena without a limit (what is read is limited) and what hangs on
+ * it.
  */
 #include "daemon/conf/arena.h"
 
-#include <stdalign.h>
+#include <errno.h>
+#include <stdlib.h>
 
-#include "util/macro.h"
-
-constexpr size_t BLOCK_FIRST = 4096;
-constexpr size_t BLOCK_LAST = 1048576;
-constexpr size_t ALIGN = alignof(max_align_t);
-
-struct block {
-	struct block *next;
-	size_t used;
-	size_t size;
-	alignas(max_align_t) unsigned char bytes[];
-};
+#include "daemon/base/arena.h"
 
 struct owned {
 	struct owned *next;
@@ -27,13 +17,16 @@ struct owned {
 };
 
 struct conf_arena {
-	struct block *blocks; /* the first one is the one being filled */
+	struct arena memory; /* of everything but this */
 	struct owned *owned;
 };
 
 struct conf_arena *conf_arena_new(void)
 {
-	return calloc(1, sizeof(struct conf_arena));
+	struct conf_arena *a = calloc(1, sizeof(*a));
+	if (a)
+		arena_init(&a->memory, SIZE_MAX);
+	return a;
 }
 
 void conf_arena_free(struct conf_arena *a)
@@ -42,47 +35,18 @@ void conf_arena_free(struct conf_arena *a)
 		return;
 	for (struct owned *o = a->owned; o; o = o->next)
 		o->on_free(o->object);
-	for (struct block *b = a->blocks, *next; b; b = next) {
-		next = b->next;
-		free(b);
-	}
+	arena_done(&a->memory);
 	free(a);
-}
-
-static struct block *block_add(struct conf_arena *a, size_t need)
-{
-	size_t size = a->blocks ? MIN(a->blocks->size * 2, BLOCK_LAST) : BLOCK_FIRST;
-	size = MAX(size, need);
-	struct block *b = calloc(1, sizeof(*b) + size);
-	if (!b)
-		return NULL;
-	b->size = size;
-	b->next = a->blocks;
-	a->blocks = b;
-	return b;
 }
 
 void *conf_alloc(struct conf_arena *a, size_t size)
 {
-	if (size > SIZE_MAX / 4)
-		return NULL;
-	size_t need = (MAX(size, (size_t)1) + ALIGN - 1) / ALIGN * ALIGN;
-	struct block *b = a->blocks;
-	if (!b || need > b->size - b->used)
-		b = block_add(a, need);
-	if (!b)
-		return NULL;
-	void *p = b->bytes + b->used;
-	b->used += need;
-	return p;
+	return arena_calloc(&a->memory, 1, size);
 }
 
 char *conf_strdup(struct conf_arena *a, struct span s)
 {
-	char *p = conf_alloc(a, s.len + 1);
-	if (p && s.len)
-		memcpy(p, s.ptr, s.len);
-	return p;
+	return arena_str(&a->memory, s);
 }
 
 void *conf_array_add(struct conf_arena *a, void *array, size_t *count, size_t size)
