@@ -4,7 +4,6 @@
  */
 #include "daemon/aditd/service.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -211,25 +210,11 @@ static int on_reconnect(sd_varlink *link, sd_json_variant *parameters,
 	return sd_varlink_reply(link, NULL);
 }
 
-static int on_drain(sd_varlink *link, sd_json_variant *parameters, sd_varlink_method_flags_t flags,
-		    void *user)
-{
-	(void)flags;
-	(void)user;
-	if (!varlink_may_change(link))
-		return varlink_deny(link);
-	int r = varlink_no_parameters(link, parameters);
-	if (r != 0)
-		return r;
-	(void)kill(getpid(), SIGTERM); /* the same way as systemctl stop, and after this answer */
-	return sd_varlink_reply(link, NULL);
-}
-
 static const struct varlink_method methods[] = {
 	{ "io.adit.Daemon.Status", on_status },
 	{ "io.adit.Daemon.Explain", on_explain },
 	{ "io.adit.Daemon.Reconnect", on_reconnect },
-	{ "io.adit.Daemon.Drain", on_drain },
+	{ "io.adit.Daemon.Drain", varlink_on_drain },
 };
 
 int service_start(struct app *a)

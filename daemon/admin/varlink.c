@@ -6,6 +6,7 @@
 #include "daemon/admin/varlink_priv.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -37,6 +38,18 @@ bool varlink_may_change(sd_varlink *link)
 int varlink_deny(sd_varlink *link)
 {
 	return sd_varlink_error(link, SD_VARLINK_ERROR_PERMISSION_DENIED, NULL);
+}
+
+int varlink_on_drain(sd_varlink *link, sd_json_variant *parameters,
+		     sd_varlink_method_flags_t flags UNUSED, void *user UNUSED)
+{
+	if (!varlink_may_change(link))
+		return varlink_deny(link);
+	int r = varlink_no_parameters(link, parameters);
+	if (r != 0)
+		return r;
+	(void)kill(getpid(), SIGTERM); /* the loop sees it after this answer */
+	return sd_varlink_reply(link, NULL);
 }
 
 static mode_t socket_mode(const char *socket)

@@ -40,5 +40,8 @@ void varlink_free(struct varlink *v);
 bool varlink_may_change(sd_varlink *link);
 /* Answers with PermissionDenied. */
 int varlink_deny(sd_varlink *link);
+/* The method Drain of every daemon: SIGTERM to ourselves, the same way as systemctl stop. */
+int varlink_on_drain(sd_varlink *link, sd_json_variant *parameters, sd_varlink_method_flags_t flags,
+		     void *user);
 
 #endif

@@ -2,7 +2,6 @@
 /*
  * io.adit.Edge: what the control interface of adit-edge answers (spec §11).
  */
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -159,23 +158,9 @@ static int on_status(sd_varlink *link, sd_json_variant *parameters, sd_varlink_m
 	return r;
 }
 
-static int on_drain(sd_varlink *link, sd_json_variant *parameters, sd_varlink_method_flags_t flags,
-		    void *user)
-{
-	(void)flags;
-	(void)user;
-	if (!varlink_may_change(link))
-		return varlink_deny(link);
-	int r = varlink_no_parameters(link, parameters);
-	if (r != 0)
-		return r;
-	(void)kill(getpid(), SIGTERM); /* the same way as systemctl stop, and after this answer */
-	return sd_varlink_reply(link, NULL);
-}
-
 static const struct varlink_method methods[] = {
 	{ "io.adit.Edge.Status", on_status },
-	{ "io.adit.Edge.Drain", on_drain },
+	{ "io.adit.Edge.Drain", varlink_on_drain },
 };
 
 int edge_service_start(struct edge *e)
