@@ -28,8 +28,7 @@ static unsigned int share_of(unsigned int total, unsigned int workers)
 	return MAX((total + workers - 1) / workers, 1U);
 }
 
-static int open_listener(const struct quic_accept *a, const struct quic_server_params *server,
-			 struct ip_port *addr, struct udp_socket *ret)
+static int open_listener(const struct quic_accept *a, struct ip_port *addr, struct udp_socket *ret)
 {
 	const struct udp_params params = {
 		.local = *addr,
@@ -43,12 +42,6 @@ static int open_listener(const struct quic_accept *a, const struct quic_server_p
 	int r = udp_open(&params, &sock);
 	if (r < 0)
 		return r;
-	/* Sockets of one address must have one owner (spec §5). */
-	if (server->has_owner && fchown(sock.fd, server->owner_uid, server->owner_gid) < 0) {
-		r = -errno;
-		udp_close(&sock);
-		return r;
-	}
 	addr->port = sock.local.port; /* the kernel's choice holds for all workers */
 	*ret = sock;
 	return 0;
@@ -63,18 +56,35 @@ static void steer(const struct quic_server *s, unsigned int listen)
 			   "the kernel doesn't steer packets to workers", KV_ERR(r));
 }
 
+/*
+ * Sockets of one address must have one owner (spec §5): they are given away when all of them are
+ * bound, for a further one of ours would not be let in among those of another user.
+ */
+static int give_away(const struct quic_server *s, unsigned int listen,
+		     const struct quic_server_params *params)
+{
+	for (unsigned int w = 0; params->has_owner && w < s->worker_count; w++)
+		if (fchown(s->accepts[w]->bound[listen].fd, params->owner_uid, params->owner_gid) <
+		    0)
+			return -errno;
+	return 0;
+}
+
 static int open_all(struct quic_server *s, const struct quic_server_params *params)
 {
 	for (unsigned int i = 0; i < params->listen_count; i++) {
 		struct ip_port addr = params->listen[i];
 		for (unsigned int w = 0; w < s->worker_count; w++) {
 			struct quic_accept *a = s->accepts[w];
-			int r = open_listener(a, params, &addr, &a->bound[i]);
+			int r = open_listener(a, &addr, &a->bound[i]);
 			if (r < 0)
 				return r;
 		}
 		steer(s, i);
 		s->listen_count++;
+		int r = give_away(s, i, params);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }
