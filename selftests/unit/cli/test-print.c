@@ -91,7 +91,7 @@ static void test_long_text(void **state)
 	for (size_t lead = 0; lead < 3; lead++) {
 		size_t n = (size_t)snprintf(text, sizeof(text), "{\"k\":\"%.*s", (int)lead, "aaa");
 		for (size_t i = 0; i < PRINT_CELL_MAX - 10; i++, n += 2)
-			memcpy(text + n, "\xc3\xa4", 2);
+			(void)snprintf(text + n, sizeof(text) - n, "\xc3\xa4");
 		(void)snprintf(text + n, sizeof(text) - n, "\"}");
 		sd_json_variant *v = parse(text);
 		size_t len = strlen(print_cell(&p, v, &column, buf));
