@@ -443,6 +443,8 @@ void quic_conn_on_events(struct loop_task *task)
 	struct quic_link *link = CONTAINER_OF(task, struct quic_link, events);
 	if (link->has_event_up)
 		tell_up(link);
+	if (link->is_peer_gone && link->conn)
+		quic_conn_fail_error(link, -ECONNREFUSED);
 	if (link->is_shrunk && link->conn)
 		react_to_shrunk(link);
 	if (!link->is_freed && link->conn)

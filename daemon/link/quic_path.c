@@ -16,6 +16,7 @@
 enum {
 	TICKLES = 120, /* probes for a stateless reset: half a minute */
 	TICKLE_LEN = 43,
+	SILENT_PTOS = 3, /* probe timeouts without a word from the peer */
 };
 #define TICKLE_EVERY (250 * NSEC_PER_MSEC)
 
@@ -112,9 +113,16 @@ void quic_path_on_tickle(struct timer *timer)
 
 void quic_path_suspect(struct quic_link *link)
 {
+	struct loop *loop = link->qw->worker->loop;
+	nsec_t silence = nsec_sub(loop_now(loop), link->stats.heard);
+	/* Anybody can say that a port is closed, but not make a living peer silent. */
+	if (link->is_draining && silence > SILENT_PTOS * ngtcp2_conn_get_pto(link->conn)) {
+		link->is_peer_gone = true;
+		loop_task_post(loop, &link->events, LOOP_PHASE_WORK);
+		return;
+	}
 	if (link->base.role != LINK_ROLE_CLIENT || timer_is_armed(&link->tickle))
 		return;
-	struct loop *loop = link->qw->worker->loop;
 	if (link->tickles_left == 0)
 		link->tickles_left = TICKLES;
 	timer_start(loop, &link->tickle, loop_now(loop) + TICKLE_EVERY);

@@ -24,7 +24,10 @@ void quic_path_make(const struct ip_port *local, const struct ip_port *remote,
 void quic_path_follow_peer(struct quic_link *link);
 /* The path MTU has shrunk: client migrates, server drains. */
 void quic_path_on_shrunk(struct quic_link *link);
-/* The kernel says that nobody listens: ask for a stateless reset a few times a second. */
+/*
+ * The kernel says that nobody listens there. A client asks for a stateless reset a few times a
+ * second; a draining link whose peer has been silent for long enough ends.
+ */
 void quic_path_suspect(struct quic_link *link);
 void quic_path_on_tickle(struct timer *timer);
 

@@ -104,6 +104,7 @@ struct quic_link {
 	unsigned int depth; /* inside a call of ngtcp2 */
 	bool is_handshake_done, has_event_up, has_event_drain, has_event_end;
 	bool is_draining, is_closing, is_freed, has_peer_reset, is_announced;
+	bool is_peer_gone;
 	bool is_shrunk, is_path_new; /* path MTU; a new path was validated */
 
 	struct quic_sock *sock;     /* client's; server: connected one or NULL */
@@ -126,6 +127,7 @@ struct quic_link {
 	uint64_t streams_total;
 	struct quic_window window;
 	uint64_t reserved; /* granted to the peer, not yet received */
+	uint64_t counted;  /* of it, by the worker's budget */
 	struct quic_dgram_queue dgrams;
 
 	struct quic_mtu mtu;

@@ -3,13 +3,14 @@
  * Paths of QUIC links: migration, addresses that change, paths that get narrower or silent, keys
  * that are renewed.
  */
-#include "daemon/link/quic.h"
+#include "daemon/link/quic_path.h"
 
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -313,6 +314,32 @@ static void test_handshake_timeout(void **state)
 	finish();
 }
 
+static bool is_server_closed(void *arg)
+{
+	(void)arg;
+	return pair.accepted[0]->is_closed;
+}
+
+/* A draining end doesn't wait long for a peer that the kernel says is gone. */
+static void test_drain_without_a_peer(void **state)
+{
+	(void)state;
+	start(1);
+	connect_directly();
+	struct stream *s = NULL;
+	assert_int_equal(link_open_stream(pair.accepted[0]->link, &s), 0);
+	assert_int_equal(talk_write(s, "x", 1), 1);
+	pair_run(&pair, 50);
+	link_drain(pair.accepted[0]->link);
+	const struct quic_link *client = (const struct quic_link *)pair.client.link;
+	assert_int_equal(dup2(pair.null_fd, client->sock->udp.fd), client->sock->udp.fd);
+	assert_int_equal(talk_write(s, "y", 1), 1);
+	assert_true(pair_until(&pair, is_server_closed, NULL, 3000));
+	assert_int_equal(pair.accepted[0]->info.end, LINK_END_REFUSED);
+	stream_close(s);
+	finish();
+}
+
 /* ---- keys, ecn ----------------------------------------------------------------------------- */
 
 static void test_key_update(void **state)
@@ -392,6 +419,7 @@ int main(void)
 		cmocka_unit_test(test_idle_timeout),
 		cmocka_unit_test(test_keep_alive),
 		cmocka_unit_test(test_handshake_timeout),
+		cmocka_unit_test(test_drain_without_a_peer),
 		cmocka_unit_test(test_key_update),
 		cmocka_unit_test(test_ecn_is_validated),
 		cmocka_unit_test(test_ecn_is_cleared),

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * RPC channels: what a user may do in a callback when the peer goes away.
+ */
+#include "daemon/link/rpc_channel.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "daemon/wire/rpc_tunnel.h"
+#include "selftests/lib/fake_stream.h"
+#include "util/macro.h"
+
+enum { BUDGET = 1 << 20, WINDOW = 64 * 1024, TAG = 7 };
+
+struct user {
+	struct rpc_channel *ch;
+	unsigned int returns, ends;
+	bool closes;
+};
+
+static void on_return(void *arg, uint64_t tag, const struct rpc_reply *reply)
+{
+	struct user *u = arg;
+	assert_int_equal(tag, TAG);
+	assert_int_equal(reply->outcome, RPC_OUTCOME_LOST);
+	u->returns++;
+	if (u->closes) {
+		rpc_channel_close(u->ch, true);
+		u->ch = NULL;
+	}
+}
+
+static void on_end(void *arg, enum rpc_channel_end end)
+{
+	struct user *u = arg;
+	assert_int_equal(end, RPC_CHANNEL_END_FIN);
+	u->ends++;
+}
+
+static const struct rpc_channel_ops ops = { .on_return = on_return, .on_end = on_end };
+
+/* The peer ends the stream while a call of ours has no answer yet. */
+static void run(bool closes)
+{
+	struct loop *loop = NULL;
+	struct slab *slab = NULL;
+	struct stream *ours = NULL, *theirs = NULL;
+	assert_int_equal(loop_new(&loop), 0);
+	assert_int_equal(slab_new(BUDGET, &slab), 0);
+	assert_int_equal(fake_pair_new(loop, slab, WINDOW, &ours, &theirs), 0);
+
+	struct user u = { .closes = closes };
+	assert_int_equal(rpc_channel_new(loop, ours, &ops, &u, &u.ch), 0);
+	const struct span config = SPAN_LIT("{}");
+	const struct rpc_channel_call call = {
+		.interface_id = 1,
+		.method_id = 1,
+		.params = tunnel_local_config_body(&config),
+		.params_max = 1024,
+		.tag = TAG,
+	};
+	assert_int_equal(rpc_channel_bootstrap(u.ch), 0);
+	assert_int_equal(rpc_channel_call(u.ch, &call), 0);
+	for (unsigned int i = 0; i < 5; i++)
+		assert_int_equal(loop_turn(loop, 0), 0);
+	stream_finish(theirs);
+	for (unsigned int i = 0; i < 5; i++)
+		assert_int_equal(loop_turn(loop, 0), 0);
+
+	assert_int_equal(u.returns, 1);
+	assert_int_equal(u.ends, closes ? 0 : 1);
+	rpc_channel_close(u.ch, true);
+	stream_close(theirs);
+	for (unsigned int i = 0; i < 3; i++)
+		assert_int_equal(loop_turn(loop, 0), 0);
+	slab_free(slab);
+	loop_free(loop);
+}
+
+static void test_end_is_told(void **state)
+{
+	(void)state;
+	run(false);
+}
+
+static void test_closed_while_the_end_is_told(void **state)
+{
+	(void)state;
+	run(true);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_end_is_told),
+		cmocka_unit_test(test_closed_while_the_end_is_told),
+	};
+	return cmocka_run_group_tests_name("rpc_channel", tests, NULL, NULL);
+}
