@@ -126,11 +126,20 @@ static void on_conn_closed(struct http_conn *http, void *user)
 	loop_defer_free(f->visits.p.worker->loop, &c->garbage);
 }
 
+/* Without the port; the colons of an IPv6 address stay. */
+static struct span host_of(struct span authority)
+{
+	size_t literal = 0;
+	if (authority.len > 0 && authority.ptr[0] == '[')
+		literal = span_find(authority, ']');
+	return span_first(authority, literal + span_find(span_skip(authority, literal), ':'));
+}
+
 /* Clear text is sent to TLS where there is TLS. */
 static void redirect(struct http_exchange *x)
 {
 	static const char scheme[] = "https://";
-	struct span host = span_first(x->request.authority, span_find(x->request.authority, ':'));
+	struct span host = host_of(x->request.authority);
 	size_t len = sizeof(scheme) - 1 + host.len + x->request.target.len;
 	uint8_t *text = arena_alloc(x->arena, len);
 	if (text) {
@@ -153,7 +162,9 @@ static void on_request(struct http_exchange *x, void *user)
 	struct front_conn *c = user;
 	struct front *f = c->front;
 	const struct edge_conf *conf = f->visits.p.conf;
-	if (!x->is_tls && conf->front.redirect_http && f->visits.p.certs)
+	/* Without a Host there is no address to send it to; it is refused as unknown. */
+	if (!x->is_tls && conf->front.redirect_http && f->visits.p.certs &&
+	    x->request.authority.len > 0)
 		redirect(x);
 	else
 		visit_start(&f->visits, x);
@@ -354,6 +365,11 @@ void front_drain(struct front *f)
 unsigned int front_active(const struct front *f)
 {
 	return f->visits.active;
+}
+
+uint64_t front_refused(const struct front *f)
+{
+	return f->refused_client;
 }
 
 void front_stop(struct front *f)

@@ -57,6 +57,8 @@ struct front_params {
 /* No new visitors; running requests go on. */
 void front_drain(struct front *front);
 unsigned int front_active(const struct front *front);
+/* Connections closed at once because their client had too many (spec §2.3 client-concurrency). */
+uint64_t front_refused(const struct front *front);
 /* Breaks everything off; connections are gone when front_is_empty(), a turn or two later. */
 void front_stop(struct front *front);
 bool front_is_empty(const struct front *front);

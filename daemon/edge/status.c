@@ -113,6 +113,7 @@ struct edge_status {
 	metric_id registrations, refused[ENROLL_REFUSAL_MAX_];
 	metric_id drops[ARRAY_SIZE(drops)], events[ARRAY_SIZE(events)];
 	metric_id datagrams;
+	metric_id clients;
 };
 
 static int define(struct edge_status *st, struct edge *e)
@@ -153,6 +154,7 @@ static int define(struct edge_status *st, struct edge *e)
 	for (unsigned int i = 0; i < ARRAY_SIZE(drops); i++)
 		st->drops[i] = metric_series(
 			reg, f[F_DROPS], (const char *const[]){ drops[i].where, drops[i].reason });
+	st->clients = metric_series(reg, f[F_DROPS], (const char *const[]){ "accept", "client" });
 	st->datagrams =
 		metric_series(reg, f[F_DROPS], (const char *const[]){ "datagram", "no-flow" });
 	for (unsigned int i = 0; i < ARRAY_SIZE(events); i++)
@@ -232,6 +234,8 @@ static void refresh(struct worker *worker, void *arg)
 	for (unsigned int i = 1; i < ENROLL_REFUSAL_MAX_; i++)
 		metric_set(shard, st->refused[i], (int64_t)ew->conns.refusals[i]);
 	metric_set(shard, st->datagrams, (int64_t)ew->conns.datagrams);
+	if (ew->front)
+		metric_set(shard, st->clients, (int64_t)front_refused(ew->front));
 	if (worker->index == 0)
 		refresh_tunnels(e, worker);
 	refresh_worst(e, worker);
