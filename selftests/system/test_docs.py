@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""T10 (part): what docs/ARCHITECTURE.md says about parts is what the include lines say."""
+import pathlib
+import re
+
+import pytest
+
+pytestmark = pytest.mark.group("core")
+
+TREE = pathlib.Path(__file__).resolve().parents[2]
+ROW = re.compile(r"^\| (\d) \| `(\w+)` \| [^|]* \| ([^|]*) \|$", re.MULTILINE)
+INCLUDE = re.compile(r'^#include "daemon/(\w+)/', re.MULTILINE)
+
+
+def table():
+    """{part: (rank, parts that it includes)} of the document."""
+    text = (TREE / "docs/ARCHITECTURE.md").read_text()
+    return {part: (int(rank), set(includes.split())) for rank, part, includes in ROW.findall(text)}
+
+
+def included(part):
+    """Parts whose headers the part's files include, its own left out."""
+    found = set()
+    for path in (TREE / "daemon" / part).glob("*.[ch]"):
+        found |= set(INCLUDE.findall(path.read_text()))
+    return found - {part}
+
+
+def ranks():
+    """{part: rank} of the table that lint reads."""
+    lines = (TREE / "selftests/lint/layers").read_text().splitlines()
+    rows = [line.split() for line in lines if line[:1].isdigit()]
+    return {row[1].removeprefix("daemon/"): int(row[0]) for row in rows if "daemon/" in row[1]}
+
+
+def test_every_part_is_there():
+    """T10: the document has every folder of daemon/, and no other."""
+    folders = {path.name for path in (TREE / "daemon").iterdir()
+               if path.is_dir() and list(path.glob("*.c"))}
+    assert set(table()) == folders
+
+
+@pytest.mark.parametrize("part", sorted(table()))
+def test_part(part):
+    """T10: a part's rank is lint's, and it includes what the document says."""
+    rank, includes = table()[part]
+    assert rank == ranks()[part]
+    assert includes - {"util", "–"} == included(part)
+
+
+def test_files_that_are_named_exist():
+    """Every `part/file` of the document is a file or a folder."""
+    text = (TREE / "docs/ARCHITECTURE.md").read_text()
+    gone = [name for name in re.findall(r"`(\w+/[\w*]+(?:\.\w+)?)`", text)
+            if not any(list((TREE / top).glob(f"{name}*")) for top in ("daemon", "include", "."))]
+    assert not gone
