@@ -90,6 +90,7 @@ static void detach(struct quic_stream *qs)
 	link->stream_count--;
 	if (link->control == qs)
 		link->control = NULL;
+	quic_window_recount(link);
 	qs->link = NULL;
 	drop_tx(qs);
 	if (qs->is_closed)
@@ -278,6 +279,7 @@ struct quic_stream *quic_stream_new(struct quic_link *link, int64_t id)
 	link->streams_total++;
 	if (id == 0)
 		link->control = qs;
+	quic_window_recount(link);
 	return qs;
 }
 

@@ -56,17 +56,34 @@ uint64_t quic_window_start(const struct quic_worker *qw)
 	return MIN(start, qw->settings->link_window_max);
 }
 
+/*
+ * What the budget counts of a link. A daemon opens no data streams: as long as the edge has opened none it
+ * has nothing to send, so that thousands of idle links at an edge don't use the budget up. An edge can
+ * fill a daemon's whole window at any time.
+ */
+void quic_window_recount(struct quic_link *link)
+{
+	bool is_idle = link->base.role == LINK_ROLE_SERVER &&
+		       link->stream_count <= (link->control ? 1U : 0U);
+	uint64_t due = is_idle ? 0 : link->reserved;
+	struct slab *slab = link->qw->worker->slab;
+	if (due > link->counted)
+		slab_reserve(slab, due - link->counted);
+	else
+		slab_release(slab, link->counted - due);
+	link->counted = due;
+}
+
 static void reserve(struct quic_link *link, uint64_t n)
 {
 	link->reserved += n;
-	slab_reserve(link->qw->worker->slab, n);
+	quic_window_recount(link);
 }
 
 static void release(struct quic_link *link, uint64_t n)
 {
-	n = MIN(n, link->reserved);
-	link->reserved -= n;
-	slab_release(link->qw->worker->slab, n);
+	link->reserved -= MIN(n, link->reserved);
+	quic_window_recount(link);
 }
 
 void quic_window_open(struct quic_link *link, uint64_t size)

@@ -24,6 +24,8 @@ uint64_t quic_window_start(const struct quic_worker *qw);
 /* Accounts what was announced; close undoes all that a link still holds. */
 void quic_window_open(struct quic_link *link, uint64_t size);
 void quic_window_close(struct quic_link *link);
+/* The number of streams has changed. */
+void quic_window_recount(struct quic_link *link);
 
 /* n bytes of stream data arrived. */
 void quic_window_received(struct quic_link *link, uint64_t n);
