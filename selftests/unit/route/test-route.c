@@ -172,8 +172,8 @@ static void test_public_hosts(void **state)
 {
 	(void)state;
 	static const char *const names[] = { "a.example.com", "*.example.com", "*.b.example.com",
-					     "B\xc3\xbc"
-					     "cher.example" };
+					     ("B\xc3\xbc"
+					      "cher.example") };
 	struct host_pattern patterns[ARRAY_SIZE(names)];
 	struct hosts_entry entries[ARRAY_SIZE(names)];
 	struct conf_arena *a = conf_arena_new();
