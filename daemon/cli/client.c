@@ -29,15 +29,20 @@ static bool is_absent(int error)
 	return false;
 }
 
+static const char *what_happened(int error)
+{
+	if (error == -ETIME || error == -ETIMEDOUT)
+		return "does not answer";
+	if (error == -EACCES || error == -EPERM)
+		return "does not let us in";
+	return is_absent(error) ? "is not reachable" : "gave no proper answer";
+}
+
 static int fail(const struct cli *c, int error)
 {
-	bool is_late = error == -ETIME || error == -ETIMEDOUT;
 	char text[128];
 	(void)fprintf(stderr, "adit: %s at %s %s: %s\n", cli_program(c), c->paths.control,
-		      is_late            ? "does not answer"
-		      : is_absent(error) ? "is not reachable"
-					 : "refuses",
-		      strerror_r(-error, text, sizeof(text)));
+		      what_happened(error), strerror_r(-error, text, sizeof(text)));
 	if (error == -EACCES || error == -EPERM)
 		(void)fputs("adit: the operators' group (adit-ops), root and the daemon's own user "
 			    "may ask\n",
@@ -52,9 +57,10 @@ static int fail_refused(const struct cli *c, const char *method, const char *id,
 		return fail(c, -ETIMEDOUT);
 	if (strcmp(id, SD_VARLINK_ERROR_DISCONNECTED) == 0)
 		return fail(c, -ECONNRESET);
-	char text[128];
-	(void)fprintf(stderr, "adit: %s refuses %s: %s (%s)\n", cli_program(c), method, id,
-		      strerror_r(-sd_varlink_error_to_errno(id, parameters), text, sizeof(text)));
+	char text[128] = "";
+	if (strcmp(id, SD_VARLINK_ERROR_SYSTEM) == 0)
+		id = strerror_r(-sd_varlink_error_to_errno(id, parameters), text, sizeof(text));
+	(void)fprintf(stderr, "adit: %s refuses %s: %s\n", cli_program(c), method, id);
 	return CLI_EXIT_FAILED;
 }
 
