@@ -104,8 +104,7 @@ struct quic_link {
 	unsigned int depth; /* inside a call of ngtcp2 */
 	bool is_handshake_done, has_event_up, has_event_drain, has_event_end;
 	bool is_draining, is_closing, is_freed, has_peer_reset, is_announced;
-	bool is_peer_gone;
-	bool is_shrunk, is_path_new; /* path MTU; a new path was validated */
+	bool is_peer_gone, is_shrunk, is_path_new; /* path MTU; a new path was validated */
 
 	struct quic_sock *sock;     /* client's; server: connected one or NULL */
 	struct quic_sock *old_sock; /* client: lingers after a migration */
