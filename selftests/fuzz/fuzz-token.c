@@ -57,14 +57,16 @@ static void run_token(struct span in)
 {
 	static uint8_t scratch[TOKEN_TEXT_MAX];
 	static uint8_t text[TOKEN_TEXT_MAX];
-	struct tunnel_credential c = { .account_len = (uint8_t)MIN(in.len, TUNNEL_ACCOUNT_MAX),
-				       .secret_len = (uint16_t)MIN(in.len, TUNNEL_SECRET_MAX),
+	struct tunnel_credential c = { .account_len =
+					       (uint8_t)MIN(in.len, (size_t)TUNNEL_ACCOUNT_MAX),
+				       .secret_len =
+					       (uint16_t)MIN(in.len, (size_t)TUNNEL_SECRET_MAX),
 				       .edge_count = in.len > 70,
 				       .has_pin = in.len % 2 };
 	if (in.len) {
 		memcpy(c.account, in.ptr, c.account_len);
 		memcpy(c.secret, in.ptr, c.secret_len);
-		c.edges[0].len = (uint16_t)MIN(in.len, TUNNEL_EDGE_MAX);
+		c.edges[0].len = (uint16_t)MIN(in.len, (size_t)TUNNEL_EDGE_MAX);
 		memcpy(c.edges[0].text, in.ptr, c.edges[0].len);
 	}
 	struct packer s = packer_over(scratch, sizeof(scratch));
