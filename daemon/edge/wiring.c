@@ -126,6 +126,8 @@ static int open_server(struct edge *e, uid_t uid, gid_t gid)
 		qws[i] = e->edge_workers[i].quic;
 	for (size_t i = 0; i < c->listen_count; i++)
 		listen[i] = c->listens[i].addr;
+	char ledger[PATHS_LEN + 8];
+	(void)snprintf(ledger, sizeof(ledger), "%s/links", e->params.paths.run);
 	struct quic_server_params params = {
 		.listen = listen,
 		.listen_count = (unsigned int)c->listen_count,
@@ -135,6 +137,7 @@ static int open_server(struct edge *e, uid_t uid, gid_t gid)
 		.max_unregistered = l->unregistered,
 		.max_unregistered_per_addr = l->unregistered_per_address,
 		.register_timeout = l->register_timeout,
+		.ledger = ledger,
 		.has_owner = uid != (uid_t)-1,
 		.owner_uid = uid,
 		.owner_gid = gid,

@@ -139,8 +139,10 @@ static int op_migrate(struct link *base)
 
 static void op_set_registered(struct link *base)
 {
-	if (base->role == LINK_ROLE_SERVER)
-		quic_accept_set_registered(quic_of(base));
+	if (base->role != LINK_ROLE_SERVER)
+		return;
+	quic_accept_set_registered(quic_of(base));
+	quic_accept_write_down(quic_of(base));
 }
 
 static void op_get_stats(struct link *base, struct link_stats *ret)

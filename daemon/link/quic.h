@@ -76,7 +76,9 @@ struct quic_server_params {
 	unsigned int max_unregistered_per_addr; /* 16 */
 	nsec_t register_timeout;                /* 5 s */
 	unsigned int generation;                /* of this process, for hand-over */
-	bool has_owner; /* give the sockets to owner_uid and owner_gid: who runs the workers */
+	const char
+		*ledger; /* file for what a crash would forget (link/quic_ledger.h); NULL: none */
+	bool has_owner;  /* give the sockets to owner_uid and owner_gid: who runs the workers */
 	uid_t owner_uid;
 	gid_t owner_gid;
 };

@@ -79,6 +79,7 @@ static void accept_link(struct quic_accept *a, const struct quic_sock *sock,
 		return;
 	link->base.ops = quic_link_ops();
 	link->listener = a->socks[sock->listen];
+	link->ledger_slot = -1;
 	link->dial.peer = *peer;
 	link->is_validated = first->original_dcid != NULL;
 	list_append(&a->unregistered, &link->unregistered);
@@ -237,10 +238,22 @@ void quic_accept_set_registered(struct quic_link *link)
 	quic_count(&link->qw->accept->counters.unregistered, -1);
 }
 
+void quic_accept_write_down(struct quic_link *link)
+{
+	struct quic_accept *a = link->qw->accept;
+	struct link_stats stats = {};
+	quic_conn_get_stats(link, &stats);
+	link->ledger_slot =
+		quic_ledger_add(a->server->ledger, a->index, &stats.peer, link->listener->listen,
+				span_of(link->first_cid.data, link->first_cid.datalen));
+}
+
 void quic_accept_forget(struct quic_link *link)
 {
 	struct quic_accept *a = link->qw->accept;
 	quic_accept_set_registered(link);
+	quic_ledger_remove(a->server->ledger, link->ledger_slot);
+	link->ledger_slot = -1;
 	if (!link->is_handshake_done)
 		quic_count(&a->counters.handshake_failed, 1);
 	if (link->sock)

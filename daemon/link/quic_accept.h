@@ -8,6 +8,7 @@
 
 #include <stdatomic.h>
 
+#include "daemon/link/quic_ledger.h"
 #include "daemon/link/quic_priv.h"
 #include "daemon/link/quic_tls.h"
 
@@ -28,6 +29,7 @@ struct quic_server {
 	/* Shares of one worker. */
 	unsigned int max_unregistered, max_per_addr, retry_from, initials_from, connected_max;
 	unsigned int listen_count, worker_count;
+	struct quic_ledger *ledger;    /* NULL: none is kept */
 	struct quic_accept *accepts[]; /* by worker */
 };
 
@@ -81,6 +83,8 @@ void quic_accept_make_cid(const struct quic_accept *a, ngtcp2_cid *ret);
 /* A link's handshake is done: it gets its user, and maybe a socket of its own. */
 void quic_accept_announce(struct quic_link *link);
 void quic_accept_set_registered(struct quic_link *link);
+/* A registered link goes into the ledger. */
+void quic_accept_write_down(struct quic_link *link);
 /* A link is over. */
 void quic_accept_forget(struct quic_link *link);
 
@@ -88,6 +92,8 @@ void quic_accept_forget(struct quic_link *link);
 void quic_reply_version(struct quic_accept *a, const struct quic_packet *to,
 			const ngtcp2_version_cid *vc);
 void quic_reply_retry(struct quic_accept *a, const struct quic_packet *to, const ngtcp2_pkt_hd *hd);
+/* Tells a daemon of the last process that its connection is forgotten; arg: struct quic_accept. */
+void quic_reply_farewell(const struct quic_ledger_entry *entry, void *arg);
 void quic_reply_reset(struct quic_accept *a, const struct quic_packet *to, struct span dcid);
 /* True when the token of an Initial proves the sender's address. */
 bool quic_reply_token_is_good(const struct quic_accept *a, const ngtcp2_path *path,

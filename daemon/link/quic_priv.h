@@ -132,6 +132,7 @@ struct quic_link {
 	struct quic_mtu mtu;
 	uint64_t close_code;
 	char close_reason[128];
+	int ledger_slot;                   /* server: -1 when not written down */
 	struct list unregistered;          /* server: counts against the limits */
 	struct timer register_timer;       /* server */
 	bool is_validated;                 /* its address was proved by a token */

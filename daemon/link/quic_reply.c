@@ -93,12 +93,10 @@ void quic_reply_retry(struct quic_accept *a, const struct quic_packet *to, const
 	quic_count(&a->counters.retries_sent, 1);
 }
 
-void quic_reply_reset(struct quic_accept *a, const struct quic_packet *to, struct span dcid)
+/* A stateless reset of len bytes for an id of ours. 0 when there is no randomness. */
+static size_t make_reset(const struct quic_accept *a, struct span dcid, size_t len,
+			 uint8_t packet[RESET_MAX])
 {
-	/* Shorter than its cause, so that two who forgot each other don't go on for ever. */
-	size_t len = MIN(to->bytes.len - 1, (size_t)RESET_MAX);
-	if (to->bytes.len <= RESET_MIN || !may_send(a, &a->resets, RESETS_PER_SEC))
-		return;
 	ngtcp2_cid cid;
 	ngtcp2_cid_init(&cid, dcid.ptr, dcid.len);
 	ngtcp2_stateless_reset_token token;
@@ -106,13 +104,40 @@ void quic_reply_reset(struct quic_accept *a, const struct quic_packet *to, struc
 	if (ngtcp2_crypto_generate_stateless_reset_token(token.data, a->server->reset_key,
 							 QUIC_KEY_LEN, &cid) != 0 ||
 	    RAND_bytes(random, sizeof(random)) != 1)
-		return;
-	uint8_t packet[RESET_MAX];
+		return 0;
 	ngtcp2_ssize n = ngtcp2_pkt_write_stateless_reset2(packet, len, &token, random,
 							   len - NGTCP2_STATELESS_RESET_TOKENLEN);
-	if (n <= 0)
+	return n > 0 ? (size_t)n : 0;
+}
+
+void quic_reply_reset(struct quic_accept *a, const struct quic_packet *to, struct span dcid)
+{
+	/* Shorter than its cause, so that two who forgot each other don't go on for ever. */
+	size_t len = MIN(to->bytes.len - 1, (size_t)RESET_MAX);
+	if (to->bytes.len <= RESET_MIN || !may_send(a, &a->resets, RESETS_PER_SEC))
 		return;
-	reply(a, to, span_of(packet, (size_t)n));
+	uint8_t packet[RESET_MAX];
+	len = make_reset(a, dcid, len, packet);
+	if (len == 0)
+		return;
+	reply(a, to, span_of(packet, len));
+	quic_count(&a->counters.resets_sent, 1);
+}
+
+void quic_reply_farewell(const struct quic_ledger_entry *entry, void *arg)
+{
+	struct quic_accept *a = arg;
+	struct ip_port peer = { .ip = { .family = (enum ip_family)entry->family },
+				.port = entry->port };
+	uint8_t packet[RESET_MAX];
+	size_t len = make_reset(a, span_of(entry->cid, entry->cid_len), RESET_MAX, packet);
+	bool is_address = peer.ip.family == IP_FAMILY_V4 || peer.ip.family == IP_FAMILY_V6;
+	if (len == 0 || !is_address || entry->listen >= a->server->listen_count)
+		return;
+	memcpy(peer.ip.bytes, entry->ip, ip_family_len(peer.ip.family));
+	struct udp_send send = { .data = span_of(packet, len), .segment_len = len, .peer = &peer };
+	size_t sent = 0;
+	(void)udp_send(&a->socks[entry->listen]->udp, &send, &a->qw->udp, &sent);
 	quic_count(&a->counters.resets_sent, 1);
 }
 

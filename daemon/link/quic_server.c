@@ -138,6 +138,10 @@ int quic_server_new(const struct quic_server_params *params, struct quic_worker 
 		r = tlsctx_set_alpn(s->tls, "argotunnel", true);
 	if (r == 0)
 		r = open_all(s, params);
+	if (r == 0 && params->ledger)
+		r = quic_ledger_open(params->ledger, worker_count,
+				     params->has_owner ? params->owner_uid : (uid_t)-1,
+				     params->has_owner ? params->owner_gid : (gid_t)-1, &s->ledger);
 	if (r < 0)
 		return r;
 	if (qws[0]->settings->keylog_fd >= 0)
@@ -168,6 +172,8 @@ int quic_server_start(struct quic_server *server, struct worker *worker,
 		a->socks[i]->listen = i;
 	}
 	a->is_running = true;
+	if (a->index == 0)
+		quic_ledger_each_old(server->ledger, quic_reply_farewell, a);
 	return 0;
 }
 
@@ -211,6 +217,7 @@ void quic_server_free(struct quic_server *server)
 		free((void *)a->building);
 		free(a);
 	}
+	quic_ledger_close(server->ledger);
 	OPENSSL_cleanse(server, sizeof(*server));
 	free(server);
 }
