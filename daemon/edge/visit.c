@@ -286,18 +286,22 @@ static void visit_take_response(struct visit *v, size_t len)
 	}
 	int r = tunnel_head_from_response(&resp, is_head, &v->env->limits, v->x->arena, &head);
 	out = head;
+	if (r == 0 && head.status < 200) /* nobody has asked for an upgrade */
+		r = -EBADMSG;
 	if (r == 0)
 		r = header_policy_tunnel_to_visitor(&head, v->x->arena, &out);
+	if (r == 0)
+		r = http_respond(v->x, &out);
+	if (r == -ECONNRESET) {
+		visit_gone(v);
+		return;
+	}
 	if (r < 0) {
 		visit_fail(v, PROXY_REASON_ORIGIN_PROTOCOL);
 		return;
 	}
 	bufq_consume(&v->in, len);
 	v->status = head.status;
-	if (http_respond(v->x, &out) < 0) {
-		visit_gone(v);
-		return;
-	}
 	v->has_head = true;
 	if (head.body != HTTP_BODY_NONE) {
 		pump_init(&v->down, v->tunnel, v->x->body);
@@ -422,7 +426,10 @@ static void visit_dispatch(struct visit *v, const struct edge_link *avoid)
 	v->tries++;
 	int r = origin_tunnel_open(env->p.worker, el, env->p.bridge_metrics, &v->tunnel);
 	if (r < 0) {
-		visit_fail(v, PROXY_REASON_OVERLOADED);
+		if (v->tries < TRIES) /* no stream credit, or just gone: perhaps another one */
+			visit_dispatch(v, el);
+		else
+			visit_fail(v, PROXY_REASON_OVERLOADED);
 		return;
 	}
 	v->el = edge_link_ref(el);

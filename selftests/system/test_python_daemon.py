@@ -57,6 +57,8 @@ def application(request):
     if path == "/hop":
         return Response(200, [("Connection", "x-hop"), ("X-Hop", "1"), ("Keep-Alive", "timeout=1"),
                               ("Transfer-Encoding", "chunked"), ("X-Stay", "1")], b"ok")
+    if path.startswith("/status/"):
+        return Response(int(path.rsplit("/", 1)[1]), [], b"HTTP/1.1 200 OK\r\n\r\n")
     return Response(200, [("Content-Type", "text/plain"), ("X-Twice", "1"), ("X-Twice", "2")],
                     f"{request.method} {path}".encode())
 
@@ -155,6 +157,14 @@ def test_hop_by_hop_answers(edge, registered):
     got = edge.fetch("/hop")
     assert (got.code, got.status, got.text, got.header("x-stay")) == (0, 200, "ok", "1")
     assert got.header("x-hop") is None and got.header("keep-alive") is None
+
+
+@pytest.mark.parametrize("status", [100, 101, 103, 199])
+def test_interim_answers(edge, registered, status):
+    """T3: a status below 200 is no answer to a request, and an upgrade that nobody asked for is
+    none: the visitor gets a page, not a raw connection."""
+    got = edge.fetch(f"/status/{status}")
+    assert (got.code, got.status, got.header("adit-error")) == (0, 502, "origin-protocol"), got
 
 
 @pytest.mark.parametrize("path", ["/reset", "/reset-chunked", "/short"])
