@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""T10 (part): what docs/ARCHITECTURE.md says about parts is what the include lines say."""
+"""T10 (part): what docs/ARCHITECTURE.md says about parts is what the include lines say; README's
+configuration is one."""
 import pathlib
 import re
+import textwrap
 
 import pytest
 
+from lib.adit import binary, write_token
+
 pytestmark = pytest.mark.group("core")
 
+TUNNEL = "6ff42ae2-765d-4adf-8112-31c55c1551ef"
 TREE = pathlib.Path(__file__).resolve().parents[2]
 ROW = re.compile(r"^\| (\d) \| `(\w+)` \| [^|]* \| ([^|]*) \|$", re.MULTILINE)
 INCLUDE = re.compile(r'^#include "daemon/(\w+)/', re.MULTILINE)
@@ -54,3 +59,16 @@ def test_files_that_are_named_exist():
     gone = [name for name in re.findall(r"`(\w+/[\w*]+(?:\.\w+)?)`", text)
             if not any(list((TREE / top).glob(f"{name}*")) for top in ("daemon", "include", "."))]
     assert not gone
+
+
+def test_configuration_of_readme(processes, tmp_path):
+    """README: its example passes --check, word for word but for the token's place."""
+    token = write_token(tmp_path / "token", "0" * 32, TUNNEL, bytes(32),
+                        {"v": 1, "edge": ["edge.example.com:7844"]})
+    blocks = re.findall(r"(?:^    .*\n|^\n)+", (TREE / "README.md").read_text(), re.MULTILINE)
+    example = next(block for block in blocks if block.lstrip().startswith("[tunnel]"))
+    text = textwrap.dedent(example).replace("/etc/adit/token", str(token))
+    assert str(token) in text
+    (tmp_path / "adit.conf").write_text(text)
+    done = processes.run("check", [binary("aditd"), "--check", "--config", tmp_path / "adit.conf"])
+    assert done.code == 0 and "warning" not in done.log, done.tail()
