@@ -30,6 +30,8 @@ enum ring_end : uint8_t {
 	RING_END_RESET,
 };
 
+enum { PRESSURE_TIGHT = 500 }; /* thousandths of the budget */
+
 struct slot {
 	struct slab_buf *buf; /* one reference */
 	uint8_t *ptr;
@@ -128,10 +130,13 @@ static uint64_t ring_bytes(const struct ring *r)
 	return sent - taken;
 }
 
-/* For the producer: bytes that it may put in now. */
-static size_t ring_room(const struct ring *r)
+/* For the producer: bytes that it may put in now; fewer when half of its worker's memory is used.
+ */
+static size_t ring_room(const struct ring *r, const struct slab *slab)
 {
-	return ring_used(r) == BRIDGE_SLOTS ? 0 : BRIDGE_WINDOW - (size_t)ring_bytes(r);
+	size_t window = slab_pressure(slab) < PRESSURE_TIGHT ? BRIDGE_WINDOW : BRIDGE_WINDOW_TIGHT;
+	size_t held = (size_t)ring_bytes(r);
+	return ring_used(r) == BRIDGE_SLOTS || held >= window ? 0 : window - held;
 }
 
 /* For the consumer: so much is free that the producer is worth waking. */
@@ -354,10 +359,10 @@ static ssize_t op_read(struct stream *s, struct bufq *to, size_t max)
 /* ---- writing ------------------------------------------------------------------------------- */
 
 /* Puts the first run of from into the ring, or as much as there is room for. Returns its length. */
-static size_t put_run(struct ring *r, struct bufq *from, size_t max)
+static size_t put_run(struct ring *r, const struct slab *slab, struct bufq *from, size_t max)
 {
 	const struct slice *slice = from->head;
-	size_t n = MIN((size_t)slice->len, ring_room(r));
+	size_t n = MIN((size_t)slice->len, ring_room(r, slab));
 	n = MIN(n, max);
 	if (n) {
 		ring_put(r, (struct slot){ .buf = slab_buf_ref(slice->buf),
@@ -389,7 +394,7 @@ static ssize_t op_write(struct stream *s, struct bufq *from, size_t max)
 	bool has_waited = false;
 	max = MIN(max, from->len);
 	while (total < max) {
-		size_t n = put_run(r, from, max - total);
+		size_t n = put_run(r, s->slab, from, max - total);
 		total += n;
 		if (n == 0 && (total || has_waited))
 			break;
@@ -411,7 +416,7 @@ static size_t op_credit(const struct stream *s)
 	const struct half *h = (const struct half *)s;
 	bool is_over = h->is_finished || h->is_reset ||
 		       atomic_load_explicit(&h->tx->is_stopped, memory_order_acquire);
-	return is_over ? 0 : ring_room(h->tx);
+	return is_over ? 0 : ring_room(h->tx, s->slab);
 }
 
 /* ---- ends ---------------------------------------------------------------------------------- */
