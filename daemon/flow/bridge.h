@@ -12,8 +12,9 @@
 #include "daemon/flow/stream.h"
 
 enum {
-	BRIDGE_SLOTS = 64,          /* buffer references in flight per direction */
-	BRIDGE_WINDOW = 256 * 1024, /* bytes in flight per direction */
+	BRIDGE_SLOTS = 64,               /* buffer references in flight per direction */
+	BRIDGE_WINDOW = 256 * 1024,      /* bytes in flight per direction */
+	BRIDGE_WINDOW_TIGHT = 64 * 1024, /* the same when half of the producer's memory is used */
 };
 
 /* adit_bridge_messages_total{from,to}: series by sender and receiver, defined once at start. */
