@@ -70,6 +70,17 @@ static int find_config(bool is_edge, const char *instance, char *to)
 			      : "adit");
 }
 
+/* A folder of the command line may be relative. */
+static int put_absolute(char *to, const char *folder)
+{
+	char cwd[PATHS_LEN];
+	if (folder[0] == '/')
+		return put(to, PATHS_LEN, "%s", folder);
+	if (!getcwd(cwd, sizeof(cwd)))
+		return -errno;
+	return put(to, PATHS_LEN, "%s/%s", cwd, folder);
+}
+
 static int find_folder(const struct paths_params *p, bool is_run, char *to)
 {
 	bool is_edge = strcmp(p->program, "adit-edge") == 0;
@@ -79,7 +90,7 @@ static int find_folder(const struct paths_params *p, bool is_run, char *to)
 	if (given)
 		return put_first(to, given);
 	if (option)
-		return put(to, PATHS_LEN, "%s", option);
+		return put_absolute(to, option);
 	char folder[128];
 	int r = put(folder, sizeof(folder), "%s%s%s", is_edge ? "adit-edge" : "adit",
 		    is_edge ? "" : "/", is_edge ? "" : instance);
