@@ -33,8 +33,10 @@ struct proxy_http {
 	struct pump down;         /* origin -> tunnel */
 	bool has_up;
 	bool has_down;
-	bool has_head; /* an answer has begun: from here on only a reset tells of a failure */
+	bool has_head;  /* an answer has begun: from here on only a reset tells of a failure */
+	bool is_failed; /* the reset comes in the next turn */
 	bool is_ended;
+	struct timer cut;
 	unsigned int status;
 	enum proxy_reason reason;
 	nsec_t since;
@@ -105,6 +107,7 @@ static void px_end(struct proxy_http *px)
 	origin_call_end(TAKE_PTR(px->call));
 	stream_close(TAKE_PTR(px->tunnel));
 	loop_task_cancel(&px->again);
+	timer_stop(&px->cut);
 	list_remove(&px->node);
 	px->env->active--;
 	px_count(px);
@@ -119,15 +122,25 @@ static void px_complete(struct proxy_http *px)
 	px_end(px);
 }
 
+/* A turn after the failure: what had been forwarded is on its way, the reset doesn't overtake it.
+ */
+static void on_cut(struct timer *timer)
+{
+	struct proxy_http *px = CONTAINER_OF(timer, struct proxy_http, cut);
+	stream_reset(px->tunnel, STREAM_CODE_NONE);
+	stream_stop(px->tunnel, STREAM_CODE_NONE);
+	px_end(px);
+}
+
 /* Ends the exchange by a failure of ours or of the origin: error answer or reset (never a short
  * body). */
 static void px_fail(struct proxy_http *px, enum proxy_reason reason, const char *detail)
 {
 	px->reason = reason;
 	if (px->has_head) {
-		stream_reset(px->tunnel, STREAM_CODE_NONE);
-		stream_stop(px->tunnel, STREAM_CODE_NONE);
-		px_end(px);
+		struct loop *loop = px->env->worker->loop;
+		px->is_failed = true;
+		timer_start(loop, &px->cut, loop_now(loop));
 		return;
 	}
 	px->status = proxy_reason_info(reason)->status;
@@ -164,7 +177,7 @@ static bool px_has_surplus(struct proxy_http *px)
 /* Moves the request's body. False when the exchange has ended. */
 static bool px_run_up(struct proxy_http *px)
 {
-	if (!px->has_up || px->up.state != PUMP_STATE_RUNNING)
+	if (!px->has_up || px->is_failed || px->up.state != PUMP_STATE_RUNNING)
 		return true;
 	if (pump_run(&px->up))
 		loop_task_post(px->env->worker->loop, &px->again, LOOP_PHASE_WORK);
@@ -209,7 +222,7 @@ static int px_flush_head(struct proxy_http *px)
 /* Moves the answer. */
 static void px_run_down(struct proxy_http *px)
 {
-	if (!px->has_head || px_flush_head(px) <= 0)
+	if (!px->has_head || px->is_failed || px_flush_head(px) <= 0)
 		return;
 	if (!px->has_down) {
 		px_complete(px);
@@ -454,6 +467,7 @@ static struct proxy_http *px_new(struct proxy_env *env, struct stream *stream)
 	px->tunnel = stream;
 	px->since = loop_now(env->worker->loop);
 	px->again.run = px_run_again;
+	px->cut.on_expire = on_cut;
 	px->garbage.release = px_release;
 	bufq_init(&px->head, env->worker->slab);
 	list_append(&env->exchanges, &px->node);
@@ -518,6 +532,11 @@ void proxy_refuse(struct proxy_env *env, struct stream *stream, enum proxy_reaso
 void proxy_http_abort_all(struct proxy_env *env)
 {
 	LIST_FOREACH(node, &env->exchanges)
-	px_fail(LIST_ENTRY(node, struct proxy_http, node), PROXY_REASON_TUNNEL_LOST,
-		"shutting down");
+	{
+		struct proxy_http *px = LIST_ENTRY(node, struct proxy_http, node);
+		bool is_begun = px->has_head;
+		px_fail(px, PROXY_REASON_TUNNEL_LOST, "shutting down");
+		if (is_begun)
+			on_cut(&px->cut); /* there is no next turn */
+	}
 }
