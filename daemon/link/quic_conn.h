@@ -22,6 +22,9 @@ struct quic_first {
 };
 [[nodiscard]] int quic_conn_start_server(struct quic_link *link, const struct quic_first *first);
 
+/* The operations of every QUIC link. */
+const struct link_ops *quic_link_ops(void);
+
 /* The socket that a dialled link uses: fills in what udp_open() wants (borrowed from the link). */
 void quic_conn_udp_params(const struct quic_link *link, struct udp_params *ret);
 

@@ -145,7 +145,4 @@ struct quic_link {
 	struct link_stats stats; /* what the library doesn't count; final after the end */
 };
 
-/* The operations of every QUIC link. */
-const struct link_ops *quic_link_ops(void);
-
 #endif

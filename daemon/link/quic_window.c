@@ -57,9 +57,9 @@ uint64_t quic_window_start(const struct quic_worker *qw)
 }
 
 /*
- * What the budget counts of a link. A daemon opens no data streams: as long as the edge has opened none it
- * has nothing to send, so that thousands of idle links at an edge don't use the budget up. An edge can
- * fill a daemon's whole window at any time.
+ * What the budget counts of a link. A daemon opens no data streams: as long as the edge has opened
+ * none it has nothing to send, so that thousands of idle links at an edge don't use the budget up.
+ * An edge can fill a daemon's whole window at any time.
  */
 void quic_window_recount(struct quic_link *link)
 {
