@@ -40,7 +40,7 @@ const struct schema_option schema_metrics[] = {
 const struct schema_option schema_process[] = {
 	{ .key = "workers", UINT(struct conf_process, workers, 1, 256), .words = schema_auto, .def = "auto",
 	  .help = "Worker threads: `auto` is the CPUs of the affinity mask, at most the cgroup's CPU quota rounded up." },
-	{ .key = "watch-config", BOOL(struct conf_process, watch_config), .def = "no", .flags = SCHEMA_RELOAD,
+	{ .key = "watch-config", BOOL(struct conf_process, watch_config), .def = "no", .flags = SCHEMA_RELOAD | SCHEMA_LATER,
 	  .help = "Reload when the file changes." },
 	{ .key = "memory", SIZE(struct conf_process, memory, 8 * MIB, 1024 * GIB), .words = schema_auto, .def = "auto",
 	  .help = "Budget of all buffers: `auto` is 64M for each worker." },
@@ -57,6 +57,9 @@ const struct schema_option schema_debug[] = {
 
 #define LIMIT(name, low, high)      UINT(struct conf_limits, name, low, high), .flags = SCHEMA_RELOAD
 #define LIMIT_SIZE(name, low, high) SIZE(struct conf_limits, name, low, high), .flags = SCHEMA_RELOAD
+/* What has a constant or nothing behind it so far: docs/limits.md. */
+#define LATER(name, low, high)      UINT(struct conf_limits, name, low, high), .flags = SCHEMA_RELOAD | SCHEMA_LATER
+#define LATER_SIZE(name, low, high) SIZE(struct conf_limits, name, low, high), .flags = SCHEMA_RELOAD | SCHEMA_LATER
 const struct schema_option schema_limits[] = {
 	{ .key = "streams-per-link", LIMIT(streams_per_link, 1, 1000000), .def = "16384",
 	  .help = "Request streams of one link; beyond it no stream credit is given." },
@@ -68,7 +71,7 @@ const struct schema_option schema_limits[] = {
 	  .help = "Receive window with which a stream starts." },
 	{ .key = "stream-window-max", LIMIT_SIZE(stream_window_max, 16 * KIB, 1024 * MIB), .def = "6M",
 	  .help = "Receive window to which a stream may grow." },
-	{ .key = "link-window", LIMIT_SIZE(link_window, 128 * KIB, 1024 * MIB), .def = "768K",
+	{ .key = "link-window", LATER_SIZE(link_window, 128 * KIB, 1024 * MIB), .def = "768K",
 	  .help = "Receive window with which a link starts." },
 	{ .key = "link-window-max", LIMIT_SIZE(link_window_max, 128 * KIB, 1024 * MIB), .def = "30M",
 	  .help = "Receive window to which a link may grow." },
@@ -76,18 +79,18 @@ const struct schema_option schema_limits[] = {
 	  .help = "Head of a request or answer; beyond it 431 or 502." },
 	{ .key = "head-fields", LIMIT(head_fields, 16, 10000), .def = "200", .help = "Fields of a head." },
 	{ .key = "head-line", LIMIT_SIZE(head_line, 1 * KIB, 1 * MIB), .def = "16K", .help = "One line of a head." },
-	{ .key = "trailers-size", LIMIT_SIZE(trailers_size, 1 * KIB, 1 * MIB), .def = "16K", .help = "Trailers of a message." },
-	{ .key = "trailers-fields", LIMIT(trailers_fields, 1, 10000), .def = "100", .help = "Fields of trailers." },
-	{ .key = "rpc-message", LIMIT_SIZE(rpc_message, 4 * KIB, 1 * MIB), .def = "64K", .help = "One RPC message." },
-	{ .key = "configuration", LIMIT_SIZE(configuration, 64 * KIB, 64 * MIB), .def = "4M",
+	{ .key = "trailers-size", LATER_SIZE(trailers_size, 1 * KIB, 1 * MIB), .def = "16K", .help = "Trailers of a message." },
+	{ .key = "trailers-fields", LATER(trailers_fields, 1, 10000), .def = "100", .help = "Fields of trailers." },
+	{ .key = "rpc-message", LATER_SIZE(rpc_message, 4 * KIB, 1 * MIB), .def = "64K", .help = "One RPC message." },
+	{ .key = "configuration", LATER_SIZE(configuration, 64 * KIB, 64 * MIB), .def = "4M",
 	  .help = "A configuration sent to or by an edge; a larger local one isn't uploaded." },
-	{ .key = "connect-message", LIMIT_SIZE(connect_message, 16 * KIB, 4 * MIB), .def = "256K",
+	{ .key = "connect-message", LATER_SIZE(connect_message, 16 * KIB, 4 * MIB), .def = "256K",
 	  .help = "A ConnectRequest or ConnectResponse." },
-	{ .key = "flows", LIMIT(flows, 1, 10000000), .def = "65536", .help = "UDP flows of the process." },
-	{ .key = "flow-registrations", LIMIT(flow_registrations, 1, 10000000), .def = "20000", .help = "New flows a second." },
-	{ .key = "flow-queue", LIMIT_SIZE(flow_queue, 4 * KIB, 16 * MIB), .def = "64K", .help = "Bytes queued for one flow." },
-	{ .key = "icmp-answers", LIMIT(icmp_answers, 0, 1000000), .def = "1000", .help = "ICMP answers made here a second." },
-	{ .key = "metric-series", LIMIT(metric_series, 1, 1000000), .def = "1000",
+	{ .key = "flows", LATER(flows, 1, 10000000), .def = "65536", .help = "UDP flows of the process." },
+	{ .key = "flow-registrations", LATER(flow_registrations, 1, 10000000), .def = "20000", .help = "New flows a second." },
+	{ .key = "flow-queue", LATER_SIZE(flow_queue, 4 * KIB, 16 * MIB), .def = "64K", .help = "Bytes queued for one flow." },
+	{ .key = "icmp-answers", LATER(icmp_answers, 0, 1000000), .def = "1000", .help = "ICMP answers made here a second." },
+	{ .key = "metric-series", LATER(metric_series, 1, 1000000), .def = "1000",
 	  .help = "Series of one family of metrics; the rest is counted under `other`." },
 	{},
 };
@@ -99,12 +102,12 @@ const struct schema_option schema_edge_limits[] = {
 	  .help = "The same from one address." },
 	{ .key = "register-timeout", DURATION(struct conf_limits, register_timeout, 1 * SEC, 60 * SEC), .def = "5s",
 	  .flags = SCHEMA_RELOAD, .help = "Time a tunnel connection has to register." },
-	{ .key = "retry-unregistered", LIMIT(retry_unregistered, 0, 1000000), .def = "256",
+	{ .key = "retry-unregistered", LATER(retry_unregistered, 0, 1000000), .def = "256",
 	  .help = "Unregistered connections from which on Retry is sent." },
-	{ .key = "retry-initials", LIMIT(retry_initials, 0, 1000000), .def = "200",
+	{ .key = "retry-initials", LATER(retry_initials, 0, 1000000), .def = "200",
 	  .help = "Unvalidated Initials a second from which on Retry is sent." },
 	{ .key = "visitors", LIMIT(visitors, 1, 10000000), .def = "16384", .help = "Connections of visitors; then accepting waits." },
-	{ .key = "handshakes", LIMIT(handshakes, 1, 1000000), .def = "256",
+	{ .key = "handshakes", LATER(handshakes, 1, 1000000), .def = "256",
 	  .help = "TLS handshakes of visitors at once; then accepting waits." },
 	{},
 };
