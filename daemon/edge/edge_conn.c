@@ -22,6 +22,7 @@ struct edge_conn {
 	struct list rpc;      /* streams that the daemon opened besides */
 	unsigned int rpc_count;
 	bool is_leaving;
+	struct timer leave; /* its turn in a drain has come */
 	struct timer grace;
 	struct list node;
 	struct loop_garbage garbage;
@@ -72,6 +73,7 @@ static void conn_free(struct edge_conn *c)
 	if (c->el)
 		c->el->link = NULL;
 	conn_withdraw(c);
+	timer_stop(&c->leave);
 	timer_stop(&c->grace);
 	control_serve_free(TAKE_PTR(c->control));
 	LIST_FOREACH(node, &c->rpc)
@@ -94,6 +96,11 @@ static void conn_leave(struct edge_conn *c, bool say_so)
 		control_serve_go_away(c->control);
 	timer_start(loop, &c->grace, nsec_add(loop_now(loop), c->env->grace));
 	link_drain(c->link);
+}
+
+static void on_leave(struct timer *timer)
+{
+	conn_leave(CONTAINER_OF(timer, struct edge_conn, leave), true);
 }
 
 static void on_grace_over(struct timer *timer)
@@ -351,6 +358,7 @@ void *edge_conn_accept(struct link *link, void *arg)
 		return NULL;
 	c->env = env;
 	c->link = link;
+	c->leave.on_expire = on_leave;
 	c->grace.on_expire = on_grace_over;
 	c->garbage.release = conn_release;
 	list_init(&c->rpc);
@@ -379,10 +387,25 @@ void edge_conn_walk(struct edge_conn_env *env,
 	}
 }
 
+/*
+ * Daemons of ours dial elsewhere when they are told. The reference doesn't hear it and would dial
+ * anew with all its connections at once: its links go one a second (spec §4), whatever worker they
+ * live on.
+ */
 void edge_conn_drain_all(struct edge_conn_env *env)
 {
+	struct loop *loop = env->worker->loop;
+	unsigned int turn = env->worker->index;
 	LIST_FOREACH(node, &env->conns)
-	conn_leave(LIST_ENTRY(node, struct edge_conn, node), true);
+	{
+		struct edge_conn *c = LIST_ENTRY(node, struct edge_conn, node);
+		if (!c->el || c->el->is_adit) {
+			conn_leave(c, true);
+			continue;
+		}
+		timer_start(loop, &c->leave, loop_now(loop) + turn * NSEC_PER_SEC);
+		turn += worker_set_count(env->set);
+	}
 }
 
 void edge_conn_env_done(struct edge_conn_env *env)

@@ -35,6 +35,7 @@ struct front_conn {
 	struct front *front;
 	struct http_conn *http;
 	struct client *client;
+	bool is_handshaking;
 	struct list node;
 	struct loop_garbage garbage;
 };
@@ -46,6 +47,8 @@ struct front {
 	struct list conns;
 	unsigned int conn_count;
 	unsigned int conn_max;
+	unsigned int handshakes; /* TLS, running */
+	unsigned int handshake_max;
 	uint64_t refused_client;
 	struct list clients[CLIENT_BUCKETS];
 	uint64_t client_seed;
@@ -107,11 +110,33 @@ static void client_give(struct client *c)
 	free(c);
 }
 
-/* At the limit of connections the listeners wait (spec §13). */
-static void pause_listeners(struct front *f, bool paused)
+/* At the limits of connections and of TLS handshakes the listeners wait (spec §13). */
+static void update_listeners(struct front *f)
 {
-	for (unsigned int i = 0; i < f->listener_count; i++)
-		tcp_listener_pause(&f->listeners[i].tcp, paused);
+	for (unsigned int i = 0; i < f->listener_count; i++) {
+		struct front_listener *l = &f->listeners[i];
+		bool is_full = f->conn_count >= f->conn_max ||
+			       (l->is_tls && f->handshakes >= f->handshake_max);
+		if (is_full != l->tcp.is_paused)
+			tcp_listener_pause(&l->tcp, is_full);
+	}
+}
+
+static void handshake_over(struct front_conn *c)
+{
+	struct front *f = c->front;
+	if (!c->is_handshaking)
+		return;
+	c->is_handshaking = false;
+	f->handshakes--;
+	update_listeners(f);
+}
+
+static void on_open(struct stream *s, int error, void *user)
+{
+	(void)s;
+	(void)error; /* the connection learns of it by itself */
+	handshake_over(user);
 }
 
 static void on_conn_closed(struct http_conn *http, void *user)
@@ -119,10 +144,11 @@ static void on_conn_closed(struct http_conn *http, void *user)
 	(void)http;
 	struct front_conn *c = user;
 	struct front *f = c->front;
+	handshake_over(c);
 	client_give(c->client);
 	list_remove(&c->node);
-	if (f->conn_count-- == f->conn_max)
-		pause_listeners(f, false);
+	f->conn_count--;
+	update_listeners(f);
 	loop_defer_free(f->visits.p.worker->loop, &c->garbage);
 }
 
@@ -215,8 +241,12 @@ static void on_accept(struct tcp_listener *l, int fd, const struct ip_port *peer
 	c->client = client;
 	c->garbage.release = conn_release;
 	list_append(&f->conns, &c->node);
-	if (++f->conn_count == f->conn_max)
-		pause_listeners(f, true);
+	c->is_handshaking = fl->is_tls;
+	if (fl->is_tls)
+		stream_io_on_open(stream, on_open, c);
+	f->handshakes += fl->is_tls;
+	f->conn_count++;
+	update_listeners(f);
 	struct http_conn_params params = {
 		.loop = w->loop,
 		.slab = w->slab,
@@ -321,6 +351,8 @@ static void front_init(struct front *f, const struct front_params *params)
 	f->visits.next_ray = random_u64();
 	f->client_seed = random_u64();
 	f->conn_max = MAX(conf->common.limits.visitors / worker_set_count(params->worker->set), 1U);
+	f->handshake_max =
+		MAX(conf->common.limits.handshakes / worker_set_count(params->worker->set), 1U);
 	list_init(&f->visits.visits);
 	list_init(&f->conns);
 	for (unsigned int i = 0; i < CLIENT_BUCKETS; i++)
