@@ -107,7 +107,7 @@ const struct schema_option schema_edge_limits[] = {
 	{ .key = "retry-initials", LATER(retry_initials, 0, 1000000), .def = "200",
 	  .help = "Unvalidated Initials a second from which on Retry is sent." },
 	{ .key = "visitors", LIMIT(visitors, 1, 10000000), .def = "16384", .help = "Connections of visitors; then accepting waits." },
-	{ .key = "handshakes", LATER(handshakes, 1, 1000000), .def = "256",
+	{ .key = "handshakes", LIMIT(handshakes, 1, 1000000), .def = "256",
 	  .help = "TLS handshakes of visitors at once; then accepting waits." },
 	{},
 };
