@@ -13,6 +13,9 @@ SANITIZER = re.compile(r"ERROR: (Address|Leak)Sanitizer|runtime error:|"
                        r"WARNING: ThreadSanitizer|WARNING: MemorySanitizer")
 
 
+OURS = {"aditd", "adit-edge"}
+
+
 def children_of_session(session):
     """Pids of live (not zombie) processes of a session."""
     found = []
@@ -33,6 +36,7 @@ class Process:
 
     def __init__(self, name, argv, folder, env=None, netns=None, cwd=None, user=None):
         self.name, self.argv = name, [str(a) for a in argv]
+        self.signals = set()        # that the test has sent
         self.out, self.err = folder / f"{name}.out", folder / f"{name}.err"
         prefix = netns.prefix if netns else []
         with open(self.out, "wb") as out, open(self.err, "wb") as err:
@@ -79,7 +83,13 @@ class Process:
 
     def signal(self, number):
         if self.is_running:
+            self.signals.add(number)
             os.kill(self.pid, number)
+
+    @property
+    def is_ours(self):
+        """A program under test; whatever wraps it hands its exit code on."""
+        return any(os.path.basename(word) in OURS for word in self.argv)
 
     def terminate(self, timeout=40):
         self.signal(signal.SIGTERM)
@@ -138,19 +148,26 @@ class Processes:
         return process
 
     def close(self):
-        """Ends what still runs; fails on sanitizer findings, hung exits and children left behind."""
+        """Ends what still runs; fails on sanitizer findings, hung exits, crashes, exits of ours after
+        SIGTERM with another code than 0, and children left behind."""
         faults = []
         running = [p for p in self.all if p.is_running]
         for process in reversed(running):
             process.signal(signal.SIGTERM)
         for process in reversed(running):
             try:
-                process.wait_exit(10)
+                code = process.wait_exit(10)
+                if process.is_ours and code != 0:
+                    faults.append(f"{process.name} ended with {code} at SIGTERM:\n"
+                                  f"{process.tail()}")
             except AssertionError:
                 faults.append(f"{process.name} did not end within 10 s of SIGTERM:\n"
                               f"{process.tail()}")
                 process.kill()
         for process in self.all:
+            code = process.popen.returncode
+            if process.is_ours and code < 0 and -code not in process.signals:
+                faults.append(f"{process.name} died of signal {-code}:\n{process.tail()}")
             for pid in children_of_session(process.pid):
                 faults.append(f"{process.name} left process {pid} behind")
                 os.kill(pid, signal.SIGKILL)
