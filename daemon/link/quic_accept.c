@@ -224,6 +224,7 @@ void quic_accept_announce(struct quic_link *link)
 {
 	struct quic_accept *a = link->qw->accept;
 	link->is_announced = true;
+	link->is_validated = true; /* only who gets our packets there completes a handshake */
 	link->base.sink = a->sink;
 	connect_socket(a, link);
 	link->base.user = a->on_link(&link->base, a->arg);

@@ -135,7 +135,7 @@ struct quic_link {
 	int ledger_slot;                   /* server: -1 when not written down */
 	struct list unregistered;          /* server: counts against the limits */
 	struct timer register_timer;       /* server */
-	bool is_validated;                 /* its address was proved by a token */
+	bool is_validated;                 /* its address was proved */
 	ngtcp2_cid client_dcid, first_cid; /* server: the client's first choice, and ours */
 	uint64_t ecn_sent, ecn_gap;        /* packets with ECT; without since the last with */
 	bool is_stalled;                   /* link-level credit is used up */
