@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Both ends stopped, in either order, while a download runs: it ends whole, both exit with 0.
+"""Both ends stopped, in either order, while a download runs: it ends whole, both exit with 0. An
+edge that stops takes leave of its daemons.
 
     http.client --> adit-edge (SIGTERM) ==QUIC==> aditd (SIGTERM) --> origin that takes its time
+                    adit-edge (SIGTERM) ==QUIC==> PeerDaemon
 """
 import http.client
 import signal
 
 import pytest
 
+from lib import tunnelrpc as rpc
 from lib.adit import DOMAIN, Daemon, Edge
 from lib.origin import Origin
+from lib.peer_daemon import FEATURES, Credentials, PeerDaemon
+from lib.wait import seconds
 
 pytestmark = pytest.mark.group("edge")
 
@@ -47,3 +52,25 @@ def test_both_stop(processes, tmp_path, order):
         assert response.read().count(b"\n") == LINES - 1
         assert daemon.process.wait_exit(15) == 0, daemon.process.tail()
         assert edge.process.wait_exit(15) == 0, edge.process.tail()
+
+
+@pytest.mark.parametrize("features, least, most", [(FEATURES, 0.7, 2.5), (FEATURES + ["adit_1"], 0, 0.5)],
+                         ids=["reference", "ours"])
+def test_idle_links_of_a_stopping_edge(processes, tmp_path, features, least, most):
+    """§4: daemons that know nothing of our goodbye lose one link a second, so that they don't all dial
+    at once (two links of one worker: every other second); ours lose them at once. The edge exits 0."""
+    edge = Edge(processes, tmp_path)
+    edge.start()
+    with PeerDaemon(Credentials.from_token(edge.token), edge.address, edge.ca,
+                    features=features) as daemon:
+        links = []
+        for index in range(2):
+            link, outcome = daemon.register(index)
+            assert isinstance(outcome, rpc.Accepted)
+            links.append(link)
+        edge.process.signal(signal.SIGTERM)
+        for link in links:
+            assert link.wait_closed_link(8)[0] == 0 and link.peer_closed
+        first, second = sorted(link.closed_at for link in links)
+        assert least <= second - first <= seconds(most)
+        assert edge.process.wait_exit(5) == 0
