@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""T6 in namespaces: path MTU, ECN, a NAT that forgets. Needs root.
+"""T6 in namespaces: path MTU, datagrams, ECN, a NAT that forgets. Needs root.
 
     [edge] 10.77.2.2 --e0 === r1-- [router] --r0 === d0-- 10.77.1.2 [daemon]
     visitor and adit-edge           10.77.2.1  10.77.1.1             aditd and origin
+    (for datagrams PeerEdge)
 """
 import http.client
 import json
@@ -13,13 +14,15 @@ import time
 import pytest
 
 from lib import netns
-from lib.adit import DOMAIN, Daemon, Edge
+from lib.adit import DOMAIN, Daemon, Edge, peer_edge_keys, write_token
 from lib.origin import Origin, digest, pattern
-from lib.wait import seconds, until
+from lib.peer_edge import PeerEdge
+from lib.wait import holds, seconds, until
 
 pytestmark = pytest.mark.group("link")
 
 HOST = f"a.{DOMAIN}"
+TUNNEL = "6ff42ae2-765d-4adf-8112-31c55c1551ef"
 QUIET = """
 table inet quiet {
   chain answers { type filter hook output priority 0; icmp type destination-unreachable drop; }
@@ -89,6 +92,35 @@ def test_mtu_1300(path):
     assert path.edge.fetch("/sha256", "-X", "POST", "-T", "-", "-H", "Expect:",
                            stdin=body).text == digest(body)
     assert max(path.mtu(path.daemon), path.mtu(path.edge)) <= 1272
+
+
+@pytest.mark.parametrize("size, passes", [(1500, True), (1300, False)])
+def test_datagrams(path, authority, size, passes):
+    """T6: a DATAGRAM of 1 297 bytes, the largest that carries a packet, reaches the daemon on a
+    1 500-byte path. On a 1 300-byte one it is lost, and neither smaller ones nor requests wait for it."""
+    path.router.nft(QUIET)
+    path.squeeze(size)
+    token = write_token(path.folder / "token", "0" * 32, TUNNEL, bytes(32))
+    with path.edge_ns.inside():     # its thread stays there
+        peer = PeerEdge(*authority.leaf("peer"), host="10.77.2.2", max_datagram_size=1200)
+    with peer:
+        daemon = Daemon(path.processes, path.folder, token_file=token, connections=1,
+                        rules=[(HOST, path.origin.service)], netns=path.daemon_ns,
+                        edge_keys=peer_edge_keys(peer, authority))
+        daemon.serve()
+        link = peer.wait_registered()[0]
+        # aioquic has no discovery and would never send more than it began with.
+        peer.hub.call(setattr, link.quic, "_max_datagram_size", 1472)
+
+        def received():
+            return daemon.counter("adit_link_datagrams_total", dir="rx")
+        for length in (1000, 1297, 1001):
+            link.send_datagram(bytes(length))
+        until(lambda: received() >= 2 + passes, 5, f"{2 + passes} datagrams")
+        assert link.request(host=HOST, path="/x").status == 200
+        holds(lambda: received() == 2 + passes, 0.3, "no other datagram")
+        assert not link.quic._datagrams_pending, "all were sent"
+        assert link.closed is None and daemon.ready() == 1
 
 
 def read_with_gaps(path, size, on_byte):
