@@ -27,7 +27,8 @@ static struct span frame_of(const uint32_t *segment_words, uint32_t segments, co
 	packer_le32(&p, segments - 1);
 	for (uint32_t i = 0; i < segments; i++)
 		packer_le32(&p, segment_words[i]);
-	packer_zero(&p, table - p.len);
+	if (p.len < table)
+		packer_le32(&p, 0); /* padding */
 	for (size_t i = 0; p.len < total; i++)
 		packer_le64(&p, words[i]);
 	assert_int_equal(packer_finish(&p), 0);
