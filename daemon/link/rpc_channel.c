@@ -191,9 +191,11 @@ static void on_writable(struct stream *s, void *user)
 {
 	(void)s;
 	struct rpc_channel *ch = user;
+	/* Either or: a user who closes when it is told of the end has let go of the channel then.
+	 */
 	if (!channel_flush(ch) && !ch->is_over)
 		channel_end(ch, RPC_CHANNEL_END_LOST);
-	if (!ch->ops && bufq_is_empty(&ch->out))
+	else if (!ch->ops && bufq_is_empty(&ch->out))
 		channel_dispose(ch); /* closed by its user, the farewell has gone */
 }
 

@@ -93,11 +93,52 @@ static void test_closed_while_the_end_is_told(void **state)
 	run(true);
 }
 
+static void close_at_end(void *arg, enum rpc_channel_end end)
+{
+	struct user *u = arg;
+	assert_int_equal(end, RPC_CHANNEL_END_LOST);
+	u->ends++;
+	rpc_channel_close(u->ch, false);
+	u->ch = NULL;
+}
+
+static const struct rpc_channel_ops closing_ops = { .on_return = on_return,
+						    .on_end = close_at_end };
+
+/* The peer takes no more while something waits for its credit, and the user closes when told. */
+static void test_refused_while_waiting_for_credit(void **state)
+{
+	(void)state;
+	struct loop *loop = NULL;
+	struct slab *slab = NULL;
+	struct stream *ours = NULL, *theirs = NULL;
+	assert_int_equal(loop_new(&loop), 0);
+	assert_int_equal(slab_new(BUDGET, &slab), 0);
+	assert_int_equal(fake_pair_new(loop, slab, 8, &ours, &theirs), 0);
+
+	struct user u = {};
+	assert_int_equal(rpc_channel_new(loop, ours, &closing_ops, &u, &u.ch), 0);
+	assert_int_equal(rpc_channel_bootstrap(u.ch), 0);
+	for (unsigned int i = 0; i < 3; i++)
+		assert_int_equal(loop_turn(loop, 0), 0);
+	stream_stop(theirs, STREAM_CODE_NONE);
+	for (unsigned int i = 0; i < 3; i++)
+		assert_int_equal(loop_turn(loop, 0), 0);
+
+	assert_int_equal(u.ends, 1);
+	stream_close(theirs);
+	for (unsigned int i = 0; i < 3; i++)
+		assert_int_equal(loop_turn(loop, 0), 0);
+	slab_free(slab);
+	loop_free(loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_end_is_told),
 		cmocka_unit_test(test_closed_while_the_end_is_told),
+		cmocka_unit_test(test_refused_while_waiting_for_credit),
 	};
 	return cmocka_run_group_tests_name("rpc_channel", tests, NULL, NULL);
 }
