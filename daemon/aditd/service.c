@@ -107,6 +107,13 @@ static int reply_status(struct query *q, sd_json_variant *connections)
 		SD_JSON_BUILD_PAIR_VARIANT("connections", connections));
 }
 
+static void query_free(void *arg)
+{
+	struct query *q = arg;
+	(void)sd_varlink_unref(q->link);
+	free(q);
+}
+
 static void on_visited(void *arg)
 {
 	struct query *q = arg;
@@ -119,9 +126,14 @@ static void on_visited(void *arg)
 	if (r < 0)
 		(void)sd_varlink_error_errno(q->link, r);
 	(void)sd_json_variant_unref(connections);
-	(void)sd_varlink_unref(q->link);
-	free(q);
+	query_free(q);
 }
+
+static const struct gather_ops gather_ops = {
+	.visit = visit,
+	.on_done = on_visited,
+	.on_cancel = query_free,
+};
 
 static int on_status(sd_varlink *link, sd_json_variant *parameters, sd_varlink_method_flags_t flags,
 		     void *user)
@@ -136,11 +148,9 @@ static int on_status(sd_varlink *link, sd_json_variant *parameters, sd_varlink_m
 		return -ENOMEM;
 	q->app = a;
 	q->link = sd_varlink_ref(link);
-	r = gather_start(a->workers, mainloop_mailbox(a->loop), visit, on_visited, q);
-	if (r < 0) {
-		(void)sd_varlink_unref(q->link);
-		free(q);
-	}
+	r = gather_start(a->workers, mainloop_mailbox(a->loop), &gather_ops, q);
+	if (r < 0)
+		query_free(q);
 	return r;
 }
 

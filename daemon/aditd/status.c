@@ -71,6 +71,7 @@ static int start_page(struct app *a)
 			  KV_ADDR("address", &candidates[0]), KV_ERR(r));
 		return EXIT_FAILED;
 	}
+	a->shared.page = a->page;
 	log_info(a->log, "start", "metrics", KV_ADDR("address", page_address(a->page)));
 	if (is_fixed && !ip_addr_is_loopback(&candidates[0].ip))
 		log_warning(a->log, "start", "metrics can be read from other hosts",
@@ -105,6 +106,7 @@ int status_start(struct app *a)
 void status_stop(struct app *a)
 {
 	service_stop(a);
+	a->shared.page = NULL;
 	page_free(TAKE_PTR(a->page));
 	free(TAKE_PTR(a->status));
 }

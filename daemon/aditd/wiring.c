@@ -5,6 +5,7 @@
  */
 #include "daemon/aditd/wiring.h"
 
+#include "daemon/admin/page.h"
 #include "daemon/conf/pattern.h"
 #include "util/cleanup.h"
 
@@ -78,6 +79,8 @@ void wiring_stop(struct wiring *w)
 	proxy_http_abort_all(&w->proxy);
 	demux_done(&w->demux);
 	tunnel_free_all(w->tunnels);
+	if (w->worker->index == 0 && w->shared->page)
+		page_stop(w->shared->page);
 	/* What was closed says goodbye and lets go of its memory in the turns after. */
 	for (unsigned int i = 0; i < STOP_TURNS; i++)
 		(void)loop_turn(w->worker->loop, 0);

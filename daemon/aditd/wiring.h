@@ -10,6 +10,8 @@
 #include "daemon/origin/origin.h"
 #include "daemon/proxy/proxy_http.h"
 
+struct page;
+
 /* What all workers share; outlives them. */
 struct wiring_shared {
 	struct conf *conf;
@@ -24,6 +26,7 @@ struct wiring_shared {
 	char connector_text[UUID_TEXT_LEN + 1];
 	struct span local_config;
 	struct mailbox *main;
+	struct page *page; /* NULL: no local page; the first worker serves it */
 	unsigned int worker_count;
 };
 

@@ -50,7 +50,8 @@ struct page_conn {
 /* An answer that may be longer than the connection takes at once. */
 struct reply {
 	struct page *page;
-	struct http_exchange *x;
+	struct http_exchange *x; /* NULL once the visitor has gone */
+	bool is_gathering;       /* workers may be writing: the memory stays */
 	char *text;
 	size_t len;
 	size_t sent; /* handed to out */
@@ -68,8 +69,10 @@ static void reply_release(struct loop_garbage *garbage)
 
 static void reply_end(struct reply *r)
 {
-	http_exchange_free(TAKE_PTR(r->x));
-	loop_defer_free(r->page->worker->loop, &r->garbage);
+	if (r->x)
+		http_exchange_free(TAKE_PTR(r->x));
+	if (!r->is_gathering)
+		loop_defer_free(r->page->worker->loop, &r->garbage);
 }
 
 static void reply_run(struct reply *r)
@@ -104,7 +107,7 @@ static void on_reply_event(struct stream *s, void *user)
 	struct reply *r = user;
 	if (r->x->is_gone)
 		reply_end(r);
-	else if (r->text)
+	else if (!r->is_gathering)
 		reply_run(r);
 }
 
@@ -117,10 +120,11 @@ static const struct stream_user reply_user = {
 static void on_gathered(void *arg)
 {
 	struct reply *r = arg;
+	r->is_gathering = false;
 	metric_scrape(r->page->p.metrics);
 	struct http_field type = { .name = SPAN_LIT("Content-Type"),
 				   .value = SPAN_LIT(PROMTEXT_TYPE) };
-	if (r->x->is_gone || promtext_write(r->page->p.metrics, &r->text, &r->len) < 0) {
+	if (!r->x || promtext_write(r->page->p.metrics, &r->text, &r->len) < 0) {
 		reply_end(r);
 		return;
 	}
@@ -147,6 +151,18 @@ static void visit(struct worker *worker, void *arg)
 		r->page->p.refresh(worker, r->page->p.arg);
 }
 
+static void on_canceled(void *arg)
+{
+	struct reply *r = arg;
+	reply_release(&r->garbage);
+}
+
+static const struct gather_ops gather_ops = {
+	.visit = visit,
+	.on_done = on_gathered,
+	.on_cancel = on_canceled,
+};
+
 static void serve_metrics(struct http_exchange *x, void *user)
 {
 	struct page *page = user;
@@ -159,12 +175,11 @@ static void serve_metrics(struct http_exchange *x, void *user)
 	r->x = x;
 	r->garbage.release = reply_release;
 	bufq_init(&r->out, page->worker->slab);
-	/* Until the answer is there only the visitor's leaving is news, and that can wait for it.
-	 */
-	if (gather_start(page->p.workers, page->worker->mailbox, visit, on_gathered, r) < 0)
+	/* Until the answer is there only the visitor's leaving is news. */
+	stream_set_user(x->body, &reply_user, r);
+	r->is_gathering = gather_start(page->p.workers, page->worker->mailbox, &gather_ops, r) == 0;
+	if (!r->is_gathering)
 		reply_end(r);
-	else
-		stream_set_user(x->body, &reply_user, r);
 }
 
 static void serve_text(struct http_exchange *x, unsigned int status, const char *type,

@@ -14,8 +14,7 @@ struct gather {
 	struct message message;
 	struct worker_set *set;
 	struct mailbox *home;
-	void (*visit)(struct worker *worker, void *arg);
-	void (*on_done)(void *arg);
+	const struct gather_ops *ops;
 	void *arg;
 	unsigned int next; /* worker that it is on its way to */
 };
@@ -23,24 +22,26 @@ struct gather {
 static void gather_discard(struct message *message)
 {
 	/* A worker has stopped: the process is ending, nobody waits for the answer any more. */
-	free(CONTAINER_OF(message, struct gather, message));
+	struct gather *g = CONTAINER_OF(message, struct gather, message);
+	g->ops->on_cancel(g->arg);
+	free(g);
 }
 
 static void gather_home(struct message *message, void *owner)
 {
 	(void)owner;
 	struct gather *g = CONTAINER_OF(message, struct gather, message);
-	void (*on_done)(void *) = g->on_done;
+	const struct gather_ops *ops = g->ops;
 	void *arg = g->arg;
 	free(g);
-	on_done(arg);
+	ops->on_done(arg);
 }
 
 static void gather_visit(struct message *message, void *owner)
 {
 	(void)owner;
 	struct gather *g = CONTAINER_OF(message, struct gather, message);
-	g->visit(worker_set_get(g->set, g->next), g->arg);
+	g->ops->visit(worker_set_get(g->set, g->next), g->arg);
 	if (++g->next < worker_set_count(g->set)) {
 		mailbox_post(worker_set_get(g->set, g->next)->mailbox, &g->message);
 		return;
@@ -49,8 +50,7 @@ static void gather_visit(struct message *message, void *owner)
 	mailbox_post(g->home, &g->message);
 }
 
-int gather_start(struct worker_set *set, struct mailbox *mailbox,
-		 void (*visit)(struct worker *worker, void *arg), void (*on_done)(void *arg),
+int gather_start(struct worker_set *set, struct mailbox *mailbox, const struct gather_ops *ops,
 		 void *arg)
 {
 	struct gather *g = calloc(1, sizeof(*g));
@@ -60,8 +60,7 @@ int gather_start(struct worker_set *set, struct mailbox *mailbox,
 	g->message.on_discard = gather_discard;
 	g->set = set;
 	g->home = mailbox;
-	g->visit = visit;
-	g->on_done = on_done;
+	g->ops = ops;
 	g->arg = arg;
 	mailbox_post(worker_set_get(set, 0)->mailbox, &g->message);
 	return 0;

@@ -8,13 +8,21 @@
 
 #include "daemon/base/worker.h"
 
+struct gather_ops {
+	/* Runs on every worker's thread, one after the other. */
+	void (*visit)(struct worker *worker, void *arg);
+	/* All have: runs where the mailbox is delivered, and sees what the visits wrote. */
+	void (*on_done)(void *arg);
+	/* Instead of on_done when the process ends before: the threads have ended, only memory is
+	 * given back. */
+	void (*on_cancel)(void *arg);
+};
+
 /*
- * Runs visit(worker, arg) on every worker's thread; when all have, on_done(arg) runs where mailbox
- * is delivered, and sees what the visits wrote. arg must live until then. Returns 0 or -ENOMEM
- * (nothing runs).
+ * Asks all workers of the set. ops is static; arg must live until on_done or on_cancel, one of
+ * which comes. Returns 0 or -ENOMEM (nothing runs).
  */
 [[nodiscard]] int gather_start(struct worker_set *set, struct mailbox *mailbox,
-			       void (*visit)(struct worker *worker, void *arg),
-			       void (*on_done)(void *arg), void *arg);
+			       const struct gather_ops *ops, void *arg);
 
 #endif

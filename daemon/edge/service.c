@@ -115,6 +115,14 @@ static int reply_status(struct query *q, sd_json_variant *tunnels)
 		SD_JSON_BUILD_PAIR_VARIANT("connections", q->connections));
 }
 
+static void query_free(void *arg)
+{
+	struct query *q = arg;
+	(void)sd_json_variant_unref(q->connections);
+	(void)sd_varlink_unref(q->link);
+	free(q);
+}
+
 static void on_visited(void *arg)
 {
 	struct query *q = arg;
@@ -129,10 +137,14 @@ static void on_visited(void *arg)
 	if (r < 0)
 		(void)sd_varlink_error_errno(q->link, r);
 	(void)sd_json_variant_unref(tunnels);
-	(void)sd_json_variant_unref(q->connections);
-	(void)sd_varlink_unref(q->link);
-	free(q);
+	query_free(q);
 }
+
+static const struct gather_ops gather_ops = {
+	.visit = visit,
+	.on_done = on_visited,
+	.on_cancel = query_free,
+};
 
 static int on_status(sd_varlink *link, sd_json_variant *parameters, sd_varlink_method_flags_t flags,
 		     void *user)
@@ -149,12 +161,9 @@ static int on_status(sd_varlink *link, sd_json_variant *parameters, sd_varlink_m
 	q->link = sd_varlink_ref(link);
 	r = sd_json_variant_new_array(&q->connections, NULL, 0);
 	if (r >= 0)
-		r = gather_start(e->workers, mainloop_mailbox(e->loop), visit, on_visited, q);
-	if (r < 0) {
-		(void)sd_json_variant_unref(q->connections);
-		(void)sd_varlink_unref(q->link);
-		free(q);
-	}
+		r = gather_start(e->workers, mainloop_mailbox(e->loop), &gather_ops, q);
+	if (r < 0)
+		query_free(q);
 	return r;
 }
 
