@@ -66,6 +66,11 @@ static int make_quic_key(const char *state_dir)
 static int make_certificates(const struct init_params *p)
 {
 	int r = ca_create(p->state_dir, p->domain);
+	if (r == -EINVAL) {
+		(void)fprintf(stderr, "adit-edge init: --domain: '%s' is not a DNS name\n",
+			      p->domain);
+		return EXIT_USAGE_;
+	}
 	if (r < 0 && r != -EEXIST)
 		return complain("cannot make a certificate authority in", p->state_dir, r);
 	if (r == 0)
@@ -86,7 +91,7 @@ static int make_config(const struct init_params *p)
 		return EXIT_OK;
 	char text[2048];
 	int n = snprintf(text, sizeof(text),
-			 "; adit-edge: the other end of the tunnels. All keys: edge.conf(5).\n"
+			 "; adit-edge: the other end of the tunnels. All keys: docs/config.md.\n"
 			 "[edge]\n"
 			 "domain = %s\n"
 			 "advertise = %s\n"
@@ -108,24 +113,38 @@ static int make_config(const struct init_params *p)
 	return EXIT_OK;
 }
 
-/* The section of a tunnel, appended to the configuration as one write. */
-static int write_section(const struct init_params *p, const struct tunnel_credential *c,
-			 const uint8_t digest[32])
+/* A name without a dot lives below the edge's domain (spec §2.3). */
+static void pack_hostname(struct packer *w, const struct init_params *p, const char *name)
 {
-	_cleanup_(freep) char *old = NULL;
-	size_t old_len = 0;
-	int r = file_read(p->config, CONFIG_MAX, &old, &old_len);
-	if (r < 0)
-		return r;
-	size_t cap = old_len + 1024 + p->hostname_count * (ENDPOINT_HOST_MAX + 8);
+	packer_str(w, "hostname = ");
+	packer_str(w, name);
+	if (!strchr(name, '.')) {
+		packer_str(w, ".");
+		packer_str(w, p->domain);
+	}
+	packer_str(w, "\n");
+}
+
+static int replace_config(const struct init_params *p, struct span text)
+{
+	struct stat st;
+	mode_t mode = stat(p->config, &st) == 0 ? st.st_mode & 07777 : 0640;
+	return file_replace(p->config, text, mode);
+}
+
+/* The section of a tunnel, appended to the configuration old as one write. */
+static int write_section(const struct init_params *p, const struct tunnel_credential *c,
+			 const uint8_t digest[32], struct span old)
+{
+	size_t cap = old.len + 1024 + p->hostname_count * 2 * (ENDPOINT_HOST_MAX + 8);
 	_cleanup_(freep) char *text = malloc(cap);
 	if (!text)
 		return -ENOMEM;
 	char id[UUID_TEXT_LEN + 1];
 	uuid_format(&c->tunnel_id, id);
 	struct packer w = packer_over(text, cap);
-	packer_bytes(&w, span_of(old, old_len));
-	packer_str(&w, old_len && old[old_len - 1] != '\n' ? "\n\n[tunnel " : "\n[tunnel ");
+	packer_bytes(&w, old);
+	packer_str(&w, old.len && old.ptr[old.len - 1] != '\n' ? "\n\n[tunnel " : "\n[tunnel ");
 	packer_str(&w, p->tunnel);
 	packer_str(&w, "]\nid = ");
 	packer_str(&w, id);
@@ -134,17 +153,10 @@ static int write_section(const struct init_params *p, const struct tunnel_creden
 	packer_str(&w, "\nsecret-sha256 = ");
 	hex_encode(&w, span_of(digest, 32));
 	packer_str(&w, "\n");
-	for (size_t i = 0; i < p->hostname_count; i++) {
-		packer_str(&w, "hostname = ");
-		packer_str(&w, p->hostnames[i]);
-		packer_str(&w, "\n");
-	}
-	r = packer_finish(&w);
-	if (r < 0)
-		return r;
-	struct stat st;
-	mode_t mode = stat(p->config, &st) == 0 ? st.st_mode & 07777 : 0640;
-	return file_replace(p->config, packer_span(&w), mode);
+	for (size_t i = 0; i < p->hostname_count; i++)
+		pack_hostname(&w, p, p->hostnames[i]);
+	int r = packer_finish(&w);
+	return r < 0 ? r : replace_config(p, packer_span(&w));
 }
 
 static int write_token(const struct init_params *p, const struct tunnel_credential *c,
@@ -222,6 +234,8 @@ static int make_tunnel(const struct init_params *p)
 		return EXIT_OK;
 	}
 	_cleanup_(secret_freep) struct secret *room = NULL;
+	_cleanup_(freep) char *old = NULL;
+	size_t old_len = 0;
 	uint8_t digest[32];
 	char path[PATH_LEN];
 	int r = secret_new_empty(sizeof(struct tunnel_credential), &room);
@@ -229,16 +243,23 @@ static int make_tunnel(const struct init_params *p)
 		return complain("cannot make a token in", p->state_dir, r);
 	struct tunnel_credential *c = (void *)secret_data(room);
 	r = make_credential(p, c, digest);
-	if (r == 0)
-		r = write_token(p, c, path);
 	if (r < 0)
 		return complain("cannot make a token in", p->state_dir, r);
-	r = write_section(p, c, digest);
+	r = file_read(p->config, CONFIG_MAX, &old, &old_len);
+	if (r == 0)
+		r = write_section(p, c, digest, span_of(old, old_len));
 	if (r < 0)
 		return complain("cannot add the tunnel to", p->config, r);
+	/* A name that the loader refuses leaves no trace, nor is it a file's name before that. */
 	code = check_config(p, &taken);
-	if (code)
+	if (!code) {
+		r = write_token(p, c, path);
+		code = r < 0 ? complain("cannot make a token in", p->state_dir, r) : EXIT_OK;
+	}
+	if (code) {
+		(void)replace_config(p, span_of(old, old_len));
 		return code;
+	}
 	(void)printf("made tunnel %s\njoin token in %s\n", p->tunnel, path);
 	(void)printf(
 		"next: adit-edge --config %s, and on the other host: aditd --token-file %s.token --url "

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator gets wrong, and what it leaves behind: nothing.
+
+    adit-edge init, two daemons in one folder, SIGHUP, an environment instead of a file
+"""
+import os
+import signal
+
+import pytest
+
+from lib.adit import Daemon, Edge, binary, section, write_token
+from lib.wait import until
+
+pytestmark = pytest.mark.group("edge")
+
+TUNNEL = "6ff42ae2-765d-4adf-8112-31c55c1551ef"
+
+
+@pytest.fixture(name="init")
+def fixture_init(processes, tmp_path):
+    """init(tunnel, hostname, ...) -> the finished `adit-edge init`."""
+    def run(tunnel, *hostnames, domain="adit.test"):
+        words = ["--domain", domain, "--advertise", "127.0.0.1:7844", "--tunnel", tunnel]
+        for name in hostnames:
+            words += ["--hostname", name]
+        return processes.run("init", [binary("adit-edge"), "init", "--config",
+                                      tmp_path / "edge.conf", "--state-dir", tmp_path / "state",
+                                      *words])
+    return run
+
+
+def files(folder):
+    return {p: p.read_bytes() for p in folder.rglob("*")
+            if p.is_file() and p.suffix not in (".out", ".err", ".log")}
+
+
+@pytest.mark.parametrize("tunnel, hostname", [("../evil", "b.adit.test"), ("Two", "b.adit.test"),
+                                              ("two", "not a name"), ("two", "a.adit.test")])
+def test_refused_tunnel_leaves_nothing(init, tmp_path, tunnel, hostname):
+    """§3: a bad name, or a hostname that another tunnel has: 78, and every file is as it was."""
+    assert init("home", "a.adit.test").code == 0
+    before = files(tmp_path)
+    refused = init(tunnel, hostname)
+    assert refused.code == 78 and "edge.conf:" in refused.log, refused.log
+    assert files(tmp_path) == before
+
+
+def test_hostname_without_a_dot(init, tmp_path):
+    """§2.3: it lives below the edge's domain."""
+    assert init("home", "blog", "*.wild.adit.test").code == 0
+    text = (tmp_path / "edge.conf").read_text()
+    assert "hostname = blog.adit.test\n" in text and "hostname = *.wild.adit.test\n" in text
+
+
+def test_domain_that_is_none(init):
+    """64, and the option is named."""
+    refused = init("home", domain="bad name")
+    assert refused.code == 64 and "--domain" in refused.log
+
+
+def test_two_in_one_folder(processes, tmp_path):
+    """The second one ends with 1; the first one's control socket stays."""
+    edge = Edge(processes, tmp_path)
+    edge.start()
+    second = processes.run("second", [binary("adit-edge"), "--config", edge.config, *edge.places])
+    assert second.code == 1 and "run directory" in second.log, second.log
+    assert edge.status()["state"] == "listening"
+
+
+def test_hangup(processes, tmp_path):
+    """SIGHUP ends neither program; a line says that nothing was read again."""
+    edge = Edge(processes, tmp_path)
+    edge.start()
+    daemon = Daemon(processes, tmp_path, token_file=edge.token_file, connections=1)
+    daemon.serve()
+    for program in (edge, daemon):
+        program.process.signal(signal.SIGHUP)
+        program.process.wait_line("configuration at the start only", 5)
+    assert edge.links() == 1 and daemon.ready() == 1
+
+
+@pytest.mark.parametrize("variable, name", [("TUNNEL_TOKEN_FILE", "token"),
+                                            ("CREDENTIALS_DIRECTORY", "")])
+def test_environment_alone(processes, tmp_path, variable, name):
+    """§2.1: a token by environment or from systemd needs no configuration file."""
+    write_token(tmp_path / "token", "0" * 32, TUNNEL, bytes(32),
+                {"v": 1, "edge": ["127.0.0.1:7844"]})
+    env = {variable: str(tmp_path / name), "XDG_CONFIG_HOME": str(tmp_path / "empty")}
+    if os.path.exists("/etc/adit/adit.conf"):
+        pytest.skip("there is a configuration on this machine")
+    done = processes.run("check", [binary("aditd"), "--check"], env=env)
+    assert done.code == 0 and "fine" in done.log, done.log
+
+
+def test_key_log_of_the_edge(processes, tmp_path):
+    """[debug] tls-key-log works on this side too; a place that can't be written ends the start."""
+    path = tmp_path / "keys"
+    edge = Edge(processes, tmp_path, extra=section("debug", tls_key_log=path))
+    edge.start()
+    Daemon(processes, tmp_path, token_file=edge.token_file, connections=1).serve()
+    until(lambda: "CLIENT_TRAFFIC_SECRET_0" in path.read_text(), 5, "the secrets")
+    assert path.stat().st_mode & 0o777 == 0o600
+    edge.process.wait_line("secrets are written", 1)
+    bad = processes.run("bad", [binary("adit-edge"), "--config", edge.config, "--run-dir",
+                                tmp_path / "run2", "--state-dir", edge.state,
+                                "--set", f"debug.tls-key-log={tmp_path}/none/keys"])
+    assert bad.code == 1 and "tls-key-log" in bad.log, bad.log
