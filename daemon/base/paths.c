@@ -119,11 +119,29 @@ int paths_find(const struct paths_params *params, struct paths *ret)
 	return r;
 }
 
+/* Anybody can make our folder in /tmp before us; it is ours, and closed to others, or not used. */
+static int make_below_tmp(const char *folder)
+{
+	char top[32];
+	struct stat st;
+	int r = put(top, sizeof(top), "/tmp/adit-%u/", (unsigned int)getuid());
+	if (r < 0 || strncmp(folder, top, strlen(top)) != 0)
+		return r;
+	top[strlen(top) - 1] = '\0';
+	if (mkdir(top, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	if (lstat(top, &st) < 0)
+		return -errno;
+	return S_ISDIR(st.st_mode) && st.st_uid == getuid() && !(st.st_mode & 077) ? 0 : -EPERM;
+}
+
 int paths_make(const char *folder, unsigned int mode)
 {
 	char part[PATHS_LEN];
 	struct stat st;
-	int r = put(part, sizeof(part), "%s", folder);
+	int r = make_below_tmp(folder);
+	if (r == 0)
+		r = put(part, sizeof(part), "%s", folder);
 	if (r < 0)
 		return r;
 	for (char *slash = strchr(part + 1, '/'); slash; slash = strchr(slash + 1, '/')) {

@@ -31,7 +31,7 @@ struct paths_params {
 
 /*
  * Makes a folder with its parents. The last one gets mode (and must belong to us when it is there:
- * -EPERM). Returns 0 or a negative errno.
+ * -EPERM). /tmp/adit-UID has to be ours and 0700. Returns 0 or a negative errno.
  */
 [[nodiscard]] int paths_make(const char *folder, unsigned int mode);
 
