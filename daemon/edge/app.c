@@ -6,6 +6,7 @@
 #include "daemon/edge/app.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -169,12 +170,13 @@ static int start_keys(struct edge *e)
 	return EXIT_OK;
 }
 
-/* Renews the certificate of the tunnel listener when its end is near (spec §3). */
+/* Renews the certificate of the tunnel listener when its end is near, or its name new (spec §3). */
 static int renew(struct edge *e)
 {
 	int days = 0;
 	int r = ca_leaf_days(e->params.paths.state, &days);
-	if (r == 0 && days > LEAF_RENEW_DAYS)
+	if (r == 0 && days > LEAF_RENEW_DAYS &&
+	    ca_leaf_has_name(e->params.paths.state, e->conf->edge.server_name))
 		return 0;
 	r = ca_issue(e->params.paths.state, e->conf->edge.server_name);
 	if (r < 0)
@@ -182,7 +184,8 @@ static int renew(struct edge *e)
 			  KV_I64("days_left", days), KV_ERR(r));
 	else
 		log_notice(e->log, "tls",
-			   "tunnel certificate renewed; new links use it after a restart");
+			   e->tls ? "tunnel certificate renewed; it is used after a restart"
+				  : "tunnel certificate renewed");
 	return r;
 }
 
@@ -221,6 +224,19 @@ static void stop_tls(struct edge *e)
 	secret_wipe(e->quic_key, sizeof(e->quic_key));
 }
 
+/* What the service user renews: init, run by root, has made it for root alone. */
+static int give_files(struct edge *e, uid_t uid, gid_t gid)
+{
+	static const char *const files[] = { CA_FILE, CA_KEY_FILE, LEAF_FILE, LEAF_KEY_FILE };
+	char path[PATHS_LEN + 16];
+	for (unsigned int i = 0; i < ARRAY_SIZE(files); i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", e->params.paths.state, files[i]);
+		if (lchown(path, uid, gid) < 0 && errno != ENOENT)
+			return -errno;
+	}
+	return 0;
+}
+
 static int find_user(struct edge *e, uid_t *uid, gid_t *gid)
 {
 	*uid = (uid_t)-1;
@@ -228,11 +244,20 @@ static int find_user(struct edge *e, uid_t *uid, gid_t *gid)
 	if (geteuid() != 0)
 		return 0;
 	int r = drop_priv_find_user(e->params.user ? e->params.user : SERVICE_USER, uid, gid);
-	if (r == -ENOENT && !e->params.user) {
-		log_warning(e->log, "start", "running as root: there is no user " SERVICE_USER);
+	return r == -ENOENT && !e->params.user ? 0 : r;
+}
+
+static int open_key_log(struct edge *e)
+{
+	const char *path = e->conf->common.debug.tls_key_log;
+	if (!path)
 		return 0;
-	}
-	return r;
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	e->quic_settings.keylog_fd = fd;
+	log_warning(e->log, "start", "TLS secrets are written for debugging", KV_STR("file", path));
+	return 0;
 }
 
 static int start_sockets(struct edge *e)
@@ -258,12 +283,14 @@ static int start_sockets(struct edge *e)
 		.rcvbuf = UDP_BUFFER,
 		.sndbuf = UDP_BUFFER,
 	};
-	return edge_wiring_open(e, uid, gid);
+	r = open_key_log(e);
+	return r < 0 ? fail(e, "cannot write tls-key-log", r) : edge_wiring_open(e, uid, gid);
 }
 
 static void stop_sockets(struct edge *e)
 {
 	edge_wiring_close(e);
+	(void)fd_close(e->quic_settings.keylog_fd);
 }
 
 static int start_status(struct edge *e)
@@ -282,13 +309,20 @@ static int start_drop(struct edge *e)
 	uid_t uid;
 	gid_t gid;
 	int r = find_user(e, &uid, &gid);
-	if (r < 0 || uid == (uid_t)-1)
-		return r < 0 ? fail(e, "no such user", r) : EXIT_OK;
+	if (r < 0)
+		return fail(e, "no such user", r);
+	if (uid == (uid_t)-1 && geteuid() == 0)
+		log_warning(e->log, "start", "running as root: there is no user " SERVICE_USER);
+	if (uid == (uid_t)-1)
+		return EXIT_OK;
 	const char *const own[] = { e->params.paths.run, e->params.paths.state,
 				    e->params.paths.control };
 	for (unsigned int i = 0; i < ARRAY_SIZE(own); i++)
 		if (chown(own[i], uid, gid) < 0)
 			return fail(e, "cannot give a directory to the service user", -errno);
+	r = give_files(e, uid, gid);
+	if (r < 0)
+		return fail(e, "cannot give the certificates to the service user", r);
 	r = drop_priv(&(struct drop_priv){ .uid = uid, .gid = gid });
 	if (r < 0)
 		return fail(e, "cannot drop privileges", r);
@@ -304,11 +338,21 @@ static void on_signal(int signo, void *arg)
 	edge_stop(e);
 }
 
+/* Who sends it expects a reload, or his terminal is gone: neither is a reason to end. */
+static void on_hangup(int signo, void *arg)
+{
+	struct edge *e = arg;
+	log_warning(e->log, "start", "this version reads its configuration at the start only",
+		    KV_I64("signal", signo));
+}
+
 static int start_signals(struct edge *e)
 {
 	int r = mainloop_on_signal(e->loop, SIGTERM, on_signal, e);
 	if (r == 0)
 		r = mainloop_on_signal(e->loop, SIGINT, on_signal, e);
+	if (r == 0)
+		r = mainloop_on_signal(e->loop, SIGHUP, on_hangup, e);
 	return r < 0 ? fail(e, "cannot watch signals", r) : EXIT_OK;
 }
 
@@ -371,6 +415,7 @@ int edge_run(const struct edge_params *params)
 		return EXIT_FAILED;
 	e->params = *params;
 	e->conf = params->conf;
+	e->quic_settings.keylog_fd = -EBADF;
 	e->started = nsec_clock(CLOCK_REALTIME);
 	int code = EXIT_OK;
 	unsigned int done = 0;

@@ -245,3 +245,11 @@ int ca_leaf_days(const char *folder, int *ret_days)
 	*ret_days = days;
 	return 0;
 }
+
+bool ca_leaf_has_name(const char *folder, const char *server_name)
+{
+	_cleanup_(X509_freep) X509 *cert = NULL;
+	return !server_name ||
+	       (read_cert(folder, LEAF_FILE, &cert) == 0 &&
+		X509_check_host(cert, server_name, 0, X509_CHECK_FLAG_NO_WILDCARDS, NULL) == 1);
+}

@@ -40,4 +40,7 @@ enum {
  * untouched. */
 [[nodiscard]] int ca_leaf_days(const char *folder, int *ret_days);
 
+/* Is the server certificate good for this name too? NULL: yes. */
+bool ca_leaf_has_name(const char *folder, const char *server_name);
+
 #endif

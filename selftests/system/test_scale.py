@@ -32,7 +32,7 @@ AS_SERVICE = ["unshare", "-m", "--propagation", "private", "bash", "-c",
 
 @pytest.fixture(name="service_edge", scope="module")
 def fixture_service_edge():
-    """adit-edge started as root; the user adit-edge exists and owns state and run folders."""
+    """adit-edge started as root; the user adit-edge exists and owns run folder and certificates."""
     if os.geteuid() != 0:
         pytest.skip("needs root: changes the user")
     folder = pathlib.Path(tempfile.mkdtemp(prefix="adit-service-"))
@@ -45,7 +45,7 @@ def fixture_service_edge():
         passwd.write_text(pathlib.Path("/etc/passwd").read_text()
                           + f"adit-edge:x:{UID}:{UID}::/nonexistent:/usr/sbin/nologin\n")
         group.write_text(pathlib.Path("/etc/group").read_text() + f"adit-edge:x:{UID}:\n")
-        for top in (edge.state, edge.run, edge.certificates):
+        for top in (edge.run, edge.certificates):  # the state stays as init, run by root, made it
             for path in (top, *top.rglob("*")):
                 os.chown(path, UID, UID)
         allow_files(12000)
@@ -79,6 +79,9 @@ def test_drops_to_its_user(service_edge):
     assert int(process.status("CapEff"), 16) == 0 and int(process.status("CapPrm"), 16) == 0
     assert process.status("NoNewPrivs") == "1"
     assert set(process.status("Groups").split()) <= {str(UID)}
+    # It can renew what init has made as root.
+    for name in ("ca.key", "ca.pem", "tunnel.key", "tunnel.pem"):
+        assert (service_edge.state / name).stat().st_uid == UID
 
 
 def test_three_hundred_connections(service_edge, crowd):

@@ -165,6 +165,10 @@ static void test_files(void **state)
 	assert_int_equal(ca_issue(folder, NULL), 0);
 	assert_int_equal(ca_leaf_days(folder, &days), 0);
 	assert_in_range(days, LEAF_DAYS - 1, LEAF_DAYS);
+	assert_true(ca_leaf_has_name(folder, NULL));
+	assert_false(ca_leaf_has_name(folder, "edge.example.com"));
+	assert_int_equal(ca_issue(folder, "edge.example.com"), 0);
+	assert_true(ca_leaf_has_name(folder, "edge.example.com"));
 	assert_int_equal(mode_of(CA_KEY_FILE), 0600);
 	assert_int_equal(mode_of(LEAF_KEY_FILE), 0600);
 	assert_int_equal(mode_of(CA_FILE), 0644);
