@@ -151,6 +151,8 @@ static int start_shared(struct app *a)
 	if (c->common.debug.tls_key_log) {
 		sh->quic.keylog_fd = open(c->common.debug.tls_key_log,
 					  O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+		if (sh->quic.keylog_fd < 0)
+			return fail(a, "cannot write tls-key-log", -errno);
 		log_warning(a->log, "start", "TLS secrets are written for debugging",
 			    KV_STR("file", c->common.debug.tls_key_log));
 	}
@@ -320,11 +322,21 @@ static void on_signal(int signo, void *arg)
 	supervisor_stop(a->supervisor, grace);
 }
 
+/* Who sends it expects a reload, or his terminal is gone: neither is a reason to end. */
+static void on_hangup(int signo, void *arg)
+{
+	struct app *a = arg;
+	log_warning(a->log, "start", "this version reads its configuration at the start only",
+		    KV_I64("signal", signo));
+}
+
 static int start_signals(struct app *a)
 {
 	int r = mainloop_on_signal(a->loop, SIGTERM, on_signal, a);
 	if (r == 0)
 		r = mainloop_on_signal(a->loop, SIGINT, on_signal, a);
+	if (r == 0)
+		r = mainloop_on_signal(a->loop, SIGHUP, on_hangup, a);
 	return r < 0 ? fail(a, "cannot watch signals", r) : EXIT_OK;
 }
 

@@ -127,6 +127,17 @@ static int collect_sets(const struct options *o, const char *sets[SETS_MAX], cha
 	return 0;
 }
 
+/* The environment alone may be a configuration: a token or credentials, of a person or systemd. */
+static bool has_environment(void)
+{
+	static const char *const names[] = { "TUNNEL_TOKEN_FILE", "TUNNEL_CRED_FILE",
+					     "CREDENTIALS_DIRECTORY" };
+	for (unsigned int i = 0; i < ARRAY_SIZE(names); i++)
+		if (getenv(names[i])) /* NOLINT(concurrency-mt-unsafe): before any thread */
+			return true;
+	return false;
+}
+
 static int load(const struct options *o, const struct paths *paths, const char *token,
 		struct conf **ret)
 {
@@ -138,10 +149,9 @@ static int load(const struct options *o, const struct paths *paths, const char *
 		(void)fprintf(stderr, "aditd: a path is too long\n");
 		return EXIT_USAGE_;
 	}
-	bool has_settings = token || count > 0;
+	bool has_settings = token || count > 0 || has_environment();
 	const char *path = o->config ? o->config : paths->config;
-	/* NOLINTNEXTLINE(concurrency-mt-unsafe): before any thread */
-	if (!o->config && !has_settings && access(path, F_OK) < 0 && !getenv("TUNNEL_TOKEN_FILE")) {
+	if (!o->config && !has_settings && access(path, F_OK) < 0) {
 		(void)fprintf(
 			stderr,
 			"aditd: no configuration at %s\nusage: aditd --config FILE, or aditd --token-file FILE --url URL; aditd --help\n",
