@@ -134,12 +134,13 @@ test-promtext_parts := admin base
 unit_tests += cli/test-client cli/test-print
 test-client_parts := cli base
 test-print_parts := cli base
-unit_tests += net/test-ca $(addprefix edge/test-,directory enroll error_page)
+unit_tests += net/test-ca $(addprefix edge/test-,directory enroll error_page origin_tunnel)
 test-ca_parts := net base
 test-directory_parts := edge base
 test-enroll_parts := edge net conf wire base
 test-error_page_parts := edge proxy http flow wire base
 test-error_page_libs := libsystemd
+test-origin_tunnel_parts := edge link flow net wire base
 unit_tests += aditd/test-supervisor_fsm
 test-supervisor_fsm_parts := aditd
 

@@ -25,8 +25,10 @@ static void request_free(struct request *q)
 
 static void request_discard(struct message *message)
 {
-	/* The worker is gone with its loop; the half goes with the process. */
-	request_free(CONTAINER_OF(message, struct request, message));
+	/* The worker has stopped; what the ring holds must come back to its slab all the same. */
+	struct request *q = CONTAINER_OF(message, struct request, message);
+	stream_close(q->half);
+	request_free(q);
 }
 
 static void request_deliver(struct message *message, void *owner)
