@@ -5,6 +5,7 @@
  */
 #include "daemon/demux/demux.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "daemon/demux/demux_rpc.h"
@@ -62,7 +63,11 @@ static int take_request(struct undecided *u, size_t len)
 	struct bufq message, rest;
 	bufq_init(&message, u->in.slab);
 	bufq_init(&rest, u->in.slab);
-	(void)bufq_move(&message, &u->in, len);
+	size_t moved = bufq_move(&message, &u->in, len);
+	if (moved < len) { /* no slice for the piece up to its end: what is left isn't a body */
+		bufq_clear(&message);
+		return -ENOBUFS;
+	}
 	(void)bufq_move(&rest, &u->in, u->in.len);
 	switch (req.type) {
 	case CONNECT_TYPE_HTTP:

@@ -6,6 +6,7 @@
  */
 #include "daemon/edge/visit.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -253,7 +254,10 @@ static void visit_run_down(struct visit *v)
 		visit_fail(v, PROXY_REASON_ORIGIN_RESET);
 		return;
 	case PUMP_STATE_SINK_FAILED:
-		visit_gone(v);
+		if (v->down.error == -ENOBUFS)
+			visit_fail(v, PROXY_REASON_OVERLOADED);
+		else
+			visit_gone(v);
 		return;
 	}
 }

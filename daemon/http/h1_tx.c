@@ -289,6 +289,27 @@ size_t h1_tx_credit(const struct h1_tx *tx)
 	return room;
 }
 
+/*
+ * All or nothing of each step: a chunk line that says more than follows would make the rest of the
+ * connection something else.
+ */
+static ssize_t put_body(struct h1_tx *tx, struct bufq *from, size_t max)
+{
+	struct bufq part;
+	bufq_init(&part, tx->out.slab);
+	size_t n = bufq_move(&part, from, max);
+	if (!n)
+		return -ENOBUFS; /* no slice for a piece of a buffer */
+	int r = tx->framing == H1_FRAMING_CHUNKED ? put_chunk_line(tx, n) : 0;
+	if (r < 0) {
+		(void)bufq_move(&part, from, from->len);
+		*from = part;
+		return r;
+	}
+	(void)bufq_move(&tx->out, &part, n);
+	return (ssize_t)n;
+}
+
 ssize_t h1_tx_body(struct h1_tx *tx, struct bufq *from, size_t max)
 {
 	if (tx->is_finished)
@@ -306,12 +327,10 @@ ssize_t h1_tx_body(struct h1_tx *tx, struct bufq *from, size_t max)
 	n = MIN(n, h1_tx_credit(tx));
 	if (!n)
 		return -EAGAIN;
-	if (tx->framing == H1_FRAMING_CHUNKED) {
-		int r = put_chunk_line(tx, n);
-		if (r < 0)
-			return r;
-	}
-	(void)bufq_move(&tx->out, from, n);
+	ssize_t put = put_body(tx, from, n);
+	if (put < 0)
+		return put;
+	n = (size_t)put;
 	tx->body_len += n;
 	if (tx->framing == H1_FRAMING_LENGTH)
 		tx->left -= n;

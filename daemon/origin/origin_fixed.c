@@ -38,7 +38,12 @@ static ssize_t body_read(struct stream *s, struct bufq *to, size_t max)
 		return -ECANCELED;
 	if (!of->call.is_told || !max)
 		return -EAGAIN;
-	return (ssize_t)bufq_move(to, &of->page, max);
+	size_t n = bufq_move(to, &of->page, max);
+	if (n == 0 && !bufq_is_empty(&of->page)) {
+		stream_tell(s, true, false); /* no slice for a part: that isn't the end */
+		return -ENOBUFS;
+	}
+	return (ssize_t)n;
 }
 
 static ssize_t body_write(struct stream *s, struct bufq *from, size_t max)

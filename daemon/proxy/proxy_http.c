@@ -6,6 +6,7 @@
  */
 #include "daemon/proxy/proxy_http.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -196,6 +197,11 @@ static bool px_run_up(struct proxy_http *px)
 		px_fail(px, PROXY_REASON_VISITOR_GONE, "request canceled");
 		return false;
 	case PUMP_STATE_SINK_FAILED:
+		if (px->up.error == -ENOBUFS) {
+			/* Our memory, not the origin, which waits for more. */
+			px_fail(px, PROXY_REASON_OVERLOADED, "no room for the request's body");
+			return false;
+		}
 		/* The origin answers early or breaks off; which of the two its answer will tell. */
 		stream_stop(px->tunnel, STREAM_CODE_NONE);
 		return true;
