@@ -5,6 +5,7 @@
  */
 #include "daemon/edge/front_http.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "daemon/base/random.h"
@@ -20,7 +21,10 @@ struct client {
 	unsigned int count;
 };
 
-enum { CLIENT_BUCKETS = 1024 };
+enum {
+	CLIENT_BUCKETS = 1024,
+	HTTPS_PORT = 443,
+};
 
 struct front;
 
@@ -161,18 +165,23 @@ static struct span host_of(struct span authority)
 	return span_first(authority, literal + span_find(span_skip(authority, literal), ':'));
 }
 
-/* Clear text is sent to TLS where there is TLS. */
-static void redirect(struct http_exchange *x)
+/* Clear text is sent to TLS where there is TLS: to the first port of [https]. */
+static void redirect(struct http_exchange *x, uint16_t https_port)
 {
 	static const char scheme[] = "https://";
-	struct span host = host_of(x->request.authority);
-	size_t len = sizeof(scheme) - 1 + host.len + x->request.target.len;
+	struct span host = host_of(x->request.authority), target = x->request.target;
+	char port[8] = "";
+	if (https_port != HTTPS_PORT)
+		(void)snprintf(port, sizeof(port), ":%u", (unsigned int)https_port);
+	size_t len = sizeof(scheme) - 1 + host.len + sizeof(port) + target.len;
 	uint8_t *text = arena_alloc(x->arena, len);
 	if (text) {
 		struct packer p = packer_over(text, len);
 		packer_str(&p, scheme);
 		packer_bytes(&p, host);
-		packer_bytes(&p, x->request.target);
+		packer_str(&p, port);
+		if (!span_eq(target, SPAN_LIT("*")))
+			packer_bytes(&p, target);
 		struct http_field field = { .name = SPAN_LIT("Location"),
 					    .value = packer_span(&p) };
 		struct http_head head = {
@@ -191,7 +200,7 @@ static void on_request(struct http_exchange *x, void *user)
 	/* Without a Host there is no address to send it to; it is refused as unknown. */
 	if (!x->is_tls && conf->front.redirect_http && f->visits.p.certs &&
 	    x->request.authority.len > 0)
-		redirect(x);
+		redirect(x, conf->front.https.listens[0].addr.port);
 	else
 		visit_start(&f->visits, x);
 }
@@ -200,11 +209,15 @@ static void on_request(struct http_exchange *x, void *user)
 static void on_reject(struct http_exchange *x, unsigned int status, void *user)
 {
 	struct front_conn *c = user;
+	const struct front_params *p = &c->front->visits.p;
+	const struct front_tunnel_metrics *m = &p->metrics->tunnels[p->conf->tunnel_count];
 	char text[96];
 	enum proxy_reason reason = status == 431   ? PROXY_REASON_HEADER_TOO_LARGE
 				   : status == 413 ? PROXY_REASON_BODY_TOO_LARGE
 				   : status == 408 ? PROXY_REASON_HEADER_TIMEOUT
 						   : PROXY_REASON_BAD_REQUEST;
+	metric_add(p->worker->metrics, m->requests[MIN(status / 100, 5U)], 1);
+	metric_add(p->worker->metrics, m->errors[reason], 1);
 	struct span ray = visit_make_ray(&c->front->visits, text, sizeof(text));
 	error_page_respond(x, reason, status, ray);
 	http_exchange_free(x);
