@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 
+#include "daemon/base/version.h"
 #include "util/macro.h"
 
 /* One series of a link: its family, label values behind the index, and where the value comes from.
@@ -91,6 +92,11 @@ static const struct series table[LINK_METRICS_SERIES] = {
 static const struct metric_family opened_family = { .name = "adit_origin_connections_total", .help = "Connections to origins.", .type = METRIC_TYPE_COUNTER, .labels = { "result" } };
 static const struct metric_family origin_family = { .name = "adit_origin_connections", .help = "Connections to origins that are there now.", .type = METRIC_TYPE_GAUGE, .labels = { "state" } };
 static const struct metric_family drops_family = { .name = "adit_drops_total", .help = "What was refused or dropped.", .type = METRIC_TYPE_COUNTER, .labels = { "where", "reason" } };
+static const struct metric_family build_family = { .name = "build_info", .help = "1, with the build's facts as labels.", .type = METRIC_TYPE_GAUGE, .labels = { "type", "revision", "version" } };
+static const struct metric_family version_family = { .name = "adit_config_version", .help = "Configuration that is in force: 1 is that of the start.", .type = METRIC_TYPE_GAUGE };
+static const struct metric_family remote_family = { .name = "cloudflared_orchestration_config_version", .help = "Last remote configuration; 0: none.", .type = METRIC_TYPE_GAUGE };
+static const struct metric_family pushes_family = { .name = "cloudflared_config_local_config_pushes", .help = "Local configurations sent to the edge.", .type = METRIC_TYPE_COUNTER };
+static const struct metric_family push_errors_family = { .name = "cloudflared_config_local_config_pushes_errors", .help = "Those that it did not take.", .type = METRIC_TYPE_COUNTER };
 /* clang-format on */
 
 static metric_id series_of(struct metric_registry *reg, const struct series *s, int family,
@@ -125,6 +131,24 @@ static int define_totals(struct link_metrics *m, struct metric_registry *reg)
 	return 0;
 }
 
+static int define_config(struct link_metrics *m, struct metric_registry *reg)
+{
+	int build = metric_define(reg, &build_family);
+	int version = metric_define(reg, &version_family);
+	int remote = metric_define(reg, &remote_family);
+	int pushes = metric_define(reg, &pushes_family);
+	int errors = metric_define(reg, &push_errors_family);
+	if (build < 0 || version < 0 || remote < 0 || pushes < 0 || errors < 0)
+		return -ENOMEM;
+	m->build = metric_series(reg, build,
+				 (const char *const[]){ "adit", adit_version, adit_version });
+	m->config_version = metric_series(reg, version, NULL);
+	(void)metric_series(reg, remote, NULL); /* stays 0 */
+	m->pushes = metric_series(reg, pushes, NULL);
+	m->push_errors = metric_series(reg, errors, NULL);
+	return 0;
+}
+
 int link_metrics_init(struct link_metrics *m, struct metric_registry *reg, unsigned int indexes)
 {
 	const struct metric_family *last = NULL;
@@ -143,7 +167,8 @@ int link_metrics_init(struct link_metrics *m, struct metric_registry *reg, unsig
 			m->ids[i][j] = series_of(reg, &table[j], family, text);
 		}
 	}
-	return define_totals(m, reg);
+	int r = define_config(m, reg);
+	return r < 0 ? r : define_totals(m, reg);
 }
 
 static void refresh_totals(const struct link_metrics *m, struct wiring *w)
@@ -155,6 +180,12 @@ static void refresh_totals(const struct link_metrics *m, struct wiring *w)
 	metric_set(shard, m->retried, (int64_t)o->retried);
 	metric_set(shard, m->origin_idle, o->idle);
 	metric_set(shard, m->origin_active, o->active);
+	metric_set(shard, m->pushes, (int64_t)w->tunnels->config_pushes);
+	metric_set(shard, m->push_errors, (int64_t)w->tunnels->config_errors);
+	if (w->worker->index == 0) {
+		metric_set(shard, m->build, 1);
+		metric_set(shard, m->config_version, 1);
+	}
 	metric_set(shard, m->drops_malformed, (int64_t)w->demux.stats.malformed);
 	metric_set(shard, m->drops_cut, (int64_t)w->demux.stats.cut_short);
 	metric_set(shard, m->drops_datagram, (int64_t)w->demux.stats.datagrams);
@@ -166,7 +197,7 @@ void link_metrics_refresh(const struct link_metrics *m, struct wiring *w)
 	refresh_totals(m, w);
 	for (unsigned int i = w->worker->index; i < m->count; i += w->shared->worker_count) {
 		if (!tunnel_get_stats(w->tunnels, i, &stats))
-			continue;
+			stats = (struct link_stats){}; /* no link: nothing of the last one */
 		for (unsigned int j = 0; j < LINK_METRICS_SERIES && table[j].family; j++)
 			metric_set(w->worker->metrics, m->ids[i][j], table[j].value(&stats));
 	}

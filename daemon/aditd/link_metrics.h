@@ -15,6 +15,7 @@ struct link_metrics {
 	unsigned int count;
 	metric_id opened, reused, retried, origin_idle, origin_active;
 	metric_id drops_malformed, drops_cut, drops_datagram;
+	metric_id build, config_version, pushes, push_errors;
 };
 
 [[nodiscard]] int link_metrics_init(struct link_metrics *m, struct metric_registry *reg,

@@ -175,6 +175,8 @@ static void on_config_sent(struct control *c, bool ok, void *user)
 {
 	(void)c;
 	struct tunnel *t = user;
+	t->env->config_pushes++;
+	t->env->config_errors += !ok;
 	if (ok)
 		log_debug(t->env->worker->log, "tunnel", "local configuration sent",
 			  KV_U64("index", t->dial.index));

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from lib.adit import Daemon, Edge, binary, section, write_token
+from lib.adit import DOMAIN, Daemon, Edge, binary, section, write_token
 from lib.wait import until
 
 pytestmark = pytest.mark.group("edge")
@@ -105,3 +105,31 @@ def test_key_log_of_the_edge(processes, tmp_path):
                                 tmp_path / "run2", "--state-dir", edge.state,
                                 "--set", f"debug.tls-key-log={tmp_path}/none/keys"])
     assert bad.code == 1 and "tls-key-log" in bad.log, bad.log
+
+
+@pytest.mark.parametrize("target, end", [("/x?y=1", "/x?y=1"), ("*", "")])
+def test_redirect(processes, tmp_path, target, end):
+    """[https] redirect-http: clear text is sent to the port where TLS is."""
+    edge = Edge(processes, tmp_path)
+    edge.write(edge.config.read_text().replace("redirect-http = no\n", ""))
+    edge.start()
+    words = ["-X", "OPTIONS", "--request-target", target]
+    got = edge.fetch("/", *words)
+    assert got.status == 308
+    assert got.header("location") == f"https://a.{DOMAIN}:{edge.https_port}{end}"
+
+
+def test_metrics_of_the_reference(processes, tmp_path):
+    """§12: names of the reference; a link that has ended shows nothing of its last values."""
+    edge = Edge(processes, tmp_path)
+    edge.start()
+    daemon = Daemon(processes, tmp_path, token_file=edge.token_file, connections=1)
+    daemon.serve()
+    until(lambda: daemon.counter("cloudflared_config_local_config_pushes") == 1, 5, "the push")
+    seen = daemon.metrics()
+    assert seen.sum("build_info", type="adit") == 1 and seen.sum("adit_config_version") == 1
+    assert seen.has("cloudflared_orchestration_config_version")
+    assert seen.sum("cloudflared_config_local_config_pushes_errors") == 0
+    assert seen.sum("quic_client_mtu") > 0
+    assert edge.stop() == 0
+    until(lambda: daemon.counter("adit_link_mtu_bytes") == 0, 10, "the link's end")
