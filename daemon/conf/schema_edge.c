@@ -46,7 +46,7 @@ const struct schema_option schema_edge_https[] = {
 const struct schema_option schema_edge_front[] = {
 	{ .key = "trusted-proxies", PARSED(parse_prefix_list, struct conf_front, trusted_proxies), .def = "",
 	  .flags = SCHEMA_LIST | SCHEMA_COMMAS | SCHEMA_RELOAD, .accepts = "PREFIX/BITS or ADDRESS",
-	  .help = "Who may send the PROXY protocol or X-Forwarded-For." },
+	  .help = "Proxies whose X-Forwarded-* and Forwarded fields are passed on." },
 	{ .key = "max-body", SIZE(struct conf_front, max_body, 0, 1024 * GIB), .def = "0", .flags = SCHEMA_RELOAD,
 	  .help = "Largest body of a request; 0: no limit." },
 	{ .key = "header-timeout", DURATION(struct conf_front, header_timeout, 1 * SEC, 600 * SEC), .def = "10s", .flags = SCHEMA_RELOAD,
@@ -56,7 +56,7 @@ const struct schema_option schema_edge_front[] = {
 	{ .key = "body-timeout", DURATION(struct conf_front, body_timeout, 1 * SEC, 3600 * SEC), .def = "60s", .flags = SCHEMA_RELOAD,
 	  .help = "Limit for a body that makes no progress." },
 	{ .key = "client-concurrency", UINT(struct conf_front, client_concurrency, 1, 1000000), .def = "256", .flags = SCHEMA_RELOAD,
-	  .help = "Requests at once from one client address (/64 for IPv6)." },
+	  .help = "Connections at once from one client address (/64 for IPv6), on each worker." },
 	{},
 };
 

@@ -61,6 +61,13 @@ def test_files_that_are_named_exist():
     assert not gone
 
 
+def test_options_are_those_of_the_program(processes):
+    """docs/config.md is what `aditd --dump-docs` prints."""
+    done = processes.run("docs", [binary("aditd"), "--dump-docs"])
+    assert done.code == 0
+    assert done.log.strip() == (TREE / "docs/config.md").read_text().strip()
+
+
 def test_configuration_of_readme(processes, tmp_path):
     """README: its example passes --check, word for word but for the token's place."""
     token = write_token(tmp_path / "token", "0" * 32, TUNNEL, bytes(32),
