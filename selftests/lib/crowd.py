@@ -54,8 +54,14 @@ class Gate:
                              % (len(target), target))
                 await writer.drain()
 
+    async def _end(self):
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     def close(self):
-        self.loop.call_soon_threadsafe(self.all_there.set)
+        asyncio.run_coroutine_threadsafe(self._end(), self.loop).result(seconds(10))
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(5)
 

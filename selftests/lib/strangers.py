@@ -3,8 +3,8 @@
 
 As a process: python3 -m lib.strangers HOST PORT COUNT SECONDS SOURCES NET
 It begins at most COUNT handshakes, evenly within SECONDS, from SOURCES addresses of 127.NET.0.0/16,
-waits for the end of each, and prints a JSON list: [source, begun, completed, closed], times of the
-monotonic clock, null for what did not happen.
+waits for the end of each, and prints a line of JSON for each: [source, begun, completed, closed], times
+of the monotonic clock, null for what did not happen.
 """
 import json
 import os
@@ -113,7 +113,8 @@ def main(words):
     host, port, count, net = words[0], int(words[1]), int(words[2]), words[5]
     allow_files(count + 100)
     sources = [f"127.{net}.{n // 250}.{n % 250 + 1}" for n in range(int(words[4]))]
-    json.dump(Crowd((host, port), sources).run(count, float(words[3])), sys.stdout)
+    for result in Crowd((host, port), sources).run(count, float(words[3])):
+        print(json.dumps(result))
     return 0
 
 

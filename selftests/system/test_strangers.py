@@ -20,6 +20,7 @@ pytestmark = pytest.mark.group("edge")
 
 LIB = pathlib.Path(__file__).resolve().parents[1]
 UNREGISTERED, PER_ADDRESS, REGISTER = 1024, 16, 5       # defaults of the edge; seconds
+UNDER_WAY = 4 if SLOW <= 1 else PER_ADDRESS     # handshakes of one address
 SECONDS = 6         # that the crowd takes to come
 
 
@@ -47,13 +48,13 @@ def alive(results):
 
 
 def test_completed_handshakes(processes, tmp_path):
-    """T9: 3 000 handshakes within 6 s, 500 of them from one address; strangers complete what the edge
+    """T9: 3 000 handshakes within 6 s, 200 of them from one address; strangers complete what the edge
     lets them (some 1 500) and never register: within the limits, and a good daemon registers."""
     edge = Edge(processes, tmp_path)
     edge.start()
     with PeerDaemon(Credentials.from_token(edge.token), edge.address, edge.ca) as good:
-        strangers = [crowd(edge, "one", 500, 1, 20), crowd(edge, "many", 1250, 250, 21),
-                     crowd(edge, "more", 1250, 250, 22)]
+        strangers = [crowd(edge, "one", 200, 1, 20), crowd(edge, "many", 1400, 280, 21),
+                     crowd(edge, "more", 1400, 280, 22)]
         until(lambda: edge.counter("adit_edge_unregistered") > 100, 10, "the crowd")
         started = time.monotonic()
         assert isinstance(good.register()[1], rpc.Accepted)
@@ -64,7 +65,7 @@ def test_completed_handshakes(processes, tmp_path):
             time.sleep(0.1)     # between samples
         assert edge.fetch("/x").text == "hello\n"
         assert [p.wait_exit(1) for p in strangers] == [0, 0, 0]
-    results = [json.loads(p.out.read_text()) for p in strangers]
+    results = [[json.loads(line) for line in p.out.read_text().splitlines()] for p in strangers]
     every = [stranger for part in results for stranger in part]
     completed = [stranger for stranger in every if stranger[2]]
     assert len(completed) >= 300 / SLOW, f"{len(completed)} of {len(every)}: too slow to mean much"
@@ -74,10 +75,12 @@ def test_completed_handshakes(processes, tmp_path):
         assert closed, "each is closed"
         assert done + REGISTER - seconds(1) < closed < begun + REGISTER + seconds(3)
     assert at_once(alive(completed)) <= UNREGISTERED
-    for part in results:
+    # Those without a token count against the address from their completion on: what is under way
+    # when it fills its share still completes.
+    assert PER_ADDRESS // 2 <= at_once(alive(results[0])) <= PER_ADDRESS + UNDER_WAY
+    for part in results[1:]:
         for source in {stranger[0] for stranger in part}:
             assert at_once(alive([s for s in part if s[0] == source])) <= PER_ADDRESS
-    assert at_once(alive(results[0])) >= PER_ADDRESS // 2, "one address fills its share"
     assert edge.counter("adit_drops_total", where="register", reason="timeout") >= len(completed)
     assert edge.counter("adit_drops_total", where="accept", reason="address") > 0
     until(lambda: edge.counter("adit_edge_unregistered") == 0, 10, "nobody left")
