@@ -102,6 +102,12 @@ const struct conf_value *load_value(const struct conf_section *s, const char *ke
 	return NULL;
 }
 
+const struct conf_item *load_item(const struct conf_section *s, const char *key)
+{
+	const struct conf_value *v = load_value(s, key);
+	return v ? &v->items[0] : NULL;
+}
+
 static struct conf_section *section_find(struct loader *l, const struct schema_section *schema,
 					 const char *name)
 {

@@ -63,7 +63,7 @@ static void rule_init(struct conf_rule *rule, const struct conf *c, const char *
 static void check_host(struct loader *l, const struct conf_section *s, const struct conf_rule *rule)
 {
 	if (rule->host.kind == HOST_KIND_EXACT && rule->host.text.ptr[0] == '*')
-		load_warn(l, s, "hostname", &load_value(s, "hostname")->items[0],
+		load_warn(l, s, "hostname", load_item(s, "hostname"),
 			  "\"%s\" is no wildcard and matches only itself; *.DOMAIN would be one",
 			  rule->hostname);
 }
@@ -163,7 +163,7 @@ static int rules_build(struct loader *l, struct conf *c)
 	if (c->tunnel.url && count) {
 		const struct conf_section *s = load_find(l, "tunnel");
 		load_error(
-			l, s, "url", &load_value(s, "url")->items[0],
+			l, s, "url", load_item(s, "url"),
 			"together with [ingress] sections; accepted: one of both, url is a whole ingress");
 		return 0;
 	}
@@ -234,7 +234,7 @@ static int credential_try_text(struct loader *l, struct conf *c, const char *tok
 static int credential_try_file(struct loader *l, struct conf *c, const char *key, bool is_json)
 {
 	const struct conf_section *s = load_find(l, "tunnel");
-	const struct conf_item *at = &load_value(s, key)->items[0];
+	const struct conf_item *at = load_item(s, key);
 	struct tunnel_credential *credential;
 	const char *reason = "";
 	int r = credential_read(at->text, is_json, false, &credential, &reason);
@@ -386,7 +386,7 @@ static void check_tunnel(struct loader *l, const struct conf *c)
 {
 	const struct conf_section *s = load_find(l, "tunnel");
 	if (c->tunnel.protocol == CONF_PROTOCOL_HTTP2)
-		load_error(l, s, "protocol", &load_value(s, "protocol")->items[0],
+		load_error(l, s, "protocol", load_item(s, "protocol"),
 			   "http2 isn't in this version; accepted: auto or quic");
 }
 

@@ -271,7 +271,7 @@ void load_check_common(struct loader *l, const struct conf_common *c)
 	s = load_find(l, "metrics");
 	if (c->metrics.listen == CONF_SWITCH_ON &&
 	    !ip_addr_is_loopback(&c->metrics.address.addr.ip))
-		load_warn(l, s, "listen", &load_value(s, "listen")->items[0],
+		load_warn(l, s, "listen", load_item(s, "listen"),
 			  "metrics can be read by whoever reaches %s", c->metrics.address.host);
 }
 

@@ -51,6 +51,8 @@ const char *load_environment(const struct loader *l, const char *name);
 const struct conf_section *load_find(const struct loader *l, const char *kind);
 /* What was given for a key, or NULL (also for "key ="). s may be NULL. */
 const struct conf_value *load_value(const struct conf_section *s, const char *key);
+/* Where its first item stands, for a message; NULL when nothing was given. */
+const struct conf_item *load_item(const struct conf_section *s, const char *key);
 size_t load_count(const struct loader *l, const char *kind);
 
 /*
