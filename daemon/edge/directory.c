@@ -19,6 +19,7 @@ struct links {
 struct directory {
 	struct worker *worker;
 	uint32_t tunnels;
+	unsigned int turn; /* equally loaded links take turns */
 	struct links links[];
 };
 
@@ -161,12 +162,16 @@ static void prefer(struct edge_link **best, struct edge_link *el)
 		*best = el;
 }
 
-struct edge_link *directory_pick(const struct directory *d, uint32_t tunnel,
+struct edge_link *directory_pick(struct directory *d, uint32_t tunnel,
 				 const struct edge_link *avoid)
 {
 	struct edge_link *best = NULL, *own = NULL, *avoided = NULL;
-	for (unsigned int i = 0; tunnel < d->tunnels && i < d->links[tunnel].count; i++) {
-		struct edge_link *el = d->links[tunnel].items[i];
+	if (tunnel >= d->tunnels)
+		return NULL;
+	const struct links *l = &d->links[tunnel];
+	unsigned int first = l->count ? d->turn++ % l->count : 0;
+	for (unsigned int i = 0; i < l->count; i++) {
+		struct edge_link *el = l->items[(first + i) % l->count];
 		if (!edge_link_is_usable(el))
 			continue;
 		if (el == avoid) {

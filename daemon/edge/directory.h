@@ -28,10 +28,11 @@ void directory_withdraw(struct worker_set *set, struct directory *const *dirs,
 unsigned int directory_count(const struct directory *d, uint32_t tunnel);
 
 /*
- * Chooses the link for a new request: one of this worker unless it is more than twice as loaded as
- * the best. avoid (may be NULL) is taken only if there is no other. NULL when the tunnel has none.
+ * Chooses the link for a new request, equally loaded ones in turn: one of this worker unless it is
+ * more than twice as loaded as the best. avoid (may be NULL) is taken only if there is no other.
+ * NULL when the tunnel has none.
  */
-struct edge_link *directory_pick(const struct directory *d, uint32_t tunnel,
+struct edge_link *directory_pick(struct directory *d, uint32_t tunnel,
 				 const struct edge_link *avoid);
 
 /* The older link of the same connector and index as el, or NULL. */

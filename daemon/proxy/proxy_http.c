@@ -19,6 +19,7 @@
 #include "util/cleanup.h"
 
 enum { ARENA_MAX = 512 * 1024 }; /* a head may be 64 KiB and is kept in two forms */
+enum { CUT_DELAY_MSEC = 10 };
 
 struct proxy_http {
 	struct proxy_env *env;
@@ -37,6 +38,7 @@ struct proxy_http {
 	bool has_head;  /* an answer has begun: from here on only a reset tells of a failure */
 	bool is_failed; /* the reset comes in the next turn */
 	bool is_ended;
+	bool is_cutting;
 	struct timer cut;
 	unsigned int status;
 	enum proxy_reason reason;
@@ -123,14 +125,28 @@ static void px_complete(struct proxy_http *px)
 	px_end(px);
 }
 
-/* A turn after the failure: what had been forwarded is on its way, the reset doesn't overtake it.
+static void px_cut(struct proxy_http *px)
+{
+	stream_reset(px->tunnel, STREAM_CODE_NONE);
+	stream_stop(px->tunnel, STREAM_CODE_NONE);
+	px_end(px);
+}
+
+/*
+ * Some time after the failure, so that the reset doesn't overtake what had been forwarded: the
+ * link's pacer may hold it back for a moment. One turn more, for a late turn runs this before the
+ * link's own timer's work.
  */
 static void on_cut(struct timer *timer)
 {
 	struct proxy_http *px = CONTAINER_OF(timer, struct proxy_http, cut);
-	stream_reset(px->tunnel, STREAM_CODE_NONE);
-	stream_stop(px->tunnel, STREAM_CODE_NONE);
-	px_end(px);
+	struct loop *loop = px->env->worker->loop;
+	if (px->is_cutting) {
+		px_cut(px);
+		return;
+	}
+	px->is_cutting = true;
+	timer_start(loop, timer, loop_now(loop));
 }
 
 /* Ends the exchange by a failure of ours or of the origin: error answer or reset (never a short
@@ -141,7 +157,7 @@ static void px_fail(struct proxy_http *px, enum proxy_reason reason, const char 
 	if (px->has_head) {
 		struct loop *loop = px->env->worker->loop;
 		px->is_failed = true;
-		timer_start(loop, &px->cut, loop_now(loop));
+		timer_start(loop, &px->cut, loop_now(loop) + CUT_DELAY_MSEC * NSEC_PER_MSEC);
 		return;
 	}
 	px->status = proxy_reason_info(reason)->status;
@@ -488,7 +504,10 @@ void proxy_http_start(struct proxy_env *env, struct stream *stream, struct bufq 
 	metric_add(shard, env->metrics->total, 1);
 	struct proxy_http *px = env->active < env->active_max ? px_new(env, stream) : NULL;
 	if (!px) {
+		const struct rule_metrics *none = &env->rules->none;
 		metric_add(shard, env->metrics->failed, 1);
+		metric_add(shard, none->requests[5], 1);
+		metric_add(shard, none->errors[PROXY_REASON_OVERLOADED], 1);
 		proxy_refuse(env, stream, PROXY_REASON_OVERLOADED, "too many requests in progress");
 		return;
 	}
@@ -543,6 +562,6 @@ void proxy_http_abort_all(struct proxy_env *env)
 		bool is_begun = px->has_head;
 		px_fail(px, PROXY_REASON_TUNNEL_LOST, "shutting down");
 		if (is_begun)
-			on_cut(&px->cut); /* there is no next turn */
+			px_cut(px); /* there is no next turn */
 	}
 }
