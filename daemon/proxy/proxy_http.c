@@ -387,10 +387,14 @@ static const struct origin_call_events origin_events = {
 	.on_failure = on_failure,
 };
 
-/* Finds the rule. 0, or the reason for which there is none. */
+/*
+ * Finds the rule. 0, or the reason for which there is none: our own edge makes a page of it,
+ * another one gets *ret_status as it is.
+ */
 static enum proxy_reason px_route(struct proxy_http *px, unsigned int *ret_status)
 {
 	struct uri uri;
+	bool is_adit = px->rules->conf->edge.kind == CONF_EDGE_KIND_ADIT;
 	uint8_t *path = arena_alloc(&px->arena, px->request.target.len);
 	struct packer p = packer_over(path, path ? px->request.target.len : 0);
 	if (!path)
@@ -408,19 +412,23 @@ static enum proxy_reason px_route(struct proxy_http *px, unsigned int *ret_statu
 	case ROUTE_VERDICT_FOUND:
 		return PROXY_REASON_NONE;
 	case ROUTE_VERDICT_NO_HOST:
-		*ret_status = 404;
+		*ret_status = is_adit ? 0 : 404;
 		return PROXY_REASON_NO_SUCH_HOST;
 	case ROUTE_VERDICT_NO_RULES:
 		*ret_status = 503;
 		return PROXY_REASON_NO_SUCH_HOST;
 	case ROUTE_VERDICT_COST:
-		*ret_status = 503;
+		if (log_limit_pass(&px->env->log_limit, loop_now(px->env->worker->loop), 10))
+			log_warning(px->env->worker->log, "proxy", "path expression too costly",
+				    KV_STR("reason", "rule-cost"),
+				    KV_STR("rule", found.rule ? found.rule->name : "none"));
+		*ret_status = is_adit ? 0 : 503;
 		return PROXY_REASON_RULE_COST;
 	}
 	return PROXY_REASON_BAD_REQUEST;
 }
 
-/* An answer of our own: a status without a body. The visitor's side makes a page of it. */
+/* An answer of our own: a status without a body. */
 static void px_answer_status(struct proxy_http *px, enum proxy_reason reason, unsigned int status)
 {
 	struct http_head head = { .status = status, .has_length = true, .body = HTTP_BODY_NONE };

@@ -117,3 +117,29 @@ def test_trusted_proxy(pipe, source, expected):
     seen = {n.lower(): v for n, v in json.loads(answer[answer.index(b"{"):])["headers"]}
     assert seen["x-forwarded-for"] == expected
     assert seen["x-forwarded-proto"] == ("https" if source == "127.0.0.2" else "http")
+
+
+def test_requests_in_progress(make_pipe):
+    """[limits] streams of the daemon: 503 with Retry-After, counted at both ends; then it serves."""
+    pipe = make_pipe("streams", connections=1,
+                     daemon={"workers": 1, "extra": section("limits", streams=1)})
+    with visitor(pipe, head("Connection: close", method="GET", target="/slow/20/100")) as first:
+        assert first.recv(10) == b"HTTP/1.1 2"
+        refused = pipe.fetch("/x")
+        assert (refused.status, refused.header("adit-error")) == (503, "overloaded"), refused
+        assert int(refused.header("retry-after")) > 0
+        for program in (pipe.daemon, pipe.edge):
+            assert program.counter("adit_request_errors_total", reason="overloaded") == 1
+        assert all_of(first)[0].count(b"line") == 20
+    assert pipe.fetch("/x").status == 200
+
+
+def test_costly_rule(make_pipe):
+    """§8: a path expression that reaches its match limit: 503, counted, the rule is named."""
+    host = f"cost.wild.{DOMAIN}"
+    pipe = make_pipe("cost", rules=[(host, "http_status:204", {"path": "^/(a|aa)+$"})])
+    assert pipe.fetch("/aaa", host=host).status == 204
+    refused = pipe.fetch(f"/{'a' * 200}b", host=host)
+    assert (refused.status, refused.header("adit-error")) == (503, "rule-cost"), refused
+    assert pipe.daemon.counter("adit_request_errors_total", reason="rule-cost") == 1
+    pipe.daemon.process.wait_line("rule-cost.*rule=rule1|rule=rule1.*rule-cost", 5)
