@@ -142,7 +142,7 @@ def test_handshakes_without_registration(service_edge, sources):
     pending = seen.sum("adit_edge_unregistered")
     assert pending <= (16 if sources == 1 else 1024) + 1, pending
     assert seen.has("adit_edge_unregistered")
-    assert seen.sum("adit_drops_total") > 0
+    assert seen.sum("adit_edge_quic_total", event="retry") > 0  # under load, by itself
     grown = int(process.status("VmRSS").split()[0]) - memory
     assert grown < 300_000 * SLOW, f"{grown} KiB more"
     # They all end by the deadline for registering (20 s here).
