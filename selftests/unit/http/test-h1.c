@@ -774,56 +774,16 @@ static void test_send_length(void **state)
 	h1_tx_done(&tx);
 }
 
-/* When a piece of a buffer can't be taken nothing is promised, and nothing is lost. */
-static void test_send_without_slices(void **state)
-{
-	(void)state;
-	struct h1_tx tx;
-	struct bufq body;
-	struct slice *all = NULL, *one = NULL;
-	char out[64];
-	h1_tx_init(&tx, slab);
-	bufq_init(&body, slab);
-	const struct http_head head = { .status = 200, .body = HTTP_BODY_UNKNOWN };
-	assert_int_equal(h1_tx_response(&tx, &head, &(struct h1_answer_to){ .minor = 1 }), 0);
-	bufq_clear(&tx.out);
-	assert_int_equal(bufq_append_copy(&body, SPAN_LIT("abcd")), 0);
-	while ((one = slice_get(slab))) {
-		one->next = all;
-		all = one;
-	}
-	assert_int_equal(h1_tx_body(&tx, &body, 2), -ENOBUFS);
-	assert_int_equal(h1_tx_body(&tx, &body, 4), -ENOBUFS); /* none for the chunk's line */
-	assert_int_equal(tx.out.len, 0);
-	assert_int_equal(body.len, 4);
-	while ((one = all)) {
-		all = one->next;
-		slice_put(slab, one);
-	}
-	assert_int_equal(h1_tx_body(&tx, &body, 4), 4);
-	take_out(&tx, out);
-	assert_string_equal(out, "4\r\nabcd\r\n");
-	h1_tx_done(&tx);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good_requests),
-		cmocka_unit_test(test_bad_requests),
-		cmocka_unit_test(test_answers),
-		cmocka_unit_test(test_answers_to_head),
-		cmocka_unit_test(test_truncated),
-		cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_default_limits),
-		cmocka_unit_test(test_body_limit),
-		cmocka_unit_test(test_extra_limit),
-		cmocka_unit_test(test_body_by_reference),
-		cmocka_unit_test(test_send_requests),
-		cmocka_unit_test(test_send_answers),
-		cmocka_unit_test(test_send_chunks),
-		cmocka_unit_test(test_send_length),
-		cmocka_unit_test(test_send_without_slices),
+		cmocka_unit_test(test_good_requests),  cmocka_unit_test(test_bad_requests),
+		cmocka_unit_test(test_answers),        cmocka_unit_test(test_answers_to_head),
+		cmocka_unit_test(test_truncated),      cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_default_limits), cmocka_unit_test(test_body_limit),
+		cmocka_unit_test(test_extra_limit),    cmocka_unit_test(test_body_by_reference),
+		cmocka_unit_test(test_send_requests),  cmocka_unit_test(test_send_answers),
+		cmocka_unit_test(test_send_chunks),    cmocka_unit_test(test_send_length),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
