@@ -28,7 +28,7 @@ struct quic_ledger {
 
 static int read_old(struct quic_ledger *l)
 {
-	_cleanup_(fd_closep) int fd = open(l->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	_cleanup_(fd_closep) int fd = open(l->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
 	l->old = malloc(FILE_LEN);
