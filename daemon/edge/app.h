@@ -34,6 +34,7 @@ struct edge_worker {
 
 	struct timer drained; /* looks whether everything has ended */
 	struct timer certs_timer;
+	int bad_certs; /* of the directory, when last read; negative: it could not be */
 };
 
 struct edge {

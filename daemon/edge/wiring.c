@@ -75,6 +75,16 @@ static int open_front(struct edge *e, const struct conf_front_listener *front, i
 	return EXIT_OK;
 }
 
+/* Said when it changes, by one worker for all. */
+static void warn_of_bad_certs(struct edge_worker *ew)
+{
+	int bad = tls_certs_reload(ew->certs);
+	if (bad != ew->bad_certs && bad != 0 && ew->worker->index == 0)
+		log_warning(ew->edge->log, "tls", "certificates that can't be used",
+			    KV_I64("count", bad));
+	ew->bad_certs = bad;
+}
+
 static int open_certs(struct edge *e, struct edge_worker *ew)
 {
 	char folder[PATHS_LEN + 8];
@@ -89,6 +99,7 @@ static int open_certs(struct edge *e, struct edge_worker *ew)
 	if (tls_certs_count(ew->certs) == 0 && ew->worker->index == 0)
 		log_warning(e->log, "start", "no certificate for visitors yet",
 			    KV_STR("folder", given ? given : folder));
+	warn_of_bad_certs(ew);
 	return EXIT_OK;
 }
 
@@ -189,10 +200,7 @@ void edge_wiring_close(struct edge *e)
 static void on_certs_timer(struct timer *timer)
 {
 	struct edge_worker *ew = CONTAINER_OF(timer, struct edge_worker, certs_timer);
-	int bad = tls_certs_reload(ew->certs);
-	if (bad != 0 && ew->worker->index == 0)
-		log_warning(ew->edge->log, "tls", "certificates that can't be used",
-			    KV_I64("count", bad));
+	warn_of_bad_certs(ew);
 	timer_start(ew->worker->loop, timer,
 		    loop_now(ew->worker->loop) + CERTS_RELOAD_SEC * NSEC_PER_SEC);
 }

@@ -133,3 +133,12 @@ def test_metrics_of_the_reference(processes, tmp_path):
     assert seen.sum("quic_client_mtu") > 0
     assert edge.stop() == 0
     until(lambda: daemon.counter("adit_link_mtu_bytes") == 0, 10, "the link's end")
+
+
+def test_bad_certificate(processes, tmp_path):
+    """[https] certificates: a file that is none is said at the start; the good one serves."""
+    edge = Edge(processes, tmp_path)
+    (edge.certificates / "bad.pem").write_text("junk")
+    edge.start()
+    edge.process.wait_line("certificates that can't be used.*count=1", 2)
+    assert edge.fetch("/", tls=True).status == 503
