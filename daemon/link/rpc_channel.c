@@ -45,12 +45,19 @@ static bool channel_flush(struct rpc_channel *ch)
 	return true;
 }
 
-static int on_emit(void *ctx, struct span frame)
+static int emit(struct rpc_channel *ch, struct span frame, size_t max)
 {
-	struct rpc_channel *ch = ctx;
-	if (ch->out.len + frame.len > RPC_CHANNEL_OUT_MAX)
-		return -ENOBUFS;
-	return bufq_append_copy(&ch->out, frame);
+	return ch->out.len + frame.len > max ? -ENOBUFS : bufq_append_copy(&ch->out, frame);
+}
+
+static int on_client_emit(void *ctx, struct span frame)
+{
+	return emit(ctx, frame, RPC_CHANNEL_OUT_MAX);
+}
+
+static int on_server_emit(void *ctx, struct span frame)
+{
+	return emit(ctx, frame, RPC_CHANNEL_ANSWERS_MAX);
 }
 
 static void on_session_return(void *ctx, uint64_t tag, const struct rpc_reply *reply)
@@ -67,12 +74,12 @@ static int on_session_call(void *ctx, uint32_t answer_id, const struct rpc_messa
 }
 
 static const struct rpc_session_ops client_ops = {
-	.emit = on_emit,
+	.emit = on_client_emit,
 	.on_return = on_session_return,
 };
 
 static const struct rpc_session_ops server_ops = {
-	.emit = on_emit,
+	.emit = on_server_emit,
 	.on_return = on_session_return,
 	.on_call = on_session_call,
 };

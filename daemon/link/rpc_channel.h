@@ -46,7 +46,11 @@ struct rpc_channel {
 	struct loop_garbage garbage;
 };
 
-enum { RPC_CHANNEL_OUT_MAX = 8 * 1024 * 1024 }; /* bytes waiting for the peer's credit */
+/* Bytes waiting for the peer's credit; over it the session ends. */
+enum {
+	RPC_CHANNEL_OUT_MAX = 8 * 1024 * 1024, /* of who calls: a configuration may be 4 MiB */
+	RPC_CHANNEL_ANSWERS_MAX = 64 * 1024,   /* of who answers, perhaps a stranger (spec §13) */
+};
 
 /* Takes the stream. Returns 0 or -ENOMEM (the stream is closed then). */
 [[nodiscard]] int rpc_channel_new(struct loop *loop, struct stream *stream,
