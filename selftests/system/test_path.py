@@ -25,7 +25,7 @@ HOST = f"a.{DOMAIN}"
 TUNNEL = "6ff42ae2-765d-4adf-8112-31c55c1551ef"
 QUIET = """
 table inet quiet {
-  chain answers { type filter hook output priority 0; icmp type destination-unreachable drop; }
+  chain answers { type filter hook output priority 0; icmp type destination-unreachable icmp code frag-needed drop; }
 }
 """
 
