@@ -34,6 +34,7 @@ struct loop {
 	struct list tasks[LOOP_PHASE_MAX_];
 	struct loop_garbage *garbage;
 	struct loop_garbage **garbage_tail;
+	struct list leftovers;
 
 	int quit_fd;
 	struct loop_io quit_io;
@@ -63,6 +64,7 @@ int loop_new(struct loop **ret)
 		return -ENOMEM;
 	l->epoll_fd = l->quit_fd = -EBADF;
 	l->garbage_tail = &l->garbage;
+	list_init(&l->leftovers);
 	l->now = nsec_clock(CLOCK_MONOTONIC);
 	heap_init(&l->timers, is_before);
 	for (unsigned int i = 0; i < LOOP_PHASE_MAX_; i++)
@@ -100,6 +102,11 @@ void loop_free(struct loop *l)
 	if (!l)
 		return;
 	release_garbage(l);
+	for (struct list *node = list_pop(&l->leftovers); node; node = list_pop(&l->leftovers)) {
+		struct loop_leftover *leftover = LIST_ENTRY(node, struct loop_leftover, node);
+		leftover->end(leftover);
+		release_garbage(l);
+	}
 	loop_io_stop(&l->quit_io);
 	(void)fd_close(l->quit_fd);
 	(void)fd_close(l->epoll_fd);
@@ -276,6 +283,16 @@ void loop_defer_free(struct loop *l, struct loop_garbage *g)
 	g->next = NULL;
 	*l->garbage_tail = g;
 	l->garbage_tail = &g->next;
+}
+
+void loop_leave(struct loop *l, struct loop_leftover *leftover)
+{
+	list_append(&l->leftovers, &leftover->node);
+}
+
+void loop_leave_cancel(struct loop_leftover *leftover)
+{
+	list_remove(&leftover->node);
 }
 
 /* ---- the turn ------------------------------------------------------------------------------ */

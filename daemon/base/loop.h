@@ -47,6 +47,12 @@ struct loop_garbage {
 	void (*release)(struct loop_garbage *garbage);
 };
 
+/* Something that goes on in the background after its owner has let go of it. */
+struct loop_leftover {
+	void (*end)(struct loop_leftover *leftover); /* now: the loop goes, too */
+	struct list node;
+};
+
 /* A timer. Embedded, zeroed; armed in at most one loop. */
 struct timer {
 	void (*on_expire)(struct timer *timer);
@@ -57,7 +63,10 @@ struct timer {
 
 /* Returns 0, -ENOMEM, or what epoll_create said. */
 [[nodiscard]] int loop_new(struct loop **ret);
-/* Frees the loop; everything must have been stopped. Pending garbage is released. Accepts NULL. */
+/*
+ * Frees the loop; everything must have been stopped. Leftovers are ended, pending garbage is
+ * released. Accepts NULL.
+ */
 void loop_free(struct loop *loop);
 
 /* Runs turns until loop_quit(). Returns 0 or what epoll_wait said. */
@@ -101,5 +110,9 @@ static inline bool timer_is_armed(const struct timer *timer)
 
 /* Calls garbage->release at the end of the turn, after all tasks. */
 void loop_defer_free(struct loop *loop, struct loop_garbage *garbage);
+
+/* Has leftover->end called by loop_free() unless it is canceled before. */
+void loop_leave(struct loop *loop, struct loop_leftover *leftover);
+void loop_leave_cancel(struct loop_leftover *leftover);
 
 #endif

@@ -27,6 +27,7 @@ struct stream_io {
 	struct loop_task open_task;
 	struct loop_task drain_task; /* drops what a stopped or lingering stream receives */
 	struct timer linger;
+	struct loop_leftover leftover; /* while it lingers */
 	struct loop_garbage garbage;
 	int reset_error; /* of the socket, kept when io is gone */
 	bool is_opened;  /* connect and handshake have ended, well or not */
@@ -71,6 +72,7 @@ static void drop_io(struct stream_io *sio, bool with_reset)
 static void free_later(struct stream_io *sio, bool with_reset)
 {
 	drop_io(sio, with_reset);
+	loop_leave_cancel(&sio->leftover);
 	loop_task_cancel(&sio->open_task);
 	sio->garbage.release = release;
 	loop_defer_free(sio->base.loop, &sio->garbage);
@@ -122,6 +124,12 @@ static void post_drain(struct stream_io *sio)
 static void on_linger_end(struct timer *timer)
 {
 	free_later(CONTAINER_OF(timer, struct stream_io, linger), true);
+}
+
+/* What was handed to the kernel is still delivered. */
+static void on_loop_end(struct loop_leftover *leftover)
+{
+	free_later(CONTAINER_OF(leftover, struct stream_io, leftover), false);
 }
 
 /* ---- events -------------------------------------------------------------------------------- */
@@ -239,6 +247,8 @@ static void op_close(struct stream *s)
 		free_later(sio, true);
 		return;
 	}
+	sio->leftover.end = on_loop_end;
+	loop_leave(s->loop, &sio->leftover);
 	timer_start(s->loop, &sio->linger, loop_now(s->loop) + linger_max);
 	post_drain(sio);
 }

@@ -445,13 +445,43 @@ static void test_user_changes(void **state)
 	close(fds[1]);
 }
 
+/* The peer still gets all, and nothing stays behind. */
+static void test_loop_goes_while_it_lingers(void **state)
+{
+	(void)state;
+	int fds[2];
+	struct loop *own = NULL;
+	struct stream *s = NULL;
+	struct bufq q;
+	char text[16];
+	tcp_pair(fds);
+	assert_int_equal(loop_new(&own), 0);
+	assert_int_equal(stream_io_new(own, slab, fds[0], NULL, &s), 0);
+	bufq_init(&q, slab);
+	assert_int_equal(bufq_append_copy(&q, SPAN_LIT("hello")), 0);
+	assert_int_equal(stream_write(s, &q, q.len), 5);
+	stream_finish(s);
+	stream_close(s);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(loop_turn(own, 0), 0);
+	loop_free(own);
+	assert_int_equal(recv(fds[1], text, sizeof(text), MSG_WAITALL), 5);
+	assert_int_equal(recv(fds[1], text, sizeof(text), 0), 0);
+	close(fds[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_back_pressure),
-		cmocka_unit_test(test_reset),         cmocka_unit_test(test_stop),
-		cmocka_unit_test(test_linger),        cmocka_unit_test(test_close_unfinished),
-		cmocka_unit_test(test_open_failures), cmocka_unit_test(test_user_changes),
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_back_pressure),
+		cmocka_unit_test(test_reset),
+		cmocka_unit_test(test_stop),
+		cmocka_unit_test(test_linger),
+		cmocka_unit_test(test_close_unfinished),
+		cmocka_unit_test(test_open_failures),
+		cmocka_unit_test(test_user_changes),
+		cmocka_unit_test(test_loop_goes_while_it_lingers),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
