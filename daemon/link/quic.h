@@ -92,7 +92,10 @@ struct quic_server_params {
 				  struct quic_server **ret);
 /* The address that a listener has: the port is the kernel's choice where 0 was asked for. */
 void quic_server_addr(const struct quic_server *server, unsigned int listen, struct ip_port *ret);
-/* On each worker's thread: begins to accept; new links get sink and on_link's user. */
+/*
+ * On each worker's thread: begins to accept; new links get sink and on_link's user (NULL: none, the
+ * link is closed).
+ */
 [[nodiscard]] int quic_server_start(struct quic_server *server, struct worker *worker,
 				    const struct link_sink *sink,
 				    void *(*on_link)(struct link *link, void *arg), void *arg);

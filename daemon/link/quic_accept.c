@@ -228,6 +228,11 @@ void quic_accept_announce(struct quic_link *link)
 	link->base.sink = a->sink;
 	connect_socket(a, link);
 	link->base.user = a->on_link(&link->base, a->arg);
+	if (!link->base.user) { /* no memory: it stays a stranger */
+		link->is_announced = false;
+		link->base.sink = NULL;
+		quic_conn_close(link, LINK_CODE_NONE, "no memory");
+	}
 }
 
 void quic_accept_set_registered(struct quic_link *link)

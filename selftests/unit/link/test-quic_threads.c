@@ -62,7 +62,7 @@ static void *on_link(struct link *link, void *arg)
 	struct worker *w = arg;
 	accepted[w->index][accepted_count[w->index]++] = link;
 	link_set_registered(link);
-	return NULL;
+	return w;
 }
 
 static void server_start(struct worker *w)
