@@ -373,7 +373,7 @@ fuzz: $(call replays,fuzz,$(fuzzers))
 
 bench: ## measure; each figure beside its budget (selftests/bench)
 bench: $(call bins,release)
-	@for b in $(benches); do ADIT_BIN=$(abspath $(dir_release)/bin) selftests/bench/$$b; done
+	@for b in $(benches); do ADIT_BIN=$(abspath $(dir_release)/bin) selftests/bench/$$b || exit 1; done
 
 cov: ## lines that the whole suite reaches [T=GROUP]
 cov: $(call tests_of,cov)

@@ -191,3 +191,6 @@ edge_unit := edge access
 ops_unit := admin cli
 
 packages_unit :=
+
+# Measurements (selftests/bench), each with its budgets in selftests/bench/budget.txt.
+benches := pipe
