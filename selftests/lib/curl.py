@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """curl as the visitor: one request, its status, headers and body."""
 import dataclasses
+import json
 import pathlib
 import subprocess
 import tempfile
@@ -34,21 +35,18 @@ def _headers(text):
 
 
 def curl(url, *options, timeout=30, prefix=(), stdin=None):
-    """Runs curl with the options; never fails by itself: look at .code and .status.
-
-    Not with %{json}: that makes curl ask the name server for the machine's own name.
-    """
+    """Runs curl with the options; never fails by itself: look at .code and .status."""
     with tempfile.TemporaryDirectory() as folder:
         head, body = pathlib.Path(folder, "head"), pathlib.Path(folder, "body")
         done = subprocess.run(
             [*prefix, "curl", "-q", "-sS", "--http1.1", "--noproxy", "*", "-D", head, "-o", body,
-             "-w", "%{http_code} %{time_total}", "--max-time", str(seconds(timeout)), *map(str, options), url],
+             "-w", "%{json}", "--max-time", str(seconds(timeout)), *map(str, options), url],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False, input=stdin)
-        status, taken = (done.stdout.split() + [b"0", b"0"])[:2]
+        facts = json.loads(done.stdout or "{}")
         heads = head.read_bytes() if head.exists() else b""
         content = body.read_bytes() if body.exists() else b""
         if "-I" in options:     # then curl shows the head as if it were a body
             content = content.removeprefix(heads)
-        return Result(done.returncode, int(status),
+        return Result(done.returncode, facts.get("http_code", 0),
                       _headers(heads.decode("latin-1")), content,
-                      float(taken), done.stderr.decode(errors="replace").strip())
+                      facts.get("time_total", 0.0), done.stderr.decode(errors="replace").strip())
