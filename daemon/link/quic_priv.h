@@ -60,6 +60,7 @@ struct quic_worker {
 	uint8_t client_secret[32];  /* reset tokens of dialled connections */
 	struct quic_accept *accept; /* this worker's part of the server, or NULL */
 	struct timer watch;         /* runs while memory is short or somebody waits for it */
+	uint64_t stream_windows;    /* sum of the windows of all streams */
 	uint64_t overloads;         /* streams reset because memory was short */
 };
 

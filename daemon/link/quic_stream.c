@@ -83,6 +83,7 @@ static void detach(struct quic_stream *qs)
 	struct quic_link *link = qs->link;
 	quic_window_taken(link, qs->rx_unpaid);
 	qs->rx_unpaid = 0;
+	link->qw->stream_windows -= qs->window.size;
 	if (!bufq_is_empty(&qs->tx))
 		link->senders--;
 	list_remove(&qs->node);
@@ -274,6 +275,7 @@ struct quic_stream *quic_stream_new(struct quic_link *link, int64_t id)
 	bufq_init(&qs->rx, w->slab);
 	bufq_init(&qs->tx, w->slab);
 	quic_window_init(&qs->window, link->qw->settings->stream_window, loop_now(w->loop));
+	link->qw->stream_windows += qs->window.size;
 	list_append(&link->streams, &qs->node);
 	link->stream_count++;
 	link->streams_total++;

@@ -13,6 +13,7 @@
 enum {
 	PRESSURE_GROW = 750, /* thousandths of the budget: no growth from here on */
 	PRESSURE_EVICT = 900,
+	GROWN_STREAMS = 125, /* of it, the sum of stream windows up to which one may still grow */
 	START_MAX = 768 * 1024,
 	START_MIN = 128 * 1024,
 	START_SHARE = 4, /* of the budget, over all links of the worker */
@@ -143,10 +144,15 @@ void quic_window_stream_taken(struct quic_stream *qs, uint64_t n)
 		return;
 
 	const struct quic_settings *settings = link->qw->settings;
-	bool may_grow = slab_pressure(qs->base.slab) < PRESSURE_GROW;
-	uint64_t max = may_grow ? settings->stream_window_max : qs->window.size;
+	/* What was granted to one stream can't be taken back when its reader stalls. */
+	struct quic_worker *qw = link->qw;
+	uint64_t share = budget_of(qw) / 1000 * GROWN_STREAMS;
+	bool may_grow = slab_pressure(qs->base.slab) < PRESSURE_GROW && qw->stream_windows < share;
+	uint64_t room = may_grow ? share - qw->stream_windows : 0;
+	uint64_t max = MIN(settings->stream_window_max, qs->window.size + room);
 	uint64_t more = quic_window_advance(&qs->window, n, max, loop_now(qs->base.loop),
 					    link->stats.rtt_nsec);
+	qw->stream_windows += more;
 	(void)ngtcp2_conn_extend_max_stream_offset(link->conn, qs->id, n + more);
 }
 

@@ -76,8 +76,12 @@ def test_key_update_at_the_edge(processes, tmp_path):
     with PeerDaemon(Credentials.from_token(edge.token), edge.address, edge.ca) as peer:
         link, _ = peer.register()
         for _ in range(3):
-            assert edge.fetch("/x").text == "hello\n"
             link.key_update()
+            # Both ends have sent and acknowledged with the new keys before the next update, and
+            # three probe timeouts have passed (RFC 9001 §6.1, §6.5): 1.2 s at the most here.
+            started = time.monotonic()
+            until(lambda: (edge.fetch("/x").text == "hello\n"
+                           and time.monotonic() - started > 1.2), 10, "the new keys", 0.2)
         assert edge.fetch("/x").text == "hello\n" and link.closed is None
 
 

@@ -502,6 +502,33 @@ static void test_window_grows_with_use(void **state)
 	assert_int_equal(quic_window_advance(&w, 200, 200, 1101, 100), 0);
 }
 
+/* Many fast readers that stall later must not hold what all have together. */
+static void test_windows_share_the_budget(void **state)
+{
+	(void)state;
+	struct stream *s = open_stream(pair.client.link);
+	assert_int_equal(talk_write(s, "x", 1), 1);
+	wait_server_streams(1);
+	struct quic_stream *qs = (struct quic_stream *)pair.accepted[0]->streams[0];
+	struct quic_worker *qw = qs->link->qw;
+	uint64_t first = qs->window.size;
+	assert_int_equal(qw->stream_windows, first);
+	for (unsigned int i = 0; i < 2; i++) /* the second time within no time */
+		quic_window_stream_taken(qs, qs->window.size);
+	uint64_t grown = qs->window.size;
+	assert_true(grown > first);
+	assert_int_equal(qw->stream_windows, grown);
+
+	struct slab_stats stats;
+	slab_get_stats(qw->worker->slab, &stats);
+	qw->stream_windows += stats.limit / 8;
+	for (unsigned int i = 0; i < 2; i++)
+		quic_window_stream_taken(qs, qs->window.size);
+	assert_int_equal(qs->window.size, grown);
+	qw->stream_windows -= stats.limit / 8;
+	stream_close(s);
+}
+
 static void test_send_queue_is_bounded(void **state)
 {
 	(void)state;
@@ -576,6 +603,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_link_goes_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drain_waits_for_streams, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stalled_readers_stop_nobody, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_windows_share_the_budget, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_short_memory_evicts_the_stuck,
 						setup_little_memory, teardown),
 		cmocka_unit_test(test_window_grows_with_use),
