@@ -61,7 +61,10 @@ static int start_process(struct edge *e)
 {
 	const char *reason = "";
 	int r = process_prepare(&e->params.paths, &reason);
-	return r < 0 ? fail(e, reason, r) : EXIT_OK;
+	if (r < 0)
+		return fail(e, reason, r);
+	conf_cut_to_descriptors(&e->conf->common.limits.visitors, "visitors", e->log);
+	return EXIT_OK;
 }
 
 static int start_metrics(struct edge *e)
@@ -170,48 +173,74 @@ static int start_keys(struct edge *e)
 	return EXIT_OK;
 }
 
-/* Renews the certificate of the tunnel listener when its end is near, or its name new (spec §3). */
-static int renew(struct edge *e)
+static int load_tls(struct edge *e, SSL_CTX **ret)
+{
+	char chain[PATHS_LEN + 16], key[PATHS_LEN + 16];
+	const char *reason = "";
+	(void)snprintf(chain, sizeof(chain), "%s/" LEAF_FILE, e->params.paths.state);
+	(void)snprintf(key, sizeof(key), "%s/" LEAF_KEY_FILE, e->params.paths.state);
+	int r = tlsctx_new_tunnel_server(chain, key, ret, &reason);
+	if (r < 0)
+		log_error(e->log, "tls", "no usable certificate; run: adit-edge init",
+			  KV_STR("file", chain), KV_STR("reason", reason), KV_ERR(r));
+	return r;
+}
+
+/* Links that exist keep their certificate; new ones get the one on disk. */
+static void use_renewed(struct edge *e)
+{
+	SSL_CTX *tls = NULL;
+	int r = load_tls(e, &tls);
+	if (r == 0)
+		r = quic_server_set_tls(e->server, tls);
+	if (r < 0)
+		log_error(e->log, "tls", "the renewed certificate is not used", KV_ERR(r));
+	tlsctx_free(tls);
+}
+
+/*
+ * Renews the certificate of the tunnel listener when its end is near, or its name new (spec §3).
+ * True when there is a new one.
+ */
+static bool renew(struct edge *e)
 {
 	int days = 0;
 	int r = ca_leaf_days(e->params.paths.state, &days);
 	if (r == 0 && days > LEAF_RENEW_DAYS &&
 	    ca_leaf_has_name(e->params.paths.state, e->conf->edge.server_name))
-		return 0;
+		return false;
 	r = ca_issue(e->params.paths.state, e->conf->edge.server_name);
 	if (r < 0)
 		log_error(e->log, "tls", "cannot renew the tunnel certificate",
 			  KV_I64("days_left", days), KV_ERR(r));
 	else
-		log_notice(e->log, "tls",
-			   e->tls ? "tunnel certificate renewed; it is used after a restart"
-				  : "tunnel certificate renewed");
-	return r;
+		log_notice(e->log, "tls", "tunnel certificate renewed");
+	return r == 0;
 }
 
 static void on_renew(struct mainloop_timer *timer)
 {
 	struct edge *e = CONTAINER_OF(timer, struct edge, renew_timer);
-	(void)renew(e);
+	if (renew(e))
+		use_renewed(e);
 	(void)mainloop_timer_start(e->loop, timer,
 				   nsec_clock(CLOCK_MONOTONIC) + RENEW_CHECK_SEC * NSEC_PER_SEC);
 }
 
 static int start_tls(struct edge *e)
 {
-	char chain[PATHS_LEN + 16], key[PATHS_LEN + 16];
-	const char *reason = "";
-	(void)renew(e);
-	(void)snprintf(chain, sizeof(chain), "%s/" LEAF_FILE, e->params.paths.state);
-	(void)snprintf(key, sizeof(key), "%s/" LEAF_KEY_FILE, e->params.paths.state);
-	int r = tlsctx_new_tunnel_server(chain, key, &e->tls, &reason);
-	if (r == 0)
-		r = tlsctx_set_alpn(e->tls, "argotunnel", true);
-	if (r < 0) {
-		log_error(e->log, "start", "no usable certificate; run: adit-edge init",
-			  KV_STR("file", chain), KV_STR("reason", reason), KV_ERR(r));
+	const char *name = e->conf->edge.server_name;
+	if (name && !ca_permits(e->params.paths.state, name)) {
+		log_error(
+			e->log, "start",
+			"server-name lies outside what the CA may certify: daemons would refuse every "
+			"name of the certificate",
+			KV_STR("server_name", name));
 		return EXIT_CONFIG;
 	}
+	(void)renew(e);
+	if (load_tls(e, &e->tls) < 0)
+		return EXIT_CONFIG;
 	e->renew_timer.on_expire = on_renew;
 	(void)mainloop_timer_start(e->loop, &e->renew_timer,
 				   nsec_clock(CLOCK_MONOTONIC) + RENEW_CHECK_SEC * NSEC_PER_SEC);

@@ -84,12 +84,18 @@ struct quic_server_params {
 };
 /*
  * Binds all sockets before the workers start, so that privileges may be dropped afterwards. qws:
- * one per worker of the set, in order. tls accepts ALPN argotunnel from now on. Returns 0, -ENOMEM,
+ * one per worker of the set, in order. tls as in quic_server_set_tls(). Returns 0, -ENOMEM,
  * -EINVAL, or what a socket said.
  */
 [[nodiscard]] int quic_server_new(const struct quic_server_params *params,
 				  struct quic_worker *const *qws, unsigned int worker_count,
 				  struct quic_server **ret);
+/*
+ * New links use tls from now on, with ALPN argotunnel; a reference is taken. Control thread. The
+ * context before is freed at the next change and not now, because a worker may be about to use it:
+ * changes are hours apart, an accept is not. Returns 0 or -ENOMEM.
+ */
+[[nodiscard]] int quic_server_set_tls(struct quic_server *server, SSL_CTX *tls);
 /* The address that a listener has: the port is the kernel's choice where 0 was asked for. */
 void quic_server_addr(const struct quic_server *server, unsigned int listen, struct ip_port *ret);
 /*

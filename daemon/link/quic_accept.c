@@ -121,7 +121,7 @@ static bool on_initial(struct quic_accept *a, const struct quic_packet *p, const
 			    .hd = hd,
 			    .path = p->path,
 			    .original_dcid = is_validated ? &odcid : NULL,
-			    .tls = s->tls,
+			    .tls = atomic_load_explicit(&s->tls, memory_order_acquire),
 		    },
 		    &peer);
 	return true;

@@ -20,7 +20,9 @@ enum {
 struct quic_forward;
 
 struct quic_server {
-	SSL_CTX *tls;
+	_Atomic(SSL_CTX *) tls; /* what new links use; the control thread changes it */
+	SSL_CTX *retired;       /* the one before */
+	int keylog_fd;          /* -EBADF: off */
 	enum quic_retry retry;
 	uint8_t reset_key[QUIC_KEY_LEN];
 	uint8_t token_key[QUIC_KEY_LEN];

@@ -32,7 +32,7 @@ struct quic_mtu {
 	unsigned int count;
 	nsec_t sampled_at;  /* the first of them was sent then */
 	nsec_t large_since; /* a large packet left then, and nothing was answered since; 0: none */
-	bool is_capped;     /* send nothing over QUIC_MTU_BASE for now */
+	bool is_capped;     /* large packets are suspected: send nothing over QUIC_MTU_BASE */
 	uint8_t strikes;    /* silent spells that ended when packets became small */
 };
 

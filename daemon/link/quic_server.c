@@ -5,6 +5,8 @@
  * steering names a socket by its place in the group.
  */
 #include <errno.h>
+#include <openssl/ssl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -107,6 +109,20 @@ static int make_accept(struct quic_server *s, struct quic_worker *qw, unsigned i
 	return a->building ? 0 : -ENOMEM;
 }
 
+int quic_server_set_tls(struct quic_server *server, SSL_CTX *tls)
+{
+	int r = tlsctx_set_alpn(tls, "argotunnel", true);
+	if (r < 0)
+		return r;
+	if (server->keylog_fd >= 0)
+		tlsctx_set_keylog(tls, server->keylog_fd);
+	if (SSL_CTX_up_ref(tls) != 1)
+		return -ENOMEM;
+	tlsctx_free(server->retired);
+	server->retired = atomic_exchange_explicit(&server->tls, tls, memory_order_acq_rel);
+	return 0;
+}
+
 int quic_server_new(const struct quic_server_params *params, struct quic_worker *const *qws,
 		    unsigned int worker_count, struct quic_server **ret)
 {
@@ -118,7 +134,7 @@ int quic_server_new(const struct quic_server_params *params, struct quic_worker 
 	if (!s)
 		return -ENOMEM;
 	s->worker_count = worker_count;
-	s->tls = params->tls;
+	s->keylog_fd = qws[0]->settings->keylog_fd;
 	s->retry = params->retry;
 	s->generation = params->generation;
 	s->register_timeout = params->register_timeout;
@@ -135,7 +151,7 @@ int quic_server_new(const struct quic_server_params *params, struct quic_worker 
 	for (unsigned int w = 0; w < worker_count && r == 0; w++)
 		r = make_accept(s, qws[w], w);
 	if (r == 0)
-		r = tlsctx_set_alpn(s->tls, "argotunnel", true);
+		r = quic_server_set_tls(s, params->tls);
 	if (r == 0)
 		r = open_all(s, params);
 	if (r == 0 && params->ledger)
@@ -144,8 +160,6 @@ int quic_server_new(const struct quic_server_params *params, struct quic_worker 
 				     params->has_owner ? params->owner_gid : (gid_t)-1, &s->ledger);
 	if (r < 0)
 		return r;
-	if (qws[0]->settings->keylog_fd >= 0)
-		tlsctx_set_keylog(s->tls, qws[0]->settings->keylog_fd);
 	*ret = TAKE_PTR(s);
 	return 0;
 }
@@ -218,6 +232,8 @@ void quic_server_free(struct quic_server *server)
 		free(a);
 	}
 	quic_ledger_close(server->ledger);
+	tlsctx_free(server->retired);
+	tlsctx_free(server->tls);
 	OPENSSL_cleanse(server, sizeof(*server));
 	free(server);
 }

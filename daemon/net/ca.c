@@ -12,6 +12,7 @@
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "daemon/base/file.h"
@@ -216,6 +217,29 @@ int ca_issue(const char *folder, const char *server_name)
 	if (r == 0)
 		r = write_key(folder, LEAF_KEY_FILE, key);
 	return r < 0 ? r : write_chain(folder, LEAF_FILE, cert, ca);
+}
+
+bool ca_permits(const char *folder, const char *name)
+{
+	_cleanup_(X509_freep) X509 *ca = NULL;
+	if (read_cert(folder, CA_FILE, &ca) < 0)
+		return true;
+	NAME_CONSTRAINTS *nc = X509_get_ext_d2i(ca, NID_name_constraints, NULL, NULL);
+	bool is_permitted = !nc;
+	size_t len = strlen(name);
+	for (int i = 0; nc && i < sk_GENERAL_SUBTREE_num(nc->permittedSubtrees); i++) {
+		const GENERAL_NAME *base = sk_GENERAL_SUBTREE_value(nc->permittedSubtrees, i)->base;
+		if (base->type != GEN_DNS)
+			continue;
+		const char *domain = (const char *)ASN1_STRING_get0_data(base->d.dNSName);
+		size_t domain_len = (size_t)ASN1_STRING_length(base->d.dNSName);
+		if (len < domain_len ||
+		    strncasecmp(name + len - domain_len, domain, domain_len) != 0)
+			continue;
+		is_permitted |= len == domain_len || name[len - domain_len - 1] == '.';
+	}
+	NAME_CONSTRAINTS_free(nc);
+	return is_permitted;
 }
 
 int ca_pin(const char *folder, uint8_t ret[32])

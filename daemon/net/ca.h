@@ -33,6 +33,12 @@ enum {
  */
 [[nodiscard]] int ca_issue(const char *folder, const char *server_name);
 
+/*
+ * Whether the CA may certify name: clients refuse a certificate with any name outside its
+ * constraints (RFC 5280 §4.2.1.10). True too when there is no readable CA: issuing says that.
+ */
+bool ca_permits(const char *folder, const char *name);
+
 /* SHA-256 of the CA's SubjectPublicKeyInfo, which join tokens carry. Errors as above. */
 [[nodiscard]] int ca_pin(const char *folder, uint8_t ret[32]);
 

@@ -354,6 +354,37 @@ static void test_wrong_pin(void **state)
 	pair_done(&pair);
 }
 
+static void test_new_certificate(void **state)
+{
+	(void)state;
+	static struct pair_end later;
+	pair_init(&pair, 2);
+	pair_start(&pair);
+	pair_connect(&pair);
+
+	/* The context of another pair: another CA. */
+	static struct quic_pair other;
+	pair_init(&other, 1);
+	assert_int_equal(quic_server_set_tls(pair.server, other.server_tls), 0);
+	later = (struct pair_end){};
+	assert_int_equal(pair_dial(&pair, &later), 0);
+	assert_true(pair_until(&pair, is_closed, &later, 2000));
+	assert_int_equal(later.info.end, LINK_END_CERTIFICATE);
+	pair_end_free(&later);
+
+	memcpy(pair.trust.pin, other.trust.pin, sizeof(pair.trust.pin));
+	later = (struct pair_end){};
+	assert_int_equal(pair_dial(&pair, &later), 0);
+	assert_true(pair_until(&pair, is_up, &later, 2000));
+	assert_int_equal(quic_server_set_tls(pair.server, pair.server_tls), 0);
+	pair_done_tls(&other);
+	pair_run(&pair, 20);
+	assert_false(pair.client.is_closed); /* keeps what it began with */
+	assert_false(later.is_closed);
+	pair_end_free(&later);
+	pair_done(&pair);
+}
+
 /* ---- workers ------------------------------------------------------------------------------- */
 
 enum { MANY = 24 };
@@ -448,6 +479,7 @@ int main(void)
 		cmocka_unit_test(test_stateless_reset_after_a_kill),
 		cmocka_unit_test(test_nobody_listens),
 		cmocka_unit_test(test_wrong_pin),
+		cmocka_unit_test(test_new_certificate),
 		cmocka_unit_test(test_links_spread_over_workers),
 		cmocka_unit_test(test_forwarding),
 	};

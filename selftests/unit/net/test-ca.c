@@ -112,10 +112,15 @@ static void test_name_constraints(void **state)
 	assert_int_equal(ca_create(folder, "example.com"), 0);
 	assert_int_equal(ca_issue(folder, "edge.example.com"), 0);
 	assert_int_equal(verify("edge.example.com"), X509_V_OK);
+	assert_true(ca_permits(folder, "edge.example.com"));
+	assert_true(ca_permits(folder, "Example.COM"));
+	assert_true(ca_permits(folder, "quic.cftunnel.com"));
+	assert_true(ca_permits("/nonexistent", "bank.test"));
 	assert_int_equal(verify("quic.cftunnel.com"), X509_V_OK);
 	/* Whatever our authority signs outside its names is worth nothing. */
 	static const char *const foreign[] = { "bank.test", "example.com.test", "notexample.com" };
 	for (size_t i = 0; i < ARRAY_SIZE(foreign); i++) {
+		assert_false(ca_permits(folder, foreign[i]));
 		assert_int_equal(ca_issue(folder, foreign[i]), 0);
 		assert_int_equal(verify(foreign[i]), X509_V_ERR_PERMITTED_VIOLATION);
 		assert_int_equal(verify("quic.cftunnel.com"), X509_V_ERR_PERMITTED_VIOLATION);
