@@ -61,7 +61,10 @@ static int start_process(struct app *a)
 {
 	const char *reason = "";
 	int r = process_prepare(&a->params.paths, &reason);
-	return r < 0 ? fail(a, reason, r) : EXIT_OK;
+	if (r < 0)
+		return fail(a, reason, r);
+	conf_cut_to_descriptors(&a->conf->common.limits.streams, "streams", a->log);
+	return EXIT_OK;
 }
 
 static int start_metrics(struct app *a)

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "daemon/conf/arena.h"
@@ -71,6 +72,20 @@ const struct conf_edge_tunnel *edge_conf_find_tunnel(const struct edge_conf *c,
 		if (uuid_eq(&c->tunnels[i].id, id))
 			return &c->tunnels[i];
 	return NULL;
+}
+
+void conf_cut_to_descriptors(unsigned int *limit, const char *key, struct log *log)
+{
+	struct rlimit r;
+	if (getrlimit(RLIMIT_NOFILE, &r) < 0)
+		return;
+	rlim_t room = r.rlim_cur - r.rlim_cur / 8;
+	if (room >= *limit)
+		return;
+	log_notice(log, "start", "a limit is cut to the descriptors that there are",
+		   KV_STR("limit", key), KV_U64("from", *limit), KV_U64("to", room),
+		   KV_U64("descriptors", r.rlim_cur));
+	*limit = (unsigned int)room;
 }
 
 int conf_log_open(const struct conf_log *c, const char *program, struct log **ret)

@@ -106,6 +106,11 @@ struct conf_common {
 };
 
 /*
+ * Cuts a limit on what takes a descriptor each to those that the process may have, less an eighth
+ * for everything else (spec §13). key: its name in [limits], for the log line.
+ */
+void conf_cut_to_descriptors(unsigned int *limit, const char *key, struct log *log);
+/*
  * Opens the log as [log] wants it. program: its name in every line. Returns 0 or what log_new()
  * said, which then has been told on stderr.
  */
