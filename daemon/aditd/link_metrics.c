@@ -62,6 +62,7 @@ static const struct metric_family q_rtt = { .name = "quic_client_smoothed_rtt", 
 static const struct metric_family q_min_rtt = { .name = "quic_client_min_rtt", .help = "Least round trip time in ms.", .type = METRIC_TYPE_GAUGE, .labels = LABELS_CONN_INDEX };
 static const struct metric_family q_latest_rtt = { .name = "quic_client_latest_rtt", .help = "Latest round trip time in ms.", .type = METRIC_TYPE_GAUGE, .labels = LABELS_CONN_INDEX };
 static const struct metric_family q_mtu = { .name = "quic_client_mtu", .help = "UDP payload bytes that the path takes.", .type = METRIC_TYPE_GAUGE, .labels = LABELS_CONN_INDEX };
+static const struct metric_family q_payload = { .name = "quic_client_max_udp_payload", .help = "UDP payload bytes that are sent at most.", .type = METRIC_TYPE_GAUGE, .labels = LABELS_CONN_INDEX };
 static const struct metric_family q_cwnd = { .name = "quic_client_congestion_window", .help = "Congestion window in bytes.", .type = METRIC_TYPE_GAUGE, .labels = LABELS_CONN_INDEX };
 
 /* label: the second label's value. */
@@ -86,6 +87,7 @@ static const struct series table[LINK_METRICS_SERIES] = {
 	{ &q_min_rtt, NULL, value_min_rtt_ms },
 	{ &q_latest_rtt, NULL, value_latest_rtt_ms },
 	{ &q_mtu, NULL, value_mtu },
+	{ &q_payload, NULL, value_mtu },
 	{ &q_cwnd, NULL, value_cwnd },
 };
 
@@ -97,6 +99,8 @@ static const struct metric_family version_family = { .name = "adit_config_versio
 static const struct metric_family remote_family = { .name = "cloudflared_orchestration_config_version", .help = "Last remote configuration; 0: none.", .type = METRIC_TYPE_GAUGE };
 static const struct metric_family pushes_family = { .name = "cloudflared_config_local_config_pushes", .help = "Local configurations sent to the edge.", .type = METRIC_TYPE_COUNTER };
 static const struct metric_family push_errors_family = { .name = "cloudflared_config_local_config_pushes_errors", .help = "Those that it did not take.", .type = METRIC_TYPE_COUNTER };
+static const struct metric_family total_family = { .name = "quic_client_total_connections", .help = "QUIC connections dialled.", .type = METRIC_TYPE_COUNTER };
+static const struct metric_family closed_family = { .name = "quic_client_closed_connections", .help = "Those that have ended.", .type = METRIC_TYPE_COUNTER };
 /* clang-format on */
 
 static metric_id series_of(struct metric_registry *reg, const struct series *s, int family,
@@ -116,8 +120,11 @@ static int define_totals(struct link_metrics *m, struct metric_registry *reg)
 	int opened = metric_define(reg, &opened_family),
 	    origin = metric_define(reg, &origin_family);
 	int drops = metric_define(reg, &drops_family);
-	if (opened < 0 || origin < 0 || drops < 0)
+	int total = metric_define(reg, &total_family), closed = metric_define(reg, &closed_family);
+	if (opened < 0 || origin < 0 || drops < 0 || total < 0 || closed < 0)
 		return -ENOMEM;
+	m->dialled = metric_series(reg, total, NULL);
+	m->ended = metric_series(reg, closed, NULL);
 	m->opened = metric_series(reg, opened, (const char *const[]){ "opened" });
 	m->reused = metric_series(reg, opened, (const char *const[]){ "reused" });
 	m->retried = metric_series(reg, opened, (const char *const[]){ "retried" });
@@ -175,6 +182,8 @@ static void refresh_totals(const struct link_metrics *m, struct wiring *w)
 {
 	struct metric_shard *shard = w->worker->metrics;
 	const struct origin_stats *o = origin_worker_stats(w->origins);
+	metric_set(shard, m->dialled, (int64_t)w->tunnels->links_dialled);
+	metric_set(shard, m->ended, (int64_t)w->tunnels->links_ended);
 	metric_set(shard, m->opened, (int64_t)o->opened);
 	metric_set(shard, m->reused, (int64_t)o->reused);
 	metric_set(shard, m->retried, (int64_t)o->retried);

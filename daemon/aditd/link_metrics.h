@@ -13,6 +13,7 @@ enum { LINK_METRICS_SERIES = 24 };
 struct link_metrics {
 	metric_id ids[64][LINK_METRICS_SERIES]; /* [index] */
 	unsigned int count;
+	metric_id dialled, ended;
 	metric_id opened, reused, retried, origin_idle, origin_active;
 	metric_id drops_malformed, drops_cut, drops_datagram;
 	metric_id build, config_version, pushes, push_errors;

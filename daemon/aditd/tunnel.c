@@ -50,8 +50,10 @@ static void tunnel_dispose(struct tunnel *t)
 	timer_stop(&t->grace);
 	loop_task_cancel(&t->end);
 	control_free(TAKE_PTR(t->control));
-	if (t->link)
+	if (t->link) {
 		link_free(TAKE_PTR(t->link));
+		t->env->links_ended++;
+	}
 	list_remove(&t->node);
 	tunnel_dial_done(&t->dial);
 	loop_defer_free(t->env->worker->loop, &t->garbage);
@@ -294,6 +296,7 @@ static void dial_address(struct tunnel *t, const struct ip_port *peer)
 		.server_name = env->server_name,
 	};
 	int r = quic_dial(env->quic, &dial, &sink, t, &t->link);
+	env->links_dialled += r == 0;
 	if (r < 0) {
 		t->close_info = (struct link_close_info){ .end = LINK_END_NETWORK, .error = r };
 		char text[160];

@@ -28,6 +28,7 @@ struct tunnel_env {
 	struct span local_config; /* JSON; lives as long as the process */
 	struct mailbox *main;     /* where reports go */
 	struct list tunnels;
+	uint64_t links_dialled, links_ended;
 	uint64_t config_pushes, config_errors; /* local configurations sent; not taken */
 };
 
