@@ -6,6 +6,7 @@
 import contextlib
 import http.client
 import json
+import pathlib
 import re
 import signal
 import socket
@@ -330,7 +331,14 @@ def test_token_is_not_visible(processes, tmp_path, authority, where):
                         edge_keys=peer_edge_keys(edge, authority))
         options = ["--token", token] if where == "argv" else []
         env = {"TUNNEL_TOKEN": token} if where == "environment" else {}
-        core = ["bash", "-c", 'ulimit -c unlimited; exec "$@"', "sh"]
+        cores = tmp_path / "cores"  # where the kernel's own pattern puts them
+        cores.mkdir()
+        core = ["bash", "-c", 'ulimit -c unlimited; cd "$0"; exec "$@"', cores]
+        processes.run("other", [*core, "bash", "-c", "kill -ABRT $$"])
+        if pathlib.Path("/proc/sys/kernel/core_pattern").read_text()[0] not in "|/":
+            assert list(cores.iterdir()), "another program leaves a core here"
+        for file in cores.iterdir():
+            file.unlink()
         daemon.start(*options, env=env, wrap=core)
         link = edge.wait_registered(1, 15)[0]
         assert link.registration.secret == secret
@@ -345,6 +353,7 @@ def test_token_is_not_visible(processes, tmp_path, authority, where):
         daemon.status()
         daemon.process.signal(signal.SIGABRT)
         assert daemon.process.wait_exit(20) == -signal.SIGABRT
+        assert not list(cores.iterdir()), "a core dump"
         for file in daemon.folder.rglob("*"):
             # The configuration has no token; everything else was written by the program.
             if file.is_file():

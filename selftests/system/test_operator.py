@@ -4,6 +4,8 @@
     adit-edge init, two daemons in one folder, SIGHUP, an environment instead of a file
 """
 import os
+import pathlib
+import re
 import signal
 
 import pytest
@@ -131,8 +133,12 @@ def test_metrics_of_the_reference(processes, tmp_path):
     assert seen.has("cloudflared_orchestration_config_version")
     assert seen.sum("cloudflared_config_local_config_pushes_errors") == 0
     assert seen.sum("quic_client_mtu") > 0
+    assert seen.sum("quic_client_max_udp_payload") == seen.sum("quic_client_mtu")
+    assert seen.sum("quic_client_total_connections") == 1
+    assert seen.sum("quic_client_closed_connections") == 0
     assert edge.stop() == 0
     until(lambda: daemon.counter("adit_link_mtu_bytes") == 0, 10, "the link's end")
+    assert daemon.counter("quic_client_closed_connections") >= 1
 
 
 def test_bad_certificate(processes, tmp_path):
@@ -142,3 +148,62 @@ def test_bad_certificate(processes, tmp_path):
     edge.start()
     edge.process.wait_line("certificates that can't be used.*count=1", 2)
     assert edge.fetch("/", tls=True).status == 503
+
+
+def test_few_descriptors(processes, tmp_path):
+    """§13: limits are cut to the descriptors that a process may have, and a log line says so."""
+    few = ["prlimit", "--nofile=200:800"]
+    edge = Edge(processes, tmp_path)
+    edge.start(wrap=few)
+    edge.process.wait_line(r"limit is cut.*visitors.*16384.*700", 5)
+    daemon = Daemon(processes, tmp_path, token_file=edge.token_file, connections=1,
+                    rules=[(f"a.{DOMAIN}", "http_status:204")])
+    daemon.start(wrap=few)
+    daemon.process.wait_line(r"limit is cut.*streams.*65536.*700", 5)
+    daemon.wait_ready()
+    assert edge.fetch("/").status == 204
+    limits = pathlib.Path(f"/proc/{daemon.process.pid}/limits").read_text()
+    assert re.search(r"Max open files +800 +800", limits), limits
+
+
+def test_server_name_outside_the_authority(processes, tmp_path):
+    """§3: a server-name that every daemon would refuse ends the start."""
+    edge = Edge(processes, tmp_path, edge_keys={"server_name": "edge.bank.test"})
+    edge.start(wait=False)
+    assert edge.process.wait_exit(10) == 78
+    assert "server-name lies outside" in edge.process.log
+
+
+def as_user(uid, gid):
+    return ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]
+
+
+def test_who_may_use_the_socket(processes, tmp_path):
+    """§11: with the operators' group on the run folder its members may read and nobody else; changing
+    is for root and the daemon's own user."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: other users")
+    operators, member, stranger = 64200, 64201, 64202
+    tmp_path.chmod(0o755)
+    for above in tmp_path.parents[:2]:
+        above.chmod(0o755)
+    daemon = Daemon(processes, tmp_path, connections=1, edge_keys={"address": "127.0.0.1:9"},
+                    token_file=write_token(tmp_path / "token", "0" * 32, TUNNEL, bytes(32)))
+    daemon.folder.chmod(0o755)
+    os.chown(daemon.run, 0, operators)
+    daemon.run.chmod(0o2755)
+    daemon.start()
+    socket = daemon.run / "control"
+    until(socket.exists, 10, "the control socket")
+    state = socket.stat()
+    assert (state.st_mode & 0o777, state.st_gid) == (0o660, operators)
+
+    def ask(method, user):
+        call = ["varlinkctl", "call", f"unix:{socket}", f"io.adit.Daemon.{method}", "{}"]
+        return processes.run(method.lower(), [*user, *call])
+    status = ask("Status", as_user(member, operators))
+    assert status.code == 0, status.log
+    refused = ask("Drain", as_user(member, operators))
+    assert refused.code != 0 and "PermissionDenied" in refused.log, refused.log
+    assert ask("Status", as_user(stranger, stranger)).code != 0
+    assert daemon.process.is_running
