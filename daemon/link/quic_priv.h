@@ -128,6 +128,7 @@ struct quic_link {
 	struct quic_window window;
 	uint64_t reserved; /* granted to the peer, not yet received */
 	uint64_t counted;  /* of it, by the worker's budget */
+	uint64_t unpaid;   /* credit that waits until streams' users take what arrived */
 	struct quic_dgram_queue dgrams;
 
 	struct quic_mtu mtu;

@@ -81,8 +81,7 @@ static void free_later(struct quic_stream *qs)
 static void detach(struct quic_stream *qs)
 {
 	struct quic_link *link = qs->link;
-	quic_window_taken(link, qs->rx_unpaid);
-	qs->rx_unpaid = 0;
+	quic_window_stream_settle(qs);
 	link->qw->stream_windows -= qs->window.size;
 	if (!bufq_is_empty(&qs->tx))
 		link->senders--;
@@ -233,8 +232,7 @@ static void op_stop(struct stream *s, uint64_t code)
 	bufq_clear(&qs->rx);
 	if (!qs->link)
 		return;
-	quic_window_taken(qs->link, qs->rx_unpaid);
-	qs->rx_unpaid = 0;
+	quic_window_stream_settle(qs);
 	if (!was_ended)
 		(void)ngtcp2_conn_shutdown_stream_read(qs->link->conn, 0, qs->id, code);
 	quic_io_mark_dirty(qs->link);
@@ -351,7 +349,7 @@ void quic_stream_on_data(struct quic_stream *qs, struct span data, bool is_fin)
 		overload(qs);
 		return;
 	}
-	qs->rx_unpaid += quic_window_credit(qs->link, data.len);
+	quic_window_stream_received(qs, data.len);
 	qs->has_fin = is_fin;
 	tell_readable(qs);
 }
@@ -377,8 +375,7 @@ void quic_stream_on_reset(struct quic_stream *qs, uint64_t code)
 {
 	if (qs->is_stopped || qs->is_reset)
 		return;
-	quic_window_taken(qs->link, qs->rx_unpaid);
-	qs->rx_unpaid = 0;
+	quic_window_stream_settle(qs);
 	bufq_clear(&qs->rx);
 	qs->is_reset = true;
 	qs->base.error_code = code;

@@ -111,14 +111,28 @@ static void pay(struct quic_link *link, uint64_t n)
 	reserve(link, n);
 }
 
-uint64_t quic_window_credit(struct quic_link *link, uint64_t n)
+/*
+ * So much credit waits for consumers that the rest runs out soon. What is left must be more than
+ * half of the first window, for the library announces less not at all.
+ */
+static bool is_starving(const struct quic_link *link)
 {
+	uint64_t left = link->window.size - MIN(link->unpaid, link->window.size);
+	return left <= MIN(link->window.size / 2, (uint64_t)START_MAX);
+}
+
+void quic_window_stream_received(struct quic_stream *qs, uint64_t n)
+{
+	struct quic_link *link = qs->link;
 	struct quic_worker *qw = link->qw;
 	unsigned int pressure = slab_pressure(qw->worker->slab);
-	if (pressure >= PRESSURE_EVICT)
-		quic_window_watch(qw);
-	if (pressure >= PRESSURE_GROW)
-		return n;
+	if (pressure >= PRESSURE_GROW) {
+		qs->rx_unpaid += n;
+		link->unpaid += n;
+		if (pressure >= PRESSURE_EVICT || is_starving(link))
+			quic_window_watch(qw);
+		return;
+	}
 
 	pay(link, n);
 	/* Growth must leave the sum of all links inside the budget. */
@@ -126,7 +140,6 @@ uint64_t quic_window_credit(struct quic_link *link, uint64_t n)
 	uint64_t max = MIN(qw->settings->link_window_max, link->window.size + room);
 	pay(link, quic_window_advance(&link->window, n, max, loop_now(qw->worker->loop),
 				      link->stats.rtt_nsec));
-	return 0;
 }
 
 void quic_window_taken(struct quic_link *link, uint64_t n)
@@ -134,12 +147,22 @@ void quic_window_taken(struct quic_link *link, uint64_t n)
 	pay(link, n);
 }
 
+static void settle(struct quic_stream *qs, uint64_t n)
+{
+	qs->rx_unpaid -= n;
+	qs->link->unpaid -= n;
+	pay(qs->link, n);
+}
+
+void quic_window_stream_settle(struct quic_stream *qs)
+{
+	settle(qs, qs->rx_unpaid);
+}
+
 void quic_window_stream_taken(struct quic_stream *qs, uint64_t n)
 {
 	struct quic_link *link = qs->link;
-	uint64_t unpaid = MIN(n, qs->rx_unpaid);
-	qs->rx_unpaid -= unpaid;
-	pay(link, unpaid);
+	settle(qs, MIN(n, qs->rx_unpaid));
 	if (qs->has_fin)
 		return;
 
@@ -163,16 +186,19 @@ void quic_window_watch(struct quic_worker *qw)
 		timer_start(loop, &qw->watch, loop_now(loop) + WATCH_EVERY);
 }
 
+typedef void visit_fn(struct quic_stream *qs, void *arg);
+
+static void each_stream_of(struct quic_link *link, visit_fn *visit, void *arg)
+{
+	LIST_FOREACH(s, &link->streams)
+	visit(LIST_ENTRY(s, struct quic_stream, node), arg);
+}
+
 /* Calls visit for every stream of the worker. */
-static void each_stream(struct quic_worker *qw, void (*visit)(struct quic_stream *qs, void *arg),
-			void *arg)
+static void each_stream(struct quic_worker *qw, visit_fn *visit, void *arg)
 {
 	LIST_FOREACH(l, &qw->links)
-	{
-		struct quic_link *link = LIST_ENTRY(l, struct quic_link, node);
-		LIST_FOREACH(s, &link->streams)
-		visit(LIST_ENTRY(s, struct quic_stream, node), arg);
-	}
+	each_stream_of(LIST_ENTRY(l, struct quic_link, node), visit, arg);
 }
 
 struct victim {
@@ -188,6 +214,13 @@ static void choose_victim(struct quic_stream *qs, void *arg)
 		*v = (struct victim){ qs, since };
 }
 
+/* Of the streams that keep link credit back. */
+static void choose_holder(struct quic_stream *qs, void *arg)
+{
+	if (qs->rx_unpaid)
+		choose_victim(qs, arg);
+}
+
 /* Resets the stream that has been stuck for longest. False when none has been for long enough. */
 static bool evict_one(struct quic_worker *qw, nsec_t now)
 {
@@ -196,6 +229,43 @@ static bool evict_one(struct quic_worker *qw, nsec_t now)
 	if (v.qs)
 		quic_stream_overload(v.qs);
 	return v.qs != NULL;
+}
+
+static void pay_if_easy(struct quic_stream *qs, void *arg)
+{
+	(void)arg;
+	if (slab_pressure(qs->base.slab) < PRESSURE_GROW)
+		quic_window_stream_settle(qs);
+}
+
+/*
+ * Between the thresholds memory isn't short enough to end streams for its sake. But credit waits
+ * for consumers there, and where those that are stuck keep most of a link's, they stop the others:
+ * the longest stuck go until there is some again. Returns whether the link still starves.
+ */
+static bool feed(struct quic_link *link, nsec_t now)
+{
+	for (;;) {
+		each_stream_of(link, pay_if_easy, NULL);
+		if (!is_starving(link))
+			return false;
+		struct victim v = { .since = nsec_sub(now, STUCK_AFTER) };
+		each_stream_of(link, choose_holder, &v);
+		if (!v.qs)
+			return true;
+		quic_stream_overload(v.qs);
+	}
+}
+
+static bool feed_links(struct quic_worker *qw, nsec_t now)
+{
+	bool is_any = false;
+	LIST_FOREACH(l, &qw->links)
+	{
+		struct quic_link *link = LIST_ENTRY(l, struct quic_link, node);
+		is_any |= is_starving(link) && feed(link, now);
+	}
+	return is_any;
 }
 
 static void offer_room(struct quic_stream *qs, void *arg)
@@ -217,8 +287,9 @@ void quic_window_on_watch(struct timer *timer)
 	bool is_short = slab_pressure(slab) >= PRESSURE_EVICT;
 	while (slab_pressure(slab) >= PRESSURE_EVICT && evict_one(qw, now))
 		;
+	bool is_any_starving = feed_links(qw, now);
 	if (is_waiting)
 		timer_start(loop, &qw->watch, now + WATCH_EVERY);
-	else if (is_short)
+	else if (is_short || is_any_starving)
 		timer_start(loop, &qw->watch, now + EVICT_EVERY);
 }

@@ -29,12 +29,14 @@ void quic_window_recount(struct quic_link *link);
 
 /* n bytes of stream data arrived. */
 void quic_window_received(struct quic_link *link, uint64_t n);
-/* Returns their link credit if memory allows; else how many must be paid when they are taken. */
-uint64_t quic_window_credit(struct quic_link *link, uint64_t n);
-/* Pays link credit that was held back. */
+/* Nobody will read n bytes that arrived: their link credit returns. */
 void quic_window_taken(struct quic_link *link, uint64_t n);
+/* A stream has stored n bytes: their link credit returns if memory allows, else when taken. */
+void quic_window_stream_received(struct quic_stream *qs, uint64_t n);
 /* The user took n bytes of a stream. */
 void quic_window_stream_taken(struct quic_stream *qs, uint64_t n);
+/* What a stream holds will never be taken: the link credit that waits for it returns. */
+void quic_window_stream_settle(struct quic_stream *qs);
 
 /* Looks again soon: somebody waits for memory, or too much of it is used. */
 void quic_window_watch(struct quic_worker *qw);

@@ -488,6 +488,52 @@ static void test_short_memory_evicts_the_stuck(void **state)
 		stream_close(sources[i].s);
 }
 
+static int setup_some_memory(void **state)
+{
+	(void)state;
+	pair_init(&pair, 1);
+	pair.server_memory = 8 * 1024 * 1024;
+	pair_start(&pair);
+	pair_connect(&pair);
+	return 0;
+}
+
+/*
+ * Stalled readers that fill three quarters of the budget, but not nine tenths, keep a link's credit
+ * back. Once they have been stuck for long enough as many go as it takes for one that reads.
+ */
+static void test_stalled_readers_starve_nobody(void **state)
+{
+	(void)state;
+	static const struct stream_user user = { source_nothing, source_run };
+	enum { COUNT = 110 };
+	static struct source sources[COUNT + 1];
+	for (unsigned int i = 0; i < COUNT; i++) {
+		sources[i] = (struct source){ .s = open_stream(pair.client.link) };
+		stream_set_user(sources[i].s, &user, &sources[i]);
+	}
+	wait_server_streams(COUNT);
+	pair_run(&pair, 200);
+	struct slab *slab = pair.server_qws[0]->worker->slab;
+	assert_true(slab_pressure(slab) >= 750 && slab_pressure(slab) < 900);
+	assert_true(pair.accepted[0]->streams[0] != NULL);
+	const struct quic_link *link = ((struct quic_stream *)pair.accepted[0]->streams[0])->link;
+	assert_true(link->unpaid > link->window.size / 2);
+	assert_int_equal(quic_worker_overloads(pair.server_qws[0]), 0);
+
+	sources[COUNT] = (struct source){ .s = open_stream(pair.client.link) };
+	stream_set_user(sources[COUNT].s, &user, &sources[COUNT]);
+	for (unsigned int i = 0; i < COUNT; i++)
+		((struct quic_stream *)pair.accepted[0]->streams[i])->rx_moved = 1;
+	wait_server_streams(COUNT + 1);
+	struct drain_state d = { .s = pair.accepted[0]->streams[COUNT], .want = 4 << 20 };
+	assert_true(pair_until(&pair, has_drained, &d, 10000));
+	unsigned int overloads = (unsigned int)quic_worker_overloads(pair.server_qws[0]);
+	assert_true(overloads > 0 && overloads < COUNT);
+	for (unsigned int i = 0; i <= COUNT; i++)
+		stream_close(sources[i].s);
+}
+
 /* A reader that keeps up gets a larger window; one that doesn't keeps the first. */
 static void test_window_grows_with_use(void **state)
 {
@@ -604,6 +650,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_drain_waits_for_streams, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stalled_readers_stop_nobody, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_windows_share_the_budget, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stalled_readers_starve_nobody,
+						setup_some_memory, teardown),
 		cmocka_unit_test_setup_teardown(test_short_memory_evicts_the_stuck,
 						setup_little_memory, teardown),
 		cmocka_unit_test(test_window_grows_with_use),
