@@ -89,6 +89,9 @@ struct slab {
 	size_t slice_limit;
 	void (*on_grow)(void *arg);
 	void *on_grow_arg;
+	void (*on_short)(void *arg);
+	void *on_short_arg;
+	size_t short_from; /* bytes in use and granted */
 
 	/* Written by the owner only, read by anybody. */
 	_Atomic size_t in_use;
@@ -231,6 +234,7 @@ int slab_new(size_t budget, struct slab **ret)
 	if (!s)
 		return -ENOMEM;
 	s->limit = budget;
+	s->short_from = budget / 1000 * SLAB_PRESSURE_SHORT;
 	s->slice_limit = MAX((size_t)SLICES_MIN, budget / BYTES_PER_SLICE);
 	for (unsigned int i = 0; i < SLAB_CLASS_MAX_; i++) {
 		list_init(&s->pools[i].partial);
@@ -309,6 +313,18 @@ void slab_on_grow(struct slab *s, void (*on_grow)(void *arg), void *arg)
 	s->on_grow_arg = arg;
 }
 
+void slab_on_short(struct slab *s, void (*on_short)(void *arg), void *arg)
+{
+	s->on_short = on_short;
+	s->on_short_arg = arg;
+}
+
+static void tell_if_short(struct slab *s)
+{
+	if (s->on_short && load_size(&s->in_use) + load_size(&s->reserved) >= s->short_from)
+		s->on_short(s->on_short_arg);
+}
+
 /* ---- buffers ------------------------------------------------------------------------------- */
 
 static void count_refused(struct slab *s)
@@ -337,6 +353,7 @@ struct slab_buf *slab_buf_get(struct slab *s, size_t want)
 	buf->next = NULL;
 	buf->cap = cap;
 	atomic_init(&buf->refs, 1);
+	tell_if_short(s);
 	return buf;
 }
 
@@ -409,6 +426,7 @@ void slice_put(struct slab *s, struct slice *slice)
 void slab_reserve(struct slab *s, size_t bytes)
 {
 	store_size(&s->reserved, load_size(&s->reserved) + bytes);
+	tell_if_short(s);
 }
 
 void slab_release(struct slab *s, size_t bytes)

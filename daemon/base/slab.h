@@ -84,6 +84,10 @@ void slab_release(struct slab *slab, size_t bytes);
 
 /* Thousandths of the budget that are in use or granted (can exceed 1000). */
 unsigned int slab_pressure(const struct slab *slab);
+enum { SLAB_PRESSURE_SHORT = 900 }; /* from here on new work is refused (spec §13) */
+/* on_short is called with each buffer and grant that leaves the slab there: not to free it at once.
+ */
+void slab_on_short(struct slab *slab, void (*on_short)(void *arg), void *arg);
 /* Readable from any thread (relaxed). */
 void slab_get_stats(const struct slab *slab, struct slab_stats *ret);
 

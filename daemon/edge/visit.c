@@ -23,7 +23,6 @@
 enum {
 	READ_CHUNK = 16 * 1024,
 	TRIES = 2,
-	PRESSURE_REFUSE = 900, /* thousandths of the buffer budget (spec §13) */
 };
 
 struct visit {
@@ -192,7 +191,7 @@ static void visit_lost(struct visit *v)
 		edge_link_unref(avoid);
 		return;
 	}
-	visit_fail(v, PROXY_REASON_TUNNEL_LOST);
+	visit_fail(v, proxy_reason_of_reset(v->tunnel->error_code, PROXY_REASON_TUNNEL_LOST));
 }
 
 /* The request's body. False when the visit has ended. */
@@ -251,7 +250,8 @@ static void visit_run_down(struct visit *v)
 		visit_end(v);
 		return;
 	case PUMP_STATE_SOURCE_FAILED:
-		visit_fail(v, PROXY_REASON_ORIGIN_RESET);
+		visit_fail(v,
+			   proxy_reason_of_reset(v->tunnel->error_code, PROXY_REASON_ORIGIN_RESET));
 		return;
 	case PUMP_STATE_SINK_FAILED:
 		if (v->down.error == -ENOBUFS)
@@ -479,7 +479,7 @@ static enum proxy_reason visit_check(struct visit *v)
 {
 	const struct edge_conf *conf = v->env->p.conf;
 	const struct http_head *req = &v->x->request;
-	if (slab_pressure(v->env->p.worker->slab) > PRESSURE_REFUSE)
+	if (slab_pressure(v->env->p.worker->slab) >= SLAB_PRESSURE_SHORT)
 		return PROXY_REASON_OVERLOADED;
 	if (conf->front.max_body && req->body == HTTP_BODY_LENGTH &&
 	    req->content_length > conf->front.max_body)

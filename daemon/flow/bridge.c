@@ -356,6 +356,15 @@ static ssize_t op_read(struct stream *s, struct bufq *to, size_t max)
 	return n;
 }
 
+static int op_read_error(struct stream *s)
+{
+	struct half *h = half_of(s);
+	if (ring_end(h->rx) != RING_END_RESET)
+		return 0;
+	s->error_code = atomic_load_explicit(&h->rx->reset_code, memory_order_relaxed);
+	return -ECONNRESET;
+}
+
 /* ---- writing ------------------------------------------------------------------------------- */
 
 /* Puts the first run of from into the ring, or as much as there is room for. Returns its length. */
@@ -478,6 +487,7 @@ static void op_close(struct stream *s)
 
 static const struct stream_ops ops = {
 	.read = op_read,
+	.read_error = op_read_error,
 	.write = op_write,
 	.credit = op_credit,
 	.write_error = op_write_error,

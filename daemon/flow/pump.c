@@ -2,7 +2,8 @@
 /*
  * Copies one direction from one stream to another. It reads no more than the sink says it would
  * take, because what is read counts as taken and brings more. A sink without credit is still
- * offered a little, for only a refused write makes it tell when it has room again.
+ * offered a little, for only a refused write makes it tell when it has room again. A source that
+ * broke is noticed while the sink takes nothing, too: bytes of a broken body hold no memory.
  */
 #include "daemon/flow/pump.h"
 
@@ -60,6 +61,9 @@ bool pump_run(struct pump *p)
 
 	while (p->state == PUMP_STATE_RUNNING && fill(p)) {
 		ssize_t n = stream_write(p->to, &p->pending, p->pending.len);
+		int broken = n == -EAGAIN ? stream_read_error(p->from) : 0;
+		if (broken < 0)
+			end(p, PUMP_STATE_SOURCE_FAILED, broken);
 		if (n == -EAGAIN || n == 0)
 			return false;
 		if (n < 0) {

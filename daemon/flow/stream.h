@@ -4,14 +4,13 @@
  * connection, an HTTP body and one half of a bridge are all streams; who uses one doesn't know
  * which.
  *
- * Reading is a pull: on_readable says that there is something, stream_read() moves slices out, and
- * what was moved counts as taken, so the other side may send as much again. Writing is by credit:
- * stream_write() takes what can be sent or queued now and leaves the rest with the caller, who is
- * told by on_writable when there is room again. Nothing in between queues without a bound.
+ * Reading is a pull: on_readable says that there is something, and what stream_read() moved out
+ * counts as taken. Writing is by credit: stream_write() takes what can be sent or queued now, and
+ * on_writable says when there is room again. Nothing in between queues without a bound.
  *
- * The two directions end independently. Receiving ends with the peer's FIN (stream_read() returns
- * 0), its reset, or our stream_stop(); sending ends with stream_finish(), stream_reset(), or the
- * peer's stop. stream_close() gives the object back at any time and aborts what has not ended.
+ * The two directions end independently: receiving with the peer's FIN, its reset or stream_stop(),
+ * sending with stream_finish(), stream_reset() or the peer's stop. stream_close() gives the object
+ * back at any time and aborts what has not ended.
  *
  * A stream and its user live on one worker. Callbacks come from the loop, never from inside a call
  * of this interface; after stream_close() none comes.
@@ -43,6 +42,7 @@ struct stream_ops {
 	ssize_t (*read)(struct stream *s, struct bufq *to, size_t max);
 	ssize_t (*write)(struct stream *s, struct bufq *from, size_t max);
 	size_t (*credit)(const struct stream *s);
+	int (*read_error)(struct stream *s);        /* may be NULL: only reading tells */
 	int (*write_error)(const struct stream *s); /* may be NULL: only writing tells */
 	void (*finish)(struct stream *s);
 	void (*reset)(struct stream *s, uint64_t code);
@@ -64,10 +64,8 @@ struct stream {
 	bool is_writable;
 };
 
-/*
- * Sets (or changes) who is told. Both callbacks come once in this turn's work phase, whether or not
- * there is something: so nothing that happened before is missed.
- */
+/* Sets (or changes) who is told. Both callbacks come once in this turn's work phase, whether or not
+ * there is something: so nothing that happened before is missed. */
 void stream_set_user(struct stream *s, const struct stream_user *ops, void *user);
 
 /* For implementations, from anywhere: has the user called in the work phase, once there is one. */
@@ -102,14 +100,18 @@ static inline size_t stream_credit(const struct stream *s)
 	return s->ops->credit(s);
 }
 
-/*
- * Why stream_write() could not succeed any more: -EPIPE (error_code), -ECONNRESET, or 0. For users
- * who have nothing to write at the moment but want to know that nobody waits for it (after
- * on_writable).
- */
+/* Why stream_write() can't succeed any more: -EPIPE (error_code), -ECONNRESET, or 0. For users who
+ * have nothing to write but want to know that nobody waits for it (after on_writable). */
 static inline int stream_write_error(const struct stream *s)
 {
 	return s->ops->write_error ? s->ops->write_error(s) : 0;
+}
+
+/* Why what is still to be read is of no use: -ECONNRESET (error_code), or 0. For users who can't
+ * read now but want to know that the other side has given up (after on_readable). */
+static inline int stream_read_error(struct stream *s)
+{
+	return s->ops->read_error ? s->ops->read_error(s) : 0;
 }
 
 /* No more data will be written; what was taken is still delivered, then FIN. Idempotent. */
@@ -130,10 +132,8 @@ static inline void stream_stop(struct stream *s, uint64_t code)
 	s->ops->stop(s, code);
 }
 
-/*
- * Gives the stream back. A direction that was finished is still delivered in the background; one
- * that was not is reset or stopped with code 0. The pointer must not be used afterwards.
- */
+/* Gives the stream back. A direction that was finished is still delivered in the background; one
+ * that was not is reset or stopped with code 0. */
 static inline void stream_close(struct stream *s)
 {
 	if (!s)

@@ -86,6 +86,11 @@ static ssize_t body_read(struct stream *s, struct bufq *to, size_t max)
 	return n;
 }
 
+static int body_read_error(struct stream *s)
+{
+	return conn_of_body(s)->x.is_gone ? -ECONNRESET : 0;
+}
+
 static int body_write_error(const struct stream *s)
 {
 	const void *start = (const char *)s - offsetof(struct http_conn, body);
@@ -162,6 +167,7 @@ static const struct stream_ops body_ops = {
 	.read = body_read,
 	.write = body_write,
 	.credit = body_credit,
+	.read_error = body_read_error,
 	.write_error = body_write_error,
 	.finish = body_finish,
 	.reset = body_reset,

@@ -35,6 +35,7 @@ int quic_worker_new(struct worker *worker, const struct quic_settings *settings,
 	qw->worker = worker;
 	qw->settings = settings;
 	qw->watch.on_expire = quic_window_on_watch;
+	slab_on_short(worker->slab, quic_window_on_short, qw);
 	list_init(&qw->links);
 	qw->out = malloc(QUIC_OUT_LEN);
 	if (!qw->out)
@@ -57,6 +58,7 @@ void quic_worker_free(struct quic_worker *qw)
 	/* Only strangers can be left: everybody else's link is somebody's to free. */
 	LIST_FOREACH(n, &qw->links)
 	quic_conn_dispose(LIST_ENTRY(n, struct quic_link, node));
+	slab_on_short(qw->worker->slab, NULL, NULL);
 	timer_stop(&qw->watch);
 	quic_cid_table_done(&qw->cids);
 	udp_batch_free(qw->batch);

@@ -123,6 +123,12 @@ static ssize_t op_read(struct stream *s, struct bufq *to, size_t max)
 	return (ssize_t)n;
 }
 
+static int op_read_error(struct stream *s)
+{
+	const struct quic_stream *qs = quic_stream_of(s);
+	return qs->is_reset || (qs->is_lost && !qs->has_fin) ? -ECONNRESET : 0;
+}
+
 /* Bytes that the send queue may hold (spec §13). */
 static uint64_t queue_limit(const struct quic_stream *qs)
 {
@@ -252,6 +258,7 @@ static void op_close(struct stream *s)
 
 static const struct stream_ops ops = {
 	.read = op_read,
+	.read_error = op_read_error,
 	.write = op_write,
 	.credit = op_credit,
 	.write_error = op_write_error,

@@ -12,7 +12,6 @@
 
 enum {
 	PRESSURE_GROW = 750, /* thousandths of the budget: no growth from here on */
-	PRESSURE_EVICT = 900,
 	GROWN_STREAMS = 125, /* of it, the sum of stream windows up to which one may still grow */
 	START_MAX = 768 * 1024,
 	START_MIN = 128 * 1024,
@@ -129,7 +128,7 @@ void quic_window_stream_received(struct quic_stream *qs, uint64_t n)
 	if (pressure >= PRESSURE_GROW) {
 		qs->rx_unpaid += n;
 		link->unpaid += n;
-		if (pressure >= PRESSURE_EVICT || is_starving(link))
+		if (is_starving(link))
 			quic_window_watch(qw);
 		return;
 	}
@@ -184,6 +183,11 @@ void quic_window_watch(struct quic_worker *qw)
 	struct loop *loop = qw->worker->loop;
 	if (!timer_is_armed(&qw->watch))
 		timer_start(loop, &qw->watch, loop_now(loop) + WATCH_EVERY);
+}
+
+void quic_window_on_short(void *qw)
+{
+	quic_window_watch(qw);
 }
 
 typedef void visit_fn(struct quic_stream *qs, void *arg);
@@ -284,8 +288,8 @@ void quic_window_on_watch(struct timer *timer)
 	bool is_waiting = false;
 
 	each_stream(qw, offer_room, &is_waiting);
-	bool is_short = slab_pressure(slab) >= PRESSURE_EVICT;
-	while (slab_pressure(slab) >= PRESSURE_EVICT && evict_one(qw, now))
+	bool is_short = slab_pressure(slab) >= SLAB_PRESSURE_SHORT;
+	while (slab_pressure(slab) >= SLAB_PRESSURE_SHORT && evict_one(qw, now))
 		;
 	bool is_any_starving = feed_links(qw, now);
 	if (is_waiting)

@@ -41,5 +41,6 @@ void quic_window_stream_settle(struct quic_stream *qs);
 /* Looks again soon: somebody waits for memory, or too much of it is used. */
 void quic_window_watch(struct quic_worker *qw);
 void quic_window_on_watch(struct timer *timer);
+void quic_window_on_short(void *qw); /* a slab_on_short() */
 
 #endif

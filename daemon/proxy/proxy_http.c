@@ -210,7 +210,9 @@ static bool px_run_up(struct proxy_http *px)
 		}
 		return true;
 	case PUMP_STATE_SOURCE_FAILED:
-		px_fail(px, PROXY_REASON_VISITOR_GONE, "request canceled");
+		px_fail(px,
+			proxy_reason_of_reset(px->tunnel->error_code, PROXY_REASON_VISITOR_GONE),
+			"request canceled");
 		return false;
 	case PUMP_STATE_SINK_FAILED:
 		if (px->up.error == -ENOBUFS) {
@@ -510,13 +512,18 @@ void proxy_http_start(struct proxy_env *env, struct stream *stream, struct bufq 
 {
 	struct metric_shard *shard = env->worker->metrics;
 	metric_add(shard, env->metrics->total, 1);
-	struct proxy_http *px = env->active < env->active_max ? px_new(env, stream) : NULL;
+	const char *lacks = env->active >= env->active_max ? "too many requests in progress"
+			    : slab_pressure(env->worker->slab) >= SLAB_PRESSURE_SHORT
+				    ? "too little memory for buffers"
+				    : NULL;
+	struct proxy_http *px = lacks ? NULL : px_new(env, stream);
 	if (!px) {
 		const struct rule_metrics *none = &env->rules->none;
 		metric_add(shard, env->metrics->failed, 1);
 		metric_add(shard, none->requests[5], 1);
 		metric_add(shard, none->errors[PROXY_REASON_OVERLOADED], 1);
-		proxy_refuse(env, stream, PROXY_REASON_OVERLOADED, "too many requests in progress");
+		proxy_refuse(env, stream, PROXY_REASON_OVERLOADED,
+			     lacks ? lacks : "no room for the request");
 		return;
 	}
 	metric_add(shard, env->metrics->concurrent, 1);

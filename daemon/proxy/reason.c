@@ -43,3 +43,9 @@ enum proxy_reason proxy_reason_find(const char *name, unsigned int len)
 			return (enum proxy_reason)i;
 	return PROXY_REASON_NONE;
 }
+
+/* Others reset with any number; of ours only this one is sent without an ABORT frame. */
+enum proxy_reason proxy_reason_of_reset(uint64_t code, enum proxy_reason fallback)
+{
+	return code == PROXY_REASON_OVERLOADED ? PROXY_REASON_OVERLOADED : fallback;
+}

@@ -42,5 +42,8 @@ struct proxy_reason_info {
 const struct proxy_reason_info *proxy_reason_info(enum proxy_reason reason);
 /* The reason of this name (as in a daemon's error text), or NONE. */
 enum proxy_reason proxy_reason_find(const char *name, unsigned int len);
+/* The reason with which a stream was reset (stream.error_code); fallback where the code says none.
+ */
+enum proxy_reason proxy_reason_of_reset(uint64_t code, enum proxy_reason fallback);
 
 #endif

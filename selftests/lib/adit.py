@@ -112,7 +112,7 @@ class Edge(Program):
 
     def __init__(self, processes, folder, name="edge", hosts=None, host="127.0.0.1", both=True,
                  workers=2, extra="", edge_keys=None, advertise=None, netns=None, tunnel="home",
-                 tunnel_keys=None, env=None):
+                 tunnel_keys=None, env=None, process=None):
         super().__init__(processes, folder, name, netns, env)
         self.host = host
         self.hosts = hosts or [f"a.{DOMAIN}", f"*.wild.{DOMAIN}"]
@@ -126,7 +126,8 @@ class Edge(Program):
         self._init(tunnel)
         self.born = self._tunnel_section(tunnel)
         hosts_of = [host, "::1"] if both and host == "127.0.0.1" else [host]
-        self.write(self._text(hosts_of, workers, edge_keys or {}, tunnel_keys or {}) + extra)
+        process = {"workers": workers, **(process or {})}
+        self.write(self._text(hosts_of, process, edge_keys or {}, tunnel_keys or {}) + extra)
 
     def _public_certificate(self):
         chain, key = self.authority.leaf("public", [f"a.{DOMAIN}", f"*.{DOMAIN}",
@@ -159,7 +160,7 @@ class Edge(Program):
         assert any(line.startswith("secret-sha256") for line in keys), self.born_config
         return f"[tunnel {tunnel}]\n" + "\n".join(keys) + "\n"
 
-    def _text(self, hosts, workers, edge_keys, tunnel_keys):
+    def _text(self, hosts, process, edge_keys, tunnel_keys):
         def listen(port):
             return ", ".join(host_port(h, port) for h in hosts)
         more = "".join(f"{k.replace('_', '-')} = {v}\n" for k, v in tunnel_keys.items())
@@ -169,7 +170,7 @@ class Edge(Program):
                 + section("https", listen=listen(self.https_port), certificates=self.certificates,
                           redirect_http="no")
                 + section("metrics", listen=f"127.0.0.1:{self.metrics_port}")
-                + section("process", workers=workers) + section("log", level="debug")
+                + section("process", **process) + section("log", level="debug")
                 + self.born + more)
 
     def start(self, *options, env=None, wrap=(), wait=True):
@@ -228,7 +229,7 @@ class Daemon(Program):
 
     def __init__(self, processes, folder, name="aditd", token_file=None, rules=(), connections=2,
                  workers=2, tunnel_keys=None, edge_keys=None, extra="", netns=None, env=None,
-                 origin_keys=None):
+                 origin_keys=None, process=None):
         super().__init__(processes, folder, name, netns, env)
         self.connections = connections
         keys = {"token_file": token_file, "protocol": "quic", "connections": connections,
@@ -242,7 +243,8 @@ class Daemon(Program):
         if origin_keys:
             text += section("origin-defaults", **origin_keys)
         self.write(text + section("metrics", listen=f"127.0.0.1:{self.metrics_port}")
-                   + section("process", workers=workers) + section("log", level="debug") + extra)
+                   + section("process", workers=workers, **(process or {}))
+                   + section("log", level="debug") + extra)
 
     def ready(self):
         """Connections that /ready counts; 0 while it answers 503 or not at all."""

@@ -201,6 +201,26 @@ static void test_memory_goes_back(void **state UNUSED)
 	slab_free(s);
 }
 
+/* Who must make room hears of each buffer and grant that leaves nine tenths used. */
+static void test_short(void **state UNUSED)
+{
+	struct slab *s = new_slab(100 * SLAB_SMALL_LEN);
+	unsigned int told = 0;
+	slab_on_short(s, count_growth, &told);
+	slab_reserve(s, 88 * SLAB_SMALL_LEN);
+	struct slab_buf *b = slab_buf_get(s, 1);
+	assert_int_equal(told, 0);
+	struct slab_buf *c = slab_buf_get(s, 1);
+	assert_int_equal(told, 1);
+	assert_true(slab_pressure(s) >= SLAB_PRESSURE_SHORT);
+	slab_reserve(s, 1);
+	assert_int_equal(told, 2);
+	slab_release(s, 88 * SLAB_SMALL_LEN + 1);
+	slab_buf_unref(c);
+	slab_buf_unref(b);
+	slab_free(s);
+}
+
 /* ---- other threads ------------------------------------------------------------------------- */
 
 enum { RING = 64, ROUNDS = 20000 };
@@ -295,6 +315,7 @@ int main(void)
 		cmocka_unit_test(test_reserve),
 		cmocka_unit_test(test_slices_are_bounded),
 		cmocka_unit_test(test_memory_goes_back),
+		cmocka_unit_test(test_short),
 		cmocka_unit_test(test_adopt),
 		cmocka_unit_test(test_remote_return),
 	};

@@ -40,6 +40,7 @@ struct fake {
 	ssize_t after; /* what reading says when they are gone */
 	size_t credit; /* bytes that writing takes now */
 	ssize_t full;  /* what writing says then */
+	int lost;      /* what stream_read_error() says */
 	int broken;    /* what stream_write_error() says */
 	size_t got;
 	size_t most; /* the largest read that was asked for */
@@ -84,6 +85,11 @@ static ssize_t fake_write(struct stream *s, struct bufq *from, size_t max)
 	return (ssize_t)n;
 }
 
+static int fake_read_error(struct stream *s)
+{
+	return fake_of(s)->lost;
+}
+
 static int fake_write_error(const struct stream *s)
 {
 	return ((const struct fake *)s)->broken; /* base comes first */
@@ -114,6 +120,7 @@ static const struct stream_ops fake_ops = {
 	.read = fake_read,
 	.write = fake_write,
 	.credit = fake_credit,
+	.read_error = fake_read_error,
 	.write_error = fake_write_error,
 	.finish = fake_finish,
 	.reset = fake_code,
@@ -269,6 +276,20 @@ static void test_failures(void **state)
 	assert_int_equal(p.state, PUMP_STATE_SINK_FAILED);
 	assert_int_equal(p.error, -EPIPE);
 	pump_done(&p);
+
+	/* A source that breaks while the sink takes nothing. */
+	a = fake_new();
+	b = fake_new();
+	pump_init(&p, &a.base, &b.base);
+	a.there = 50000;
+	assert_false(pump_run(&p));
+	assert_int_equal(p.state, PUMP_STATE_RUNNING);
+	assert_true(p.pending.len > 0);
+	a.lost = -ECONNRESET;
+	assert_false(pump_run(&p));
+	assert_int_equal(p.state, PUMP_STATE_SOURCE_FAILED);
+	assert_int_equal(p.error, -ECONNRESET);
+	assert_int_equal(p.pending.len, 0);
 }
 
 /* ---- who is told ----------------------------------------------------------------------------- */
