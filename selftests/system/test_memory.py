@@ -9,6 +9,7 @@ import socket
 import pytest
 
 from lib.adit import DOMAIN, section
+from lib.slow import StuckOrigin
 from lib.wait import seconds, until
 
 pytestmark = pytest.mark.group("http")
@@ -29,15 +30,6 @@ def connect(pipe):
     sock.settimeout(seconds(30))
     sock.connect(("127.0.0.1", pipe.edge.http_port))
     return sock
-
-
-@contextlib.contextmanager
-def stuck_origin(folder):
-    """Never accepts; the kernel holds some 200 KiB of each connection, where TCP would take MiBs."""
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.bind(str(folder / "stuck.sock"))
-        sock.listen(512)
-        yield f"unix:{folder}/stuck.sock"
 
 
 def overloaded(program):
@@ -84,7 +76,7 @@ def test_daemon(make_pipe, tmp_path):
     body = bytes(400000)
     head = f"POST / HTTP/1.1\r\nHost: {stuck}\r\nContent-Length: {len(body)}\r\n\r\n"
     with contextlib.ExitStack() as held:
-        service = held.enter_context(stuck_origin(tmp_path))
+        service = held.enter_context(contextlib.closing(StuckOrigin(tmp_path))).service
         pipe = make_pipe("daemon", connections=1, daemon=LITTLE, rules=[(stuck, service)],
                          edge={"extra": section("front", client_concurrency=1000)})
         for _ in range(200):
