@@ -2,6 +2,7 @@
 /*
  * aditd: command line, secrets out of sight, configuration; then the control thread.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,23 +73,23 @@ static int print_help(FILE *out)
 	return EXIT_OK;
 }
 
-/* The join token, out of argv or the environment before anybody else can look. */
-static int take_token(struct options *o, struct secret **ret, bool *ret_visible)
+/* A join token, and where it was. */
+struct token {
+	struct secret *secret;
+	bool is_variable; /* TUNNEL_TOKEN, not the command line */
+};
+
+/* Takes it out of argv and the environment, before anybody else can look. */
+static int take_token(struct options *o, struct token *ret)
 {
-	int r = 0;
-	*ret_visible = false;
-	if (o->token) {
-		*ret_visible = true;
-		r = argv_take_secret(o->token, ret);
+	struct secret *variable = NULL;
+	int r = o->token ? argv_take_secret(o->token, &ret->secret) : 0;
+	int e = argv_take_env("TUNNEL_TOKEN", &variable);
+	if (e == 0 && !o->token) {
+		ret->secret = TAKE_PTR(variable);
+		ret->is_variable = true;
 	}
-	struct secret *from_env = NULL;
-	int e = argv_take_env("TUNNEL_TOKEN", &from_env);
-	if (e == 0) {
-		*ret_visible = true;
-		if (!*ret)
-			*ret = TAKE_PTR(from_env);
-		secret_free(from_env);
-	}
+	secret_free(variable);
 	return r < 0 ? r : (e == -ENOENT ? 0 : e);
 }
 
@@ -138,7 +139,14 @@ static bool has_environment(void)
 	return false;
 }
 
-static int load(const struct options *o, const struct paths *paths, const char *token,
+static void wipe_text(char **text)
+{
+	if (*text)
+		secret_wipe(*text, strlen(*text));
+	free(*text);
+}
+
+static int load(const struct options *o, const struct paths *paths, const struct token *token,
 		struct conf **ret)
 {
 	const char *sets[SETS_MAX];
@@ -149,15 +157,20 @@ static int load(const struct options *o, const struct paths *paths, const char *
 		(void)fprintf(stderr, "aditd: a path is too long\n");
 		return EXIT_USAGE_;
 	}
-	bool has_settings = token || count > 0 || has_environment();
+	bool has_settings = token->secret || count > 0 || has_environment();
 	const char *path = o->config ? o->config : paths->config;
-	if (!o->config && !has_settings && access(path, F_OK) < 0) {
+	if (!o->config && !has_settings && access(path, F_OK) < 0 && errno == ENOENT) {
 		(void)fprintf(
 			stderr,
 			"aditd: no configuration at %s\nusage: aditd --config FILE, or aditd --token-file FILE --url URL; aditd --help\n",
 			path);
 		return EXIT_CONFIG;
 	}
+	struct span bytes = secret_span(token->secret);
+	_cleanup_(wipe_text) char *text =
+		token->secret ? strndup((const char *)bytes.ptr, bytes.len) : NULL;
+	if (token->secret && !text)
+		return EXIT_FAILED;
 	struct conf_report report = {};
 	struct conf_source src = {
 		.path = path,
@@ -165,7 +178,8 @@ static int load(const struct options *o, const struct paths *paths, const char *
 		.environ = (const char *const *)environ,
 		.set = sets,
 		.set_count = count,
-		.token = token,
+		.token = text,
+		.token_is_variable = token->is_variable,
 		.check = o->check,
 	};
 	int r = conf_load(&src, &report, ret);
@@ -226,28 +240,18 @@ int main(int argc, char **argv)
 	if (o.dump_docs)
 		return conf_dump_docs(stdout) < 0 ? EXIT_FAILED : EXIT_OK;
 
-	_cleanup_(secret_freep) struct secret *token = NULL;
-	bool was_visible = false;
+	struct token token = {};
 	struct paths paths;
 	struct paths_params where = { .program = "aditd",
 				      .instance = o.instance,
 				      .run_dir = o.run_dir,
 				      .state_dir = o.state_dir };
-	if (take_token(&o, &token, &was_visible) < 0 || paths_find(&where, &paths) < 0) {
+	if (take_token(&o, &token) < 0 || paths_find(&where, &paths) < 0) {
 		(void)fprintf(stderr, "aditd: --instance, --run-dir or --state-dir: not usable\n");
 		return EXIT_USAGE_;
 	}
-	if (was_visible)
-		(void)fprintf(
-			stderr,
-			"aditd: warning: a token in the command line or the environment can be seen by others; use a file\n");
-	_cleanup_(freep) char *text =
-		token ? strndup((const char *)secret_span(token).ptr, secret_span(token).len)
-		      : NULL;
 	struct conf *conf = NULL;
-	int code = load(&o, &paths, text, &conf);
-	if (text)
-		secret_wipe(text, strlen(text));
-	secret_free(TAKE_PTR(token));
+	int code = load(&o, &paths, &token, &conf);
+	secret_free(token.secret);
 	return code ? code : run(&o, conf, &paths);
 }

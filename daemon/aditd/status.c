@@ -73,9 +73,6 @@ static int start_page(struct app *a)
 	}
 	a->shared.page = a->page;
 	log_info(a->log, "start", "metrics", KV_ADDR("address", page_address(a->page)));
-	if (is_fixed && !ip_addr_is_loopback(&candidates[0].ip))
-		log_warning(a->log, "start", "metrics can be read from other hosts",
-			    KV_ADDR("address", page_address(a->page)));
 	return EXIT_OK;
 }
 

@@ -67,6 +67,8 @@ static int store(struct reader *rd, const struct opt_row *row, char *value)
 		*(bool *)field = true;
 		return 0;
 	case OPT_KIND_STR:
+		if (value[0] == '\0')
+			return fail(rd, row->name, "needs a value");
 		*(char **)field = value;
 		return 0;
 	case OPT_KIND_U64:

@@ -383,6 +383,7 @@ static int gather_file(struct loader *l)
 	const char *file = conf_strdup(l->arena, span_str(path));
 	if (!file)
 		return -ENOMEM;
+	l->file = file;
 	struct ini_source source = { .file = file, .is_list = is_list, .userdata = l };
 	_cleanup_(ini_file_done) struct ini_file ini = {};
 	r = ini_parse_text(span_of(text, len), &source, l->report, &ini);

@@ -21,8 +21,8 @@ struct conf_source {
 	const char *const *environ; /* "NAME=VALUE", NULL at the end; NULL: none */
 	const char *const *set;     /* "section.key=value" or "section.name.key=value" */
 	size_t set_count;
-	const char
-		*token; /* join token of the command line, or NULL (wins over the environment's) */
+	const char *token;      /* join token that the program has taken, or NULL */
+	bool token_is_variable; /* out of TUNNEL_TOKEN: not of the command line, which wins */
 	/*
 	 * --check: a file that the configuration names and that doesn't exist here is a warning, so
 	 * that a configuration can be checked on another machine. Modes and contents are checked as

@@ -225,8 +225,6 @@ static int credential_try_text(struct loader *l, struct conf *c, const char *tok
 				"%s; accepted: a join token", reason);
 		return 0;
 	}
-	conf_report_add(l->report, CONF_SEVERITY_WARNING, from, 0,
-			"a token here can be seen by others; [tunnel] token-file is safer");
 	return credential_keep(l, c, credential);
 }
 
@@ -296,16 +294,32 @@ static bool has_tunnel_file(const struct loader *l, enum conf_rank rank)
 	return (token && token->rank == rank) || (file && file->rank == rank);
 }
 
+static const char from_argument[] = "command line";
+static const char from_variable[] = "environment variable TUNNEL_TOKEN";
+
+/* Also of a token that isn't used in the end: it could be seen all the same. */
+static void warn_of_visible_token(struct loader *l, const char *token, const char *from)
+{
+	if (token)
+		conf_report_add(l->report, CONF_SEVERITY_WARNING, from, 0,
+				"a token here can be seen by others; [tunnel] token-file is safer");
+}
+
 /* The first source that has something decides, even if what it has is bad. */
 static int credential_find(struct loader *l, struct conf *c)
 {
-	const char *token = load_environment(l, "TUNNEL_TOKEN");
-	if (l->src->token)
-		return credential_try_text(l, c, l->src->token, "command line");
+	const struct conf_source *src = l->src;
+	const char *argument = src->token_is_variable ? NULL : src->token;
+	const char *variable =
+		src->token_is_variable ? src->token : load_environment(l, "TUNNEL_TOKEN");
+	warn_of_visible_token(l, argument, from_argument);
+	warn_of_visible_token(l, variable, from_variable);
+	if (argument)
+		return credential_try_text(l, c, argument, from_argument);
 	if (has_tunnel_file(l, CONF_RANK_COMMAND_LINE))
 		return credential_from_tunnel(l, c, CONF_RANK_COMMAND_LINE);
-	if (token)
-		return credential_try_text(l, c, token, "environment variable TUNNEL_TOKEN");
+	if (variable)
+		return credential_try_text(l, c, variable, from_variable);
 	if (has_tunnel_file(l, CONF_RANK_ENVIRONMENT))
 		return credential_from_tunnel(l, c, CONF_RANK_ENVIRONMENT);
 	if (has_tunnel_file(l, CONF_RANK_FILE))

@@ -280,7 +280,7 @@ void load_finish_common(const struct loader *l, struct conf_common *c)
 	c->refs = 1;
 	c->program = l->program;
 	c->arena = l->arena;
-	c->file = l->src->path ? conf_strdup(l->arena, span_str(l->src->path)) : NULL;
+	c->file = l->file;
 	c->sections = l->sections;
 	c->section_count = l->section_count;
 }

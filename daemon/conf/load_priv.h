@@ -18,6 +18,7 @@ struct loader {
 	enum conf_program program;
 	struct conf_report *report;
 	struct conf_arena *arena; /* of the snapshot */
+	const char *file;         /* that was read; NULL: none, or it doesn't exist and needn't */
 	struct conf_section *sections;
 	size_t section_count;
 	const void *said_later[LOAD_LATER_MAX]; /* rows and sections */

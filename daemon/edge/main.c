@@ -2,6 +2,7 @@
 /*
  * adit-edge: command line and configuration; then `init` or the control thread.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,7 +95,7 @@ static int load(const struct options *o, const struct paths *paths, struct edge_
 	const char *path = o->config ? o->config : paths->config;
 	for (unsigned int i = 0; i < o->set.count; i++)
 		sets[i] = o->set.items[i];
-	if (!o->config && access(path, F_OK) < 0) {
+	if (!o->config && access(path, F_OK) < 0 && errno == ENOENT) {
 		(void)fprintf(
 			stderr,
 			"adit-edge: no configuration at %s\n"

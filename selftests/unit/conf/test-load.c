@@ -241,6 +241,7 @@ static void test_missing_file(void **state)
 	src.path_is_optional = true;
 	assert_int_equal(conf_load(&src, &report, &c), 0);
 	assert_int_equal(c->rule_count, 0);
+	assert_null(c->common.file); /* nobody is told that it was read */
 	conf_unref(c);
 	src.path = conf_files_folder();
 	assert_int_equal(conf_load(&src, &report, &c), -EINVAL);
@@ -350,6 +351,54 @@ static void test_credential_sources(void **state)
 	assert_int_equal(load_credential(NULL, NULL, "", &report, &c), -EINVAL);
 	assert_int_equal(warnings_with(&report, "no credential"), 1);
 	conf_report_done(&report);
+}
+
+/* One warning for each place where a token could be seen, and the place's own name. */
+static void test_visible_token(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *file; /* of the command line */
+		struct conf_source src;
+		const char *place;
+		int result;
+	} cases[] = {
+		{ NULL, { .token = CONF_FILES_TOKEN }, "command line", 0 },
+		{ NULL,
+		  { .token = CONF_FILES_TOKEN, .token_is_variable = true },
+		  "environment variable TUNNEL_TOKEN",
+		  0 },
+		{ NULL,
+		  { .token = "xyz", .token_is_variable = true },
+		  "environment variable TUNNEL_TOKEN",
+		  -EINVAL },
+		/* The command line's file wins over the environment's token, which is warned about
+		   all the same. */
+		{ "token",
+		  { .token = "xyz", .token_is_variable = true },
+		  "environment variable TUNNEL_TOKEN",
+		  0 },
+		{ "garbage", { .token = CONF_FILES_TOKEN }, "command line", 0 },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char set[300];
+		const char *sets[] = { set };
+		struct conf_source src = cases[i].src;
+		struct conf_report report = {};
+		struct conf *c = NULL;
+		if (cases[i].file) {
+			(void)snprintf(set, sizeof(set), "tunnel.token-file=%s/%s",
+				       conf_files_folder(), cases[i].file);
+			src.set = sets;
+			src.set_count = 1;
+		}
+		assert_int_equal(conf_load(&src, &report, &c), cases[i].result);
+		assert_int_equal(warnings_with(&report, "can be seen by others"), 1);
+		for (size_t k = 0; k < report.count; k++)
+			assert_string_equal(report.messages[k].file, cases[i].place);
+		conf_unref(c);
+		conf_report_done(&report);
+	}
 }
 
 static void test_credential_json(void **state)
@@ -531,6 +580,7 @@ int main(void)
 		cmocka_unit_test(test_rule_inheritance),
 		cmocka_unit_test(test_many_rules),
 		cmocka_unit_test(test_credential_sources),
+		cmocka_unit_test(test_visible_token),
 		cmocka_unit_test(test_credential_json),
 		cmocka_unit_test(test_dump_loads_again),
 		cmocka_unit_test(test_dump_masks),
