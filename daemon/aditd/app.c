@@ -5,7 +5,6 @@
  */
 #include "daemon/aditd/app.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,10 +58,12 @@ static void stop_log(struct app *a)
 
 static int start_process(struct app *a)
 {
-	const char *reason = "";
-	int r = process_prepare(&a->params.paths, &reason);
-	if (r < 0)
-		return fail(a, reason, r);
+	const char *reason = "", *folder = "";
+	int r = process_prepare(&a->params.paths, &reason, &folder);
+	if (r < 0) {
+		log_error(a->log, "start", reason, KV_STR("folder", folder), KV_ERR(r));
+		return EXIT_FAILED;
+	}
 	conf_cut_to_descriptors(&a->conf->common.limits.streams, "streams", a->log);
 	return EXIT_OK;
 }
@@ -151,14 +152,8 @@ static int start_shared(struct app *a)
 		.rcvbuf = UDP_BUFFER,
 		.sndbuf = UDP_BUFFER,
 	};
-	if (c->common.debug.tls_key_log) {
-		sh->quic.keylog_fd = open(c->common.debug.tls_key_log,
-					  O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-		if (sh->quic.keylog_fd < 0)
-			return fail(a, "cannot write tls-key-log", -errno);
-		log_warning(a->log, "start", "TLS secrets are written for debugging",
-			    KV_STR("file", c->common.debug.tls_key_log));
-	}
+	if (conf_key_log_open(&c->common.debug, a->log, &sh->quic.keylog_fd) < 0)
+		return EXIT_FAILED;
 	int r = proxy_rules_new(a->conf, &sh->proxy_metrics, &sh->rules);
 	if (r < 0)
 		return fail(a, "cannot compile the rules", r);

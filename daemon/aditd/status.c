@@ -52,14 +52,12 @@ static int start_page(struct app *a)
 	bool is_fixed = m->listen == CONF_SWITCH_ON;
 	if (is_fixed)
 		candidates[0] = m->address.addr;
-	(void)snprintf(file, sizeof(file), "%s/metrics", a->params.paths.run);
 	struct page_params params = {
 		.workers = a->workers,
 		.metrics = a->metrics,
 		.candidates = candidates,
 		.candidate_count = is_fixed ? 1 : PORTS,
 		.any_port = !is_fixed,
-		.address_file = file,
 		.connector_id = a->shared.connector_text,
 		.ready_count = ready_count,
 		.refresh = refresh,
@@ -72,6 +70,13 @@ static int start_page(struct app *a)
 		return EXIT_FAILED;
 	}
 	a->shared.page = a->page;
+	(void)snprintf(file, sizeof(file), "%s/metrics", a->params.paths.run);
+	r = page_publish(a->page, file);
+	if (r < 0) {
+		log_error(a->log, "start", "cannot write the metrics address down",
+			  KV_STR("file", file), KV_ERR(r));
+		return EXIT_FAILED;
+	}
 	log_info(a->log, "start", "metrics", KV_ADDR("address", page_address(a->page)));
 	return EXIT_OK;
 }

@@ -279,21 +279,13 @@ static int bind_first(const struct page_params *p)
 	return tcp_listen(&any, false, BACKLOG);
 }
 
-static int write_address(struct page *page, const char *file)
+static int find_address(struct page *page)
 {
 	struct sockaddr_storage sa;
 	socklen_t len = sizeof(sa);
 	if (getsockname(page->listener.fd, (struct sockaddr *)&sa, &len) < 0)
 		return -errno;
-	int r = sockaddr_to_ip_port((struct sockaddr *)&sa, len, &page->address);
-	if (r < 0 || !file)
-		return r;
-	char text[ENDPOINT_TEXT_MAX];
-	struct packer p = packer_over(text, sizeof(text));
-	ip_port_print(&p, &page->address);
-	packer_str(&p, "\n");
-	page->address_file = strdup(file);
-	return file_replace(file, packer_span(&p), 0644);
+	return sockaddr_to_ip_port((struct sockaddr *)&sa, len, &page->address);
 }
 
 int page_new(const struct page_params *params, struct page **ret)
@@ -323,9 +315,8 @@ int page_new(const struct page_params *params, struct page **ret)
 		free(page);
 		return r;
 	}
-	r = write_address(page, params->address_file);
+	r = find_address(page);
 	if (r < 0) {
-		page_stop(page);
 		page_free(page);
 		return r;
 	}
@@ -338,10 +329,27 @@ const struct ip_port *page_address(const struct page *page)
 	return &page->address;
 }
 
+int page_publish(struct page *page, const char *file)
+{
+	char text[ENDPOINT_TEXT_MAX];
+	struct packer p = packer_over(text, sizeof(text));
+	ip_port_print(&p, &page->address);
+	packer_str(&p, "\n");
+	int r = file_replace(file, packer_span(&p), 0644);
+	if (r < 0)
+		return r;
+	page->address_file = strdup(file);
+	if (page->address_file)
+		return 0;
+	(void)unlink(file);
+	return -ENOMEM;
+}
+
 void page_stop(struct page *page)
 {
 	if (page->address_file)
 		(void)unlink(page->address_file);
+	free(TAKE_PTR(page->address_file));
 	tcp_listener_stop(&page->listener);
 	LIST_FOREACH(node, &page->open)
 	http_conn_close(LIST_ENTRY(node, struct page_conn, node)->http);
@@ -351,6 +359,6 @@ void page_free(struct page *page)
 {
 	if (!page)
 		return;
-	free(page->address_file);
+	page_stop(page);
 	free(page);
 }

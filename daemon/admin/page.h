@@ -18,7 +18,6 @@ struct page_params {
 		*candidates; /* tried in order; then, if any_port, a port that the kernel picks */
 	unsigned int candidate_count;
 	bool any_port;
-	const char *address_file;               /* gets one line with the address; NULL: none */
 	const char *connector_id;               /* for /ready; NULL: no such page */
 	unsigned int (*ready_count)(void *arg); /* any thread */
 	/* Runs on every worker before metrics are shown: sets what is only known there. */
@@ -30,9 +29,17 @@ struct page_params {
  * candidate. */
 [[nodiscard]] int page_new(const struct page_params *params, struct page **ret);
 const struct ip_port *page_address(const struct page *page);
+/*
+ * Writes the address into a file, one line, which is removed when the page stops. 0 or a negative
+ * errno.
+ */
+[[nodiscard]] int page_publish(struct page *page, const char *file);
 /* On the first worker's thread, when it stops. */
 void page_stop(struct page *page);
-/* After the threads have ended. Accepts NULL. */
+/*
+ * After the threads have ended, or when they were never started: then it stops as well. Accepts
+ * NULL.
+ */
 void page_free(struct page *page);
 
 #endif

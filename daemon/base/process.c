@@ -36,10 +36,11 @@ static int lock_folder(const char *folder)
 	return r;
 }
 
-int process_prepare(const struct paths *paths, const char **ret_reason)
+int process_prepare(const struct paths *paths, const char **ret_reason, const char **ret_folder)
 {
 	(void)prctl(PR_SET_DUMPABLE, 0);
 	raise_descriptors();
+	*ret_folder = paths->run;
 	int r = paths_make(paths->run, 0755);
 	if (r < 0) {
 		*ret_reason = "cannot make the run directory";
@@ -50,6 +51,7 @@ int process_prepare(const struct paths *paths, const char **ret_reason)
 		*ret_reason = "cannot lock the run directory: is another one running in it?";
 		return r;
 	}
+	*ret_folder = paths->state;
 	r = paths_make(paths->state, 0700);
 	if (r < 0)
 		*ret_reason = "cannot make the state directory";

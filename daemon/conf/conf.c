@@ -6,6 +6,7 @@
 #include "daemon/conf/conf.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -102,4 +103,22 @@ int conf_log_open(const struct conf_log *c, const char *program, struct log **re
 		(void)fprintf(stderr, "%s: cannot open the log: %s\n", program,
 			      strerrordesc_np(-r));
 	return r;
+}
+
+int conf_key_log_open(const struct conf_debug *c, struct log *log, int *ret_fd)
+{
+	const char *path = c->tls_key_log;
+	*ret_fd = -EBADF;
+	if (!path)
+		return 0;
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (fd < 0) {
+		int r = -errno;
+		log_error(log, "start", "cannot write tls-key-log", KV_STR("file", path),
+			  KV_ERR(r));
+		return r;
+	}
+	log_warning(log, "start", "TLS secrets are written for debugging", KV_STR("file", path));
+	*ret_fd = fd;
+	return 0;
 }

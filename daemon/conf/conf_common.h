@@ -115,5 +115,10 @@ void conf_cut_to_descriptors(unsigned int *limit, const char *key, struct log *l
  * said, which then has been told on stderr.
  */
 [[nodiscard]] int conf_log_open(const struct conf_log *c, const char *program, struct log **ret);
+/*
+ * Opens the file of tls-key-log with a warning in the log; *ret_fd is -EBADF when none is wanted.
+ * Returns 0 or what open() said, which then has been logged.
+ */
+[[nodiscard]] int conf_key_log_open(const struct conf_debug *c, struct log *log, int *ret_fd);
 
 #endif

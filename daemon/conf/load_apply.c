@@ -4,6 +4,7 @@
  * of either program; what several options must agree on is in load_aditd.c and load_edge.c.
  */
 #include <assert.h>
+#include <sys/stat.h>
 
 #include "daemon/conf/credential.h"
 #include "daemon/conf/load_priv.h"
@@ -109,26 +110,46 @@ static void list_clear(const struct schema_option *o, void *field)
 
 /* ---- files that options name ---- */
 
-/* Secret files must be their owner's alone, others readable. */
+static int folder_check(const char *path)
+{
+	struct stat st;
+	if (stat(path, &st) < 0)
+		return -errno;
+	if (!S_ISDIR(st.st_mode))
+		return -ENOTDIR;
+	return access(path, W_OK | X_OK) < 0 ? -errno : 0;
+}
+
+/* What is wrong with a file that an option names, and what would do. */
+static int named_check(const struct schema_option *o, const char *path, const char **ret_reason,
+		       const char **ret_accepts)
+{
+	*ret_reason = "not readable";
+	if (o->flags & SCHEMA_SECRET_FILE) {
+		*ret_accepts = "a file that only its owner may read (mode 0600 or 0400)";
+		return secret_file_check(path, ret_reason);
+	}
+	if (o->flags & SCHEMA_FOLDER) {
+		*ret_accepts = "an existing directory that we may write to";
+		return folder_check(path);
+	}
+	*ret_accepts = "a readable file";
+	return (o->flags & SCHEMA_FILE) && access(path, R_OK) < 0 ? -errno : 0;
+}
+
+/* Secret files must be their owner's alone, others readable, directories writable. */
 static void file_check(struct loader *l, const struct conf_section *s, const struct conf_value *v)
 {
-	bool is_secret = v->option->flags & SCHEMA_SECRET_FILE;
 	bool is_later = s->schema->is_later || (v->option->flags & SCHEMA_LATER);
-	if (!is_secret && !(v->option->flags & SCHEMA_FILE))
-		return;
 	const struct conf_item *item = &v->items[0];
-	const char *reason = "not readable";
-	int r = is_secret                      ? secret_file_check(item->text, &reason)
-		: access(item->text, R_OK) < 0 ? -errno
-					       : 0;
+	const char *reason = "", *accepts = "";
+	int r = named_check(v->option, item->text, &reason, &accepts);
 	if (r == 0 || (r == -ENOENT && is_later))
 		return;
 	bool is_tolerated = r == -ENOENT && l->src->check;
-	(is_tolerated ? load_warn : load_error)(
-		l, s, v->option->key, item, "%s: %s; accepted: %s", item->text,
-		r == -EPERM ? reason : strerrordesc_np(-r),
-		is_secret ? "a file that only its owner may read (mode 0600 or 0400)"
-			  : "a readable file");
+	(is_tolerated ? load_warn
+		      : load_error)(l, s, v->option->key, item, "%s: %s; accepted: %s", item->text,
+				    r == -EPERM ? reason : strerrordesc_np(-r), accepts);
 }
 
 /* ---- sections ---- */

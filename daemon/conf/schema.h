@@ -32,8 +32,9 @@ enum : uint16_t {
 	SCHEMA_INHERIT = 1U << 6,     /* may stand in a rule as well ([ingress NAME]) */
 	SCHEMA_SECRET_FILE = 1U << 7, /* names a file that only its owner may read */
 	SCHEMA_UNSTORED = 1U << 8,    /* nothing of it is kept but its text */
-	SCHEMA_WHOLE = 1U << 9, /* a list whose parser takes the whole struct of the section */
-	SCHEMA_FILE = 1U << 10, /* names a file that must be readable */
+	SCHEMA_WHOLE = 1U << 9,   /* a list whose parser takes the whole struct of the section */
+	SCHEMA_FILE = 1U << 10,   /* names a file that must be readable */
+	SCHEMA_FOLDER = 1U << 11, /* names a directory in which we may make files */
 };
 
 struct schema_word {

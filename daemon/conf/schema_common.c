@@ -48,8 +48,8 @@ const struct schema_option schema_process[] = {
 };
 
 const struct schema_option schema_debug[] = {
-	{ .key = "qlog", PATH(struct conf_debug, qlog), .def = "",
-	  .help = "Directory that gets one qlog file for each QUIC connection." },
+	{ .key = "qlog", PATH(struct conf_debug, qlog), .def = "", .flags = SCHEMA_FOLDER,
+	  .help = "Existing directory that gets one qlog file for each QUIC connection." },
 	{ .key = "tls-key-log", PATH(struct conf_debug, tls_key_log), .def = "",
 	  .help = "File that gets the TLS secrets of every connection, for a packet analyser. Whoever reads it reads the traffic." },
 	{},

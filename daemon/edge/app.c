@@ -6,7 +6,6 @@
 #include "daemon/edge/app.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,10 +58,12 @@ static void stop_log(struct edge *e)
 
 static int start_process(struct edge *e)
 {
-	const char *reason = "";
-	int r = process_prepare(&e->params.paths, &reason);
-	if (r < 0)
-		return fail(e, reason, r);
+	const char *reason = "", *folder = "";
+	int r = process_prepare(&e->params.paths, &reason, &folder);
+	if (r < 0) {
+		log_error(e->log, "start", reason, KV_STR("folder", folder), KV_ERR(r));
+		return EXIT_FAILED;
+	}
 	conf_cut_to_descriptors(&e->conf->common.limits.visitors, "visitors", e->log);
 	return EXIT_OK;
 }
@@ -276,19 +277,6 @@ static int find_user(struct edge *e, uid_t *uid, gid_t *gid)
 	return r == -ENOENT && !e->params.user ? 0 : r;
 }
 
-static int open_key_log(struct edge *e)
-{
-	const char *path = e->conf->common.debug.tls_key_log;
-	if (!path)
-		return 0;
-	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -errno;
-	e->quic_settings.keylog_fd = fd;
-	log_warning(e->log, "start", "TLS secrets are written for debugging", KV_STR("file", path));
-	return 0;
-}
-
 static int start_sockets(struct edge *e)
 {
 	const struct conf_limits *l = &e->conf->common.limits;
@@ -312,8 +300,9 @@ static int start_sockets(struct edge *e)
 		.rcvbuf = UDP_BUFFER,
 		.sndbuf = UDP_BUFFER,
 	};
-	r = open_key_log(e);
-	return r < 0 ? fail(e, "cannot write tls-key-log", r) : edge_wiring_open(e, uid, gid);
+	if (conf_key_log_open(&e->conf->common.debug, e->log, &e->quic_settings.keylog_fd) < 0)
+		return EXIT_FAILED;
+	return edge_wiring_open(e, uid, gid);
 }
 
 static void stop_sockets(struct edge *e)

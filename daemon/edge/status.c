@@ -257,14 +257,12 @@ static int start_page(struct edge *e)
 		return EXIT_OK;
 	if (m->listen == CONF_SWITCH_ON)
 		address = m->address.addr;
-	(void)snprintf(file, sizeof(file), "%s/metrics", e->params.paths.run);
 	struct page_params params = {
 		.workers = e->workers,
 		.metrics = e->metrics,
 		.candidates = &address,
 		.candidate_count = 1,
 		.any_port = m->listen == CONF_SWITCH_AUTO,
-		.address_file = file,
 		.ready_count = ready_count,
 		.refresh = refresh,
 		.arg = e,
@@ -273,6 +271,13 @@ static int start_page(struct edge *e)
 	if (r < 0) {
 		log_error(e->log, "start", "cannot serve metrics", KV_ADDR("address", &address),
 			  KV_ERR(r));
+		return EXIT_FAILED;
+	}
+	(void)snprintf(file, sizeof(file), "%s/metrics", e->params.paths.run);
+	r = page_publish(e->page, file);
+	if (r < 0) {
+		log_error(e->log, "start", "cannot write the metrics address down",
+			  KV_STR("file", file), KV_ERR(r));
 		return EXIT_FAILED;
 	}
 	log_info(e->log, "start", "metrics", KV_ADDR("address", page_address(e->page)));

@@ -10,6 +10,7 @@
 
 #include "daemon/edge/app.h"
 #include "daemon/edge/status.h"
+#include "daemon/link/quic_ledger.h"
 #include "util/cleanup.h"
 
 enum {
@@ -124,6 +125,22 @@ static int open_worker(struct edge *e, struct edge_worker *ew, struct worker *wo
 	return code;
 }
 
+/* After the sockets: a start that fails there leaves the file of a crashed process to the next. */
+static int open_ledger(struct edge *e, uid_t uid, gid_t gid)
+{
+	char path[PATHS_LEN + 8];
+	struct quic_ledger *ledger = NULL;
+	(void)snprintf(path, sizeof(path), "%s/links", e->params.paths.run);
+	int r = quic_ledger_open(path, e->worker_count, uid, gid, &ledger);
+	if (r < 0) {
+		log_error(e->log, "start", "cannot write connections down", KV_STR("file", path),
+			  KV_ERR(r));
+		return EXIT_FAILED;
+	}
+	quic_server_keep_ledger(e->server, ledger);
+	return EXIT_OK;
+}
+
 static int open_server(struct edge *e, uid_t uid, gid_t gid)
 {
 	const struct conf_limits *l = &e->conf->common.limits;
@@ -137,8 +154,6 @@ static int open_server(struct edge *e, uid_t uid, gid_t gid)
 		qws[i] = e->edge_workers[i].quic;
 	for (size_t i = 0; i < c->listen_count; i++)
 		listen[i] = c->listens[i].addr;
-	char ledger[PATHS_LEN + 8];
-	(void)snprintf(ledger, sizeof(ledger), "%s/links", e->params.paths.run);
 	struct quic_server_params params = {
 		.listen = listen,
 		.listen_count = (unsigned int)c->listen_count,
@@ -148,13 +163,12 @@ static int open_server(struct edge *e, uid_t uid, gid_t gid)
 		.max_unregistered = l->unregistered,
 		.max_unregistered_per_addr = l->unregistered_per_address,
 		.register_timeout = l->register_timeout,
-		.ledger = ledger,
 		.has_owner = uid != (uid_t)-1,
 		.owner_uid = uid,
 		.owner_gid = gid,
 	};
 	int r = quic_server_new(&params, qws, e->worker_count, &e->server);
-	return r < 0 ? complain(e, &listen[0], r) : EXIT_OK;
+	return r < 0 ? complain(e, &listen[0], r) : open_ledger(e, uid, gid);
 }
 
 int edge_wiring_open(struct edge *e, uid_t uid, gid_t gid)

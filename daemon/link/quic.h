@@ -76,9 +76,7 @@ struct quic_server_params {
 	unsigned int max_unregistered_per_addr; /* 16 */
 	nsec_t register_timeout;                /* 5 s */
 	unsigned int generation;                /* of this process, for hand-over */
-	const char
-		*ledger; /* file for what a crash would forget (link/quic_ledger.h); NULL: none */
-	bool has_owner;  /* give the sockets to owner_uid and owner_gid: who runs the workers */
+	bool has_owner; /* give the sockets to owner_uid and owner_gid: who runs the workers */
 	uid_t owner_uid;
 	gid_t owner_gid;
 };
@@ -96,6 +94,12 @@ struct quic_server_params {
  * changes are hours apart, an accept is not. Returns 0 or -ENOMEM.
  */
 [[nodiscard]] int quic_server_set_tls(struct quic_server *server, SSL_CTX *tls);
+struct quic_ledger;
+/*
+ * Writes down in it what a crash would forget (link/quic_ledger.h), before the workers start; it is
+ * closed with the server.
+ */
+void quic_server_keep_ledger(struct quic_server *server, struct quic_ledger *ledger_take);
 /* The address that a listener has: the port is the kernel's choice where 0 was asked for. */
 void quic_server_addr(const struct quic_server *server, unsigned int listen, struct ip_port *ret);
 /*

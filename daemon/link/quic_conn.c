@@ -72,13 +72,24 @@ struct quic_link *quic_conn_new_link(struct quic_worker *qw, enum link_role role
 	return link;
 }
 
+/* A debugging aid: without it the link goes on. The first failure of a worker stands for all. */
+static void tell_of_qlog(struct quic_link *link, int error)
+{
+	struct quic_worker *qw = link->qw;
+	if (!qw->has_told_of_qlog)
+		log_warning(qw->worker->log, "link", "qlog can't be written",
+			    KV_STR("folder", qw->settings->qlog_dir), KV_ERR(error));
+	qw->has_told_of_qlog = true;
+}
+
 static void write_qlog(void *user, uint32_t flags, const void *data, size_t len)
 {
 	(void)flags;
 	struct quic_link *link = user;
-	/* A debug setting: a full disk costs the trace, nothing else. */
-	if (link->qlog_fd >= 0 && write(link->qlog_fd, data, len) < 0)
-		link->qlog_fd = fd_close(link->qlog_fd);
+	if (link->qlog_fd < 0 || write(link->qlog_fd, data, len) >= 0)
+		return;
+	tell_of_qlog(link, -errno);
+	link->qlog_fd = fd_close(link->qlog_fd);
 }
 
 static void open_qlog(struct quic_link *link, const ngtcp2_cid *odcid)
@@ -93,6 +104,8 @@ static void open_qlog(struct quic_link *link, const ngtcp2_cid *odcid)
 		return;
 	}
 	link->qlog_fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (link->qlog_fd < 0)
+		tell_of_qlog(link, -errno);
 }
 
 static void fill_settings(struct quic_link *link, const ngtcp2_cid *odcid, ngtcp2_settings *ret)

@@ -46,13 +46,19 @@ static int map_new(struct quic_ledger *l, uid_t uid, gid_t gid)
 		open(l->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return -errno;
-	if (ftruncate(fd, FILE_LEN) < 0 || (uid != (uid_t)-1 && fchown(fd, uid, gid) < 0))
-		return -errno;
-	void *map = mmap(NULL, FILE_LEN, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED)
-		return -errno;
-	l->entries = map;
-	return 0;
+	/* All of it now: on a full file system a store into the mapping would be a SIGBUS. */
+	int r = -posix_fallocate(fd, 0, FILE_LEN);
+	if (r == 0 && uid != (uid_t)-1 && fchown(fd, uid, gid) < 0)
+		r = -errno;
+	void *map = r == 0 ? mmap(NULL, FILE_LEN, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+			   : MAP_FAILED;
+	if (r == 0 && map == MAP_FAILED)
+		r = -errno;
+	if (r == 0)
+		l->entries = map;
+	else
+		(void)unlink(l->path);
+	return r;
 }
 
 int quic_ledger_open(const char *path, unsigned int workers, uid_t uid, gid_t gid,

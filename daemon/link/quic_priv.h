@@ -62,6 +62,7 @@ struct quic_worker {
 	struct timer watch;         /* runs while memory is short or somebody waits for it */
 	uint64_t stream_windows;    /* sum of the windows of all streams */
 	uint64_t overloads;         /* streams reset because memory was short */
+	bool has_told_of_qlog;      /* that it can't be written */
 };
 
 /* Packets that the kernel had no room for, until EPOLLOUT. */
@@ -130,7 +131,6 @@ struct quic_link {
 	uint64_t counted;  /* of it, by the worker's budget */
 	uint64_t unpaid;   /* credit that waits until streams' users take what arrived */
 	struct quic_dgram_queue dgrams;
-
 	struct quic_mtu mtu;
 	uint64_t close_code;
 	char close_reason[128];

@@ -154,14 +154,15 @@ int quic_server_new(const struct quic_server_params *params, struct quic_worker 
 		r = quic_server_set_tls(s, params->tls);
 	if (r == 0)
 		r = open_all(s, params);
-	if (r == 0 && params->ledger)
-		r = quic_ledger_open(params->ledger, worker_count,
-				     params->has_owner ? params->owner_uid : (uid_t)-1,
-				     params->has_owner ? params->owner_gid : (gid_t)-1, &s->ledger);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(s);
 	return 0;
+}
+
+void quic_server_keep_ledger(struct quic_server *server, struct quic_ledger *ledger_take)
+{
+	server->ledger = ledger_take;
 }
 
 void quic_server_addr(const struct quic_server *server, unsigned int listen, struct ip_port *ret)

@@ -3,11 +3,15 @@
 
     aditd, adit-edge, each alone
 """
+import json
 import os
+import re
+import subprocess
 
 import pytest
 
-from lib.adit import Daemon, Edge, binary, section, write_token
+from lib.adit import Daemon, Edge, Program, binary, section, write_token
+from lib.wait import until
 
 pytestmark = pytest.mark.group("core")
 
@@ -90,7 +94,10 @@ def test_log_names_no_file_that_isnt_there(processes, tmp_path, token):
                                         tmp_path / "run", "--state-dir", tmp_path / "state",
                                         "--set", "metrics.listen=off"],
                               env={"XDG_CONFIG_HOME": str(tmp_path)})
-    process.wait_line(r"start.* aditd .*config=none", 10)
+    until((tmp_path / "run/control").exists, 10, "the control socket")
+    assert re.search(r"start: aditd .*config=none", process.log)
+    shown = processes.run("status", [binary("adit"), "--run-dir", tmp_path / "run", "--json", "status"])
+    assert json.loads(shown.out.read_text())["config"] == ""
     assert process.terminate() == 0
 
 
@@ -129,3 +136,107 @@ def test_public_metrics_are_warned_about_once(processes, tmp_path, token):
     assert daemon.stop() == 0
     found = warnings(daemon.process.log.lower(), "metrics can be read")
     assert len(found) == 1 and "aditd.conf:" in found[0], daemon.process.log
+
+
+# ---- folders ----
+
+@pytest.fixture(name="full")
+def fixture_full(tmp_path):
+    """full(folder): a file system without a free byte on it."""
+    mounted = []
+
+    def fill(folder):
+        argv = ["mount", "-t", "tmpfs", "-o", "size=4k", "none", str(folder)]
+        if subprocess.run(argv, stderr=subprocess.DEVNULL, check=False).returncode:
+            pytest.skip("needs root: a file system of its own")
+        mounted.append(folder)
+        (folder / "filler").write_bytes(bytes(4096))
+        return folder
+    yield fill
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture(name="program")
+def fixture_program(processes, tmp_path, token):
+    """program(name) -> a Daemon or an Edge that would start."""
+    def make(name):
+        if name == "aditd":
+            return Daemon(processes, tmp_path, token_file=token, connections=1)
+        return Edge(processes, tmp_path)
+    return make
+
+
+def fails(program, code=1, options=()):
+    """Starts it; the lines of its log that are errors."""
+    Program.start(program, *options)
+    assert program.process.wait_exit(10) == code, program.process.log
+    return [line for line in program.process.log.splitlines() if "error" in line.lower()]
+
+
+@pytest.mark.parametrize("name, file", [("aditd", "metrics"), ("adit-edge", "links")])
+def test_full_run_directory(program, full, name, file):
+    """ENOSPC: the one error names the file, and nothing stays behind, nor listens."""
+    started = program(name)
+    full(started.run)
+    errors = fails(started)
+    assert len(errors) == 1 and f"file={started.run}/{file}" in errors[0], errors
+    assert "No space left on device" in errors[0] and "listen" not in errors[0]
+    assert [path.name for path in started.run.iterdir()] == ["filler"]
+
+
+@pytest.mark.parametrize("name, file", [("aditd", "metrics"), ("adit-edge", "links"),
+                                        ("adit-edge", "metrics"), ("aditd", "control"),
+                                        ("adit-edge", "control")])
+def test_run_directory_that_cant_be_written(program, name, file):
+    """What is in the way is named; what was made before the failure is gone."""
+    started = program(name)
+    (started.run / file).mkdir()
+    errors = fails(started)
+    assert len(errors) == 1 and f"{started.run}/{file}" in errors[0], errors
+    assert [path.name for path in started.run.iterdir()] == [file]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("option", ["--run-dir", "--state-dir"])
+def test_folder_that_is_a_file(program, tmp_path, name, option):
+    """The folder is named."""
+    started = program(name)
+    (tmp_path / "file").write_text("")
+    errors = fails(started, options=[option, tmp_path / "file"])
+    assert len(errors) == 1 and f"folder={tmp_path}/file" in errors[0], errors
+
+
+# ---- debugging ----
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_qlog_folder_is_missing(program, name):
+    """A configuration error with its line; a warning where the file is only checked."""
+    started = program(name)
+    started.write(started.config.read_text() + section("debug", qlog="/nonexistent/qlog"))
+    errors = fails(started, code=78)
+    assert len(errors) == 1 and re.search(r"\.conf:\d+: error: \[debug\] qlog: /nonexistent/qlog: "
+                                          r"No such file.*; accepted: an existing directory",
+                                          errors[0]), errors
+    done = start(started.processes, name, "--check", "--config", started.config)
+    assert done.code == 0 and "[debug] qlog: /nonexistent/qlog" in done.log, done.log
+
+
+def test_qlog_folder_disappears(processes, tmp_path):
+    """What can't be written later is a warning, once for each worker, and the tunnel works."""
+    folder = tmp_path / "qlog"
+    folder.mkdir()
+    edge = Edge(processes, tmp_path, workers=1, extra=section("debug", qlog=folder))
+    edge.start()
+    folder.rmdir()
+    Daemon(processes, tmp_path, token_file=edge.token_file, connections=2).serve()
+    found = warnings(edge.process.log, "qlog can't be written")
+    assert len(found) == 1 and str(folder) in found[0], edge.process.log
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_key_log_that_cant_be_written(program, tmp_path, name):
+    """The file is named."""
+    started = program(name)
+    errors = fails(started, options=["--set", f"debug.tls-key-log={tmp_path}/none/keys"])
+    assert len(errors) == 1 and f"file={tmp_path}/none/keys" in errors[0], errors

@@ -134,12 +134,49 @@ static void test_end_while_workers_are_asked(void **state)
 	assert_int_equal(f.refreshed, 1);
 }
 
+/* A start that fails after the page: no thread has run, and nothing may stay. */
+static void test_freed_without_having_run(void **state)
+{
+	(void)state;
+	struct fixture f = { .fd = -EBADF };
+	char file[] = "/tmp/test-page.XXXXXX";
+	assert_int_equal(metric_registry_new(SERIES, &f.registry), 0);
+	struct worker_params workers = { .count = 1, .memory = BUDGET, .metrics = f.registry };
+	assert_int_equal(worker_set_new(&workers, &f.workers), 0);
+	struct ip_port address = { .ip = { IP_FAMILY_V4, { 127, 0, 0, 1 } } };
+	struct page_params params = {
+		.workers = f.workers,
+		.metrics = f.registry,
+		.candidates = &address,
+		.candidate_count = 1,
+		.ready_count = ready_count,
+		.arg = &f,
+	};
+	int fd = mkstemp(file);
+	assert_true(fd >= 0);
+	(void)close(fd);
+	assert_int_equal(page_new(&params, &f.page), 0);
+	assert_int_equal(page_publish(f.page, "/nonexistent/metrics"), -ENOENT);
+	assert_int_equal(page_publish(f.page, file), 0);
+	address = *page_address(f.page);
+	page_free(f.page);
+	assert_int_equal(access(file, F_OK), -1);
+
+	/* The port is free again. */
+	assert_int_equal(page_new(&params, &f.page), 0);
+	assert_int_equal(page_address(f.page)->port, address.port);
+	page_free(f.page);
+	worker_set_free(f.workers);
+	metric_registry_free(f.registry);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_answer),
 		cmocka_unit_test(test_visitor_leaves_while_workers_are_asked),
 		cmocka_unit_test(test_end_while_workers_are_asked),
+		cmocka_unit_test(test_freed_without_having_run),
 	};
 	return cmocka_run_group_tests_name("page", tests, NULL, NULL);
 }
