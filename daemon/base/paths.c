@@ -113,7 +113,7 @@ int paths_find(const struct paths_params *params, struct paths *ret)
 	if (r == 0)
 		r = find_folder(params, false, p.state);
 	if (r == 0)
-		r = put(p.control, sizeof(p.control), "%.1000s/control", p.run);
+		r = put(p.control, sizeof(p.control), "%s/control", p.run);
 	if (r == 0)
 		*ret = p;
 	return r;
