@@ -141,6 +141,47 @@ static int tunnels_build(struct loader *l, struct edge_conf *c)
 	return r < 0 ? r : check_hosts(l, c, sections);
 }
 
+/* ---- ports and networks ---- */
+
+/* "home, lab": what a port may lead to; cut at the end. */
+static const char *tunnel_names(const struct edge_conf *c, char *buf, size_t size)
+{
+	size_t len = 0;
+	buf[0] = '\0';
+	for (size_t i = 0; i < c->tunnel_count && len < size; i++)
+		len += (size_t)snprintf(buf + len, size - len, "%s%s", i ? ", " : "",
+					c->tunnels[i].name);
+	return buf;
+}
+
+static bool is_tunnel(const struct edge_conf *c, const char *name)
+{
+	for (size_t i = 0; i < c->tunnel_count; i++)
+		if (strcmp(c->tunnels[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/* [tcp], [udp] and [network] lead to a tunnel of this file. */
+static void check_references(struct loader *l, const struct edge_conf *c)
+{
+	static const char *const kinds[] = { "tcp", "udp", "network" };
+	char names[400], found[128];
+	for (size_t i = 0; i < l->section_count; i++) {
+		const struct conf_section *s = &l->sections[i];
+		const struct conf_item *at = load_item(s, "tunnel");
+		bool is_reference = false;
+		for (size_t k = 0; k < ARRAY_SIZE(kinds); k++)
+			is_reference = is_reference || strcmp(s->schema->kind, kinds[k]) == 0;
+		if (!is_reference || !at || is_tunnel(c, at->text))
+			continue;
+		load_error(l, s, "tunnel", at, "there is no [tunnel %s]; accepted: %s",
+			   load_quote(at->text, false, found, sizeof(found)),
+			   c->tunnel_count ? tunnel_names(c, names, sizeof(names))
+					   : "the name of a [tunnel NAME] section");
+	}
+}
+
 /* ---- the rest ---- */
 
 /* A front is on when its section was written down, even an empty one. */
@@ -180,6 +221,7 @@ int edge_conf_load(const struct conf_source *src, struct conf_report *report,
 		r = load_check_unstored(&l);
 	if (r < 0)
 		return r;
+	check_references(&l, c);
 	check_listeners(&l, c);
 	load_check_common(&l, &c->common);
 	if (report->errors != l.errors_before)
