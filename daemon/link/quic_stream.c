@@ -23,6 +23,7 @@ enum {
 	RX_LARGE_FROM = 4 * 1024,     /* queued bytes from which large buffers are used */
 };
 #define RETRY_BLOCKED (500 * NSEC_PER_MSEC)
+#define RETRY_READ    (10 * NSEC_PER_MSEC)
 
 static struct quic_stream *quic_stream_of(struct stream *s)
 {
@@ -97,6 +98,11 @@ static void detach(struct quic_stream *qs)
 		free_later(qs);
 }
 
+static void on_retry(struct timer *timer)
+{
+	tell_readable(CONTAINER_OF(timer, struct quic_stream, retry));
+}
+
 static ssize_t op_read(struct stream *s, struct bufq *to, size_t max)
 {
 	struct quic_stream *qs = quic_stream_of(s);
@@ -111,10 +117,14 @@ static ssize_t op_read(struct stream *s, struct bufq *to, size_t max)
 	}
 
 	size_t n = bufq_move(to, &qs->rx, max);
-	if (n == 0) {
-		tell_readable(qs);
-		return max ? -ENOBUFS : -EAGAIN;
+	if (n == 0 && max) {
+		/* Not in the next turn: the loop would spin until others give nodes back. */
+		if (!timer_is_armed(&qs->retry))
+			timer_start(s->loop, &qs->retry, loop_now(s->loop) + RETRY_READ);
+		return -ENOBUFS;
 	}
+	if (n == 0)
+		return -EAGAIN;
 	if (qs->link) {
 		qs->rx_moved = loop_now(s->loop);
 		quic_window_stream_taken(qs, n);
@@ -251,6 +261,7 @@ static void op_close(struct stream *s)
 	if (!qs->wants_fin)
 		op_reset(s, LINK_CODE_NONE);
 	qs->is_closed = true;
+	timer_stop(&qs->retry);
 	stream_forget_user(s);
 	if (!qs->link)
 		free_later(qs);
@@ -277,6 +288,7 @@ struct quic_stream *quic_stream_new(struct quic_link *link, int64_t id)
 	qs->base = (struct stream){ .ops = &ops, .loop = w->loop, .slab = w->slab };
 	qs->link = link;
 	qs->id = id;
+	qs->retry.on_expire = on_retry;
 	bufq_init(&qs->rx, w->slab);
 	bufq_init(&qs->tx, w->slab);
 	quic_window_init(&qs->window, link->qw->settings->stream_window, loop_now(w->loop));

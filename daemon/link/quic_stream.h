@@ -26,6 +26,7 @@ struct quic_stream {
 	struct quic_window window;
 	uint64_t rx_unpaid; /* bytes in rx for which the link's credit waits until they are taken */
 	nsec_t rx_moved;    /* when rx was last empty or taken from */
+	struct timer retry; /* of a reader for whom there was no slice node */
 
 	struct bufq tx;         /* from the first byte that isn't acknowledged */
 	uint64_t tx_acked;      /* stream offset of tx's first byte */

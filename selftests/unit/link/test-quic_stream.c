@@ -534,6 +534,90 @@ static void test_stalled_readers_starve_nobody(void **state)
 		stream_close(sources[i].s);
 }
 
+/* ---- without slice nodes ---- */
+
+struct hungry {
+	unsigned int told;
+	ssize_t ret;
+	struct bufq got;
+};
+
+static void hungry_readable(struct stream *s, void *user)
+{
+	struct hungry *h = user;
+	h->told++;
+	h->ret = stream_read(s, &h->got, 10); /* a piece of a slice: it needs a node of its own */
+}
+
+static bool has_eaten(void *arg)
+{
+	return ((struct hungry *)arg)->got.len > 0;
+}
+
+static struct slice *take_all_slices(struct slab *slab)
+{
+	struct slice *all = NULL, *one;
+	while ((one = slice_get(slab))) {
+		one->next = all;
+		all = one;
+	}
+	return all;
+}
+
+static void give_slices(struct slab *slab, struct slice *all)
+{
+	while (all) {
+		struct slice *one = all;
+		all = one->next;
+		slice_put(slab, one);
+	}
+}
+
+static bool has_bytes(void *arg)
+{
+	return !bufq_is_empty(&((struct quic_stream *)arg)->rx);
+}
+
+/* A reader for whom there is no slice node is told again, but doesn't keep the loop spinning. */
+static void test_reader_without_slice_nodes(void **state)
+{
+	(void)state;
+	static const struct stream_user user = { hungry_readable, source_nothing };
+	static const char text[100] = "x";
+	struct stream *c = open_stream(pair.client.link);
+	assert_int_equal(talk_write(c, text, sizeof(text)), sizeof(text));
+	wait_server_streams(1);
+	struct stream *s = pair.accepted[0]->streams[0];
+	assert_true(pair_until(&pair, has_bytes, s, 2000));
+
+	struct slab *slab = s->slab;
+	struct slice *taken = take_all_slices(slab);
+	struct hungry h = {};
+	bufq_init(&h.got, slab);
+	nsec_t since = nsec_clock(CLOCK_MONOTONIC);
+	stream_set_user(s, &user, &h);
+	pair_run(&pair, 60);
+	nsec_t took = nsec_clock(CLOCK_MONOTONIC) - since;
+	assert_int_equal(h.ret, -ENOBUFS);
+	assert_in_range(h.told, 2, 2 + took / (10 * NSEC_PER_MSEC));
+
+	give_slices(slab, taken);
+	assert_true(pair_until(&pair, has_eaten, &h, 2000));
+	assert_int_equal(h.ret, 10);
+	bufq_clear(&h.got);
+
+	/* Closed while it waits: nobody is told any more. */
+	taken = take_all_slices(slab);
+	assert_int_equal(stream_read(s, &h.got, 10), -ENOBUFS);
+	stream_close(s);
+	pair.accepted[0]->stream_count = 0;
+	give_slices(slab, taken);
+	stream_close(c);
+	unsigned int told = h.told;
+	pair_run(&pair, 30);
+	assert_int_equal(h.told, told);
+}
+
 /* A reader that keeps up gets a larger window; one that doesn't keeps the first. */
 static void test_window_grows_with_use(void **state)
 {
@@ -654,6 +738,7 @@ int main(void)
 						setup_some_memory, teardown),
 		cmocka_unit_test_setup_teardown(test_short_memory_evicts_the_stuck,
 						setup_little_memory, teardown),
+		cmocka_unit_test_setup_teardown(test_reader_without_slice_nodes, setup, teardown),
 		cmocka_unit_test(test_window_grows_with_use),
 		cmocka_unit_test_setup_teardown(test_send_queue_is_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stream_limit_moves_on, setup_few_streams,
