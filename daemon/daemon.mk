@@ -53,7 +53,7 @@ datapath_objs :=
 link_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o link_fsm.o quic.o \
 	quic_accept.o quic_callbacks.o quic_cid.o quic_conn.o quic_dgram.o quic_forward.o quic_io.o \
 	quic_ledger.o quic_mtu.o quic_path.o quic_reply.o quic_server.o quic_sock.o quic_stream.o quic_tls.o \
-	quic_window.o rpc_channel.o)
+	quic_window.o rpc_channel.o rpc_metrics.o)
 link_libs := libngtcp2 libngtcp2_crypto_ossl libnghttp2 openssl
 
 origin_objs := daemon/origin/origin.o daemon/origin/origin_fixed.o daemon/origin/origin_fsm.o \
@@ -75,12 +75,13 @@ admin_libs := libsystemd
 
 demux_objs := daemon/demux/demux.o daemon/demux/demux_rpc.o
 
-aditd_objs := $(addprefix daemon/aditd/,app.o link_metrics.o main.o service.o status.o supervisor.o \
+aditd_objs := $(addprefix daemon/aditd/,app.o link_metrics.o locations.o main.o service.o status.o supervisor.o \
 	supervisor_fsm.o tunnel.o wiring.o)
 aditd_libs := libsystemd
 
 edge_objs := $(addprefix daemon/edge/,app.o directory.o edge_conn.o edge_link.o enroll.o \
-	error_page.o front_http.o init.o main.o origin_tunnel.o service.o status.o visit.o wiring.o)
+	error_page.o front_http.o front_metrics.o init.o main.o origin_tunnel.o service.o status.o tunnel_metrics.o visit.o \
+	wiring.o)
 edge_libs := libsystemd sqlite3
 
 cli_objs := $(addprefix daemon/cli/,client.o main.o print.o verb_status.o verb_version.o)

@@ -76,8 +76,9 @@ test-wire_mutation_data := edge-protocol.json
 
 # link
 unit_tests += $(addprefix link/test-,link_fsm quic quic_accept quic_cid quic_dgram \
-	quic_mtu quic_path quic_stream quic_threads rpc_channel)
+	quic_mtu quic_path quic_stream quic_threads rpc_channel rpc_metrics)
 test-rpc_channel_parts := link flow net wire base
+test-rpc_metrics_parts := link base
 test-quic_threads_parts := link flow net wire base
 test-link_fsm_parts := link flow net wire base
 test-quic_parts := link flow net wire base
@@ -136,14 +137,17 @@ test-promtext_parts := admin base
 unit_tests += cli/test-client cli/test-print
 test-client_parts := cli base
 test-print_parts := cli base
-unit_tests += net/test-ca $(addprefix edge/test-,directory enroll error_page origin_tunnel)
+unit_tests += net/test-ca $(addprefix edge/test-,directory enroll error_page front_metrics origin_tunnel tunnel_metrics)
 test-ca_parts := net base
 test-directory_parts := edge base
 test-enroll_parts := edge net conf wire base
 test-error_page_parts := edge proxy http flow wire base
 test-error_page_libs := libsystemd
+test-front_metrics_parts := edge proxy base
+test-tunnel_metrics_parts := edge base
 test-origin_tunnel_parts := edge link flow net wire base
-unit_tests += aditd/test-supervisor_fsm
+unit_tests += aditd/test-locations aditd/test-supervisor_fsm
+test-locations_parts := aditd base
 test-supervisor_fsm_parts := aditd
 
 # Fuzzers: fuzz-NAME is selftests/fuzz/fuzz-NAME.c, its corpus selftests/fuzz/corpus/NAME/.

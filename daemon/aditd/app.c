@@ -74,6 +74,8 @@ static int start_metrics(struct app *a)
 	if (r == 0)
 		r = proxy_metrics_init(&a->shared.proxy_metrics, a->metrics);
 	if (r == 0)
+		r = rpc_metrics_init(&a->shared.rpc_metrics, a->metrics);
+	if (r == 0)
 		a->shard = metric_shard_new(a->metrics);
 	return r < 0 || !a->shard ? fail(a, "no memory for metrics", r < 0 ? r : -ENOMEM) : EXIT_OK;
 }

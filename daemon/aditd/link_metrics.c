@@ -32,15 +32,13 @@ VALUE(tx_packets, s->tx_packets)
 VALUE(lost, s->lost_packets)
 VALUE(rx_bytes, s->rx_bytes)
 VALUE(tx_bytes, s->tx_bytes)
-VALUE(rx_datagrams, s->rx_datagrams)
-VALUE(tx_datagrams, s->tx_datagrams)
-VALUE(dropped, s->dropped_datagrams)
 VALUE(mtu, s->mtu)
 VALUE(ecn, s->ecn)
 VALUE(cwnd, s->cwnd)
 VALUE(blackholes, s->blackholes)
 VALUE(stalls, s->credit_stalls)
 VALUE(streams, s->streams)
+VALUE(congestion, s->congestion)
 
 #define LABELS_INDEX      { "index" }
 #define LABELS_INDEX_DIR  { "index", "dir" }
@@ -50,7 +48,7 @@ static const struct metric_family rtt_family = { .name = "adit_link_rtt_seconds"
 static const struct metric_family packets_family = { .name = "adit_link_packets_total", .help = "QUIC packets.", .type = METRIC_TYPE_COUNTER, .labels = LABELS_INDEX_DIR };
 static const struct metric_family bytes_family = { .name = "adit_link_bytes_total", .help = "UDP payload bytes.", .type = METRIC_TYPE_COUNTER, .labels = LABELS_INDEX_DIR };
 static const struct metric_family lost_family = { .name = "adit_link_lost_packets_total", .help = "Packets declared lost.", .type = METRIC_TYPE_COUNTER, .labels = LABELS_INDEX };
-static const struct metric_family datagrams_family = { .name = "adit_link_datagrams_total", .help = "DATAGRAM frames.", .type = METRIC_TYPE_COUNTER, .labels = { "index", "dir", "result" } };
+static const struct metric_family datagrams_family = { .name = "adit_link_datagrams_total", .help = "DATAGRAM frames.", .type = METRIC_TYPE_COUNTER, .labels = { "dir", "result" } };
 static const struct metric_family mtu_family = { .name = "adit_link_mtu_bytes", .help = "UDP payload bytes that the path takes.", .type = METRIC_TYPE_GAUGE, .labels = LABELS_INDEX };
 static const struct metric_family ecn_family = { .name = "adit_link_ecn", .help = "1: validated, 0: off or testing, -1: the path clears the bits.", .type = METRIC_TYPE_GAUGE, .labels = LABELS_INDEX };
 static const struct metric_family blackhole_family = { .name = "adit_link_blackholes_total", .help = "Times the path MTU was found to have shrunk.", .type = METRIC_TYPE_COUNTER, .labels = LABELS_INDEX };
@@ -64,6 +62,8 @@ static const struct metric_family q_latest_rtt = { .name = "quic_client_latest_r
 static const struct metric_family q_mtu = { .name = "quic_client_mtu", .help = "UDP payload bytes that the path takes.", .type = METRIC_TYPE_GAUGE, .labels = LABELS_CONN_INDEX };
 static const struct metric_family q_payload = { .name = "quic_client_max_udp_payload", .help = "UDP payload bytes that are sent at most.", .type = METRIC_TYPE_GAUGE, .labels = LABELS_CONN_INDEX };
 static const struct metric_family q_cwnd = { .name = "quic_client_congestion_window", .help = "Congestion window in bytes.", .type = METRIC_TYPE_GAUGE, .labels = LABELS_CONN_INDEX };
+static const struct metric_family q_state = { .name = "quic_client_congestion_state", .help = "0: slow start, 1: avoidance, 2: there isn't more to send, -1: unknown.", .type = METRIC_TYPE_GAUGE, .labels = LABELS_CONN_INDEX };
+static const struct metric_family q_lost = { .name = "quic_client_lost_packets", .help = "Packets declared lost.", .type = METRIC_TYPE_COUNTER, .labels = { "conn_index", "reason" } };
 
 /* label: the second label's value. */
 static const struct series table[LINK_METRICS_SERIES] = {
@@ -73,9 +73,6 @@ static const struct series table[LINK_METRICS_SERIES] = {
 	{ &bytes_family, "rx", value_rx_bytes },
 	{ &bytes_family, "tx", value_tx_bytes },
 	{ &lost_family, NULL, value_lost },
-	{ &datagrams_family, "rx", value_rx_datagrams },
-	{ &datagrams_family, "tx", value_tx_datagrams },
-	{ &datagrams_family, "tx-dropped", value_dropped },
 	{ &mtu_family, NULL, value_mtu },
 	{ &ecn_family, NULL, value_ecn },
 	{ &blackhole_family, NULL, value_blackholes },
@@ -89,13 +86,16 @@ static const struct series table[LINK_METRICS_SERIES] = {
 	{ &q_mtu, NULL, value_mtu },
 	{ &q_payload, NULL, value_mtu },
 	{ &q_cwnd, NULL, value_cwnd },
+	{ &q_state, NULL, value_congestion },
+	/* The library doesn't tell packets overtaken from packets overdue. */
+	{ &q_lost, "unknown", value_lost },
 };
 
 static const struct metric_family opened_family = { .name = "adit_origin_connections_total", .help = "Connections to origins.", .type = METRIC_TYPE_COUNTER, .labels = { "result" } };
-static const struct metric_family origin_family = { .name = "adit_origin_connections", .help = "Connections to origins that are there now.", .type = METRIC_TYPE_GAUGE, .labels = { "state" } };
 static const struct metric_family drops_family = { .name = "adit_drops_total", .help = "What was refused or dropped.", .type = METRIC_TYPE_COUNTER, .labels = { "where", "reason" } };
 static const struct metric_family build_family = { .name = "build_info", .help = "1, with the build's facts as labels.", .type = METRIC_TYPE_GAUGE, .labels = { "type", "revision", "version" } };
 static const struct metric_family version_family = { .name = "adit_config_version", .help = "Configuration that is in force: 1 is that of the start.", .type = METRIC_TYPE_GAUGE };
+static const struct metric_family refused_family = { .name = "adit_config_errors_total", .help = "Configurations that were not taken, by where they came from.", .type = METRIC_TYPE_COUNTER, .labels = { "source" } };
 static const struct metric_family remote_family = { .name = "cloudflared_orchestration_config_version", .help = "Last remote configuration; 0: none.", .type = METRIC_TYPE_GAUGE };
 static const struct metric_family pushes_family = { .name = "cloudflared_config_local_config_pushes", .help = "Local configurations sent to the edge.", .type = METRIC_TYPE_COUNTER };
 static const struct metric_family push_errors_family = { .name = "cloudflared_config_local_config_pushes_errors", .help = "Those that it did not take.", .type = METRIC_TYPE_COUNTER };
@@ -103,33 +103,23 @@ static const struct metric_family total_family = { .name = "quic_client_total_co
 static const struct metric_family closed_family = { .name = "quic_client_closed_connections", .help = "Those that have ended.", .type = METRIC_TYPE_COUNTER };
 /* clang-format on */
 
-static metric_id series_of(struct metric_registry *reg, const struct series *s, int family,
-			   const char *index)
-{
-	const char *values[3] = { index, s->label, NULL };
-	if (s->family == &datagrams_family) {
-		bool dropped = s->value == value_dropped;
-		values[1] = dropped ? "tx" : s->label;
-		values[2] = dropped ? "dropped" : "ok";
-	}
-	return metric_series(reg, family, values);
-}
-
 static int define_totals(struct link_metrics *m, struct metric_registry *reg)
 {
-	int opened = metric_define(reg, &opened_family),
-	    origin = metric_define(reg, &origin_family);
+	int opened = metric_define(reg, &opened_family);
+	int datagrams = metric_define(reg, &datagrams_family);
 	int drops = metric_define(reg, &drops_family);
 	int total = metric_define(reg, &total_family), closed = metric_define(reg, &closed_family);
-	if (opened < 0 || origin < 0 || drops < 0 || total < 0 || closed < 0)
+	if (opened < 0 || datagrams < 0 || drops < 0 || total < 0 || closed < 0)
 		return -ENOMEM;
 	m->dialled = metric_series(reg, total, NULL);
 	m->ended = metric_series(reg, closed, NULL);
 	m->opened = metric_series(reg, opened, (const char *const[]){ "opened" });
 	m->reused = metric_series(reg, opened, (const char *const[]){ "reused" });
 	m->retried = metric_series(reg, opened, (const char *const[]){ "retried" });
-	m->origin_idle = metric_series(reg, origin, (const char *const[]){ "idle" });
-	m->origin_active = metric_series(reg, origin, (const char *const[]){ "active" });
+	m->rx_datagrams = metric_series(reg, datagrams, (const char *const[]){ "rx", "ok" });
+	m->tx_datagrams = metric_series(reg, datagrams, (const char *const[]){ "tx", "ok" });
+	m->dropped_datagrams =
+		metric_series(reg, datagrams, (const char *const[]){ "tx", "dropped" });
 	m->drops_malformed =
 		metric_series(reg, drops, (const char *const[]){ "stream", "malformed" });
 	m->drops_cut = metric_series(reg, drops, (const char *const[]){ "stream", "cut-short" });
@@ -142,14 +132,18 @@ static int define_config(struct link_metrics *m, struct metric_registry *reg)
 {
 	int build = metric_define(reg, &build_family);
 	int version = metric_define(reg, &version_family);
+	int refused = metric_define(reg, &refused_family);
 	int remote = metric_define(reg, &remote_family);
 	int pushes = metric_define(reg, &pushes_family);
 	int errors = metric_define(reg, &push_errors_family);
-	if (build < 0 || version < 0 || remote < 0 || pushes < 0 || errors < 0)
+	if (build < 0 || version < 0 || refused < 0 || remote < 0 || pushes < 0 || errors < 0)
 		return -ENOMEM;
 	m->build = metric_series(reg, build,
 				 (const char *const[]){ "adit", adit_version, adit_version });
 	m->config_version = metric_series(reg, version, NULL);
+	/* The file is read at the start only, and a bad one ends it. */
+	(void)metric_series(reg, refused, (const char *const[]){ "file" });
+	m->config_errors = metric_series(reg, refused, (const char *const[]){ "edge" });
 	(void)metric_series(reg, remote, NULL); /* stays 0 */
 	m->pushes = metric_series(reg, pushes, NULL);
 	m->push_errors = metric_series(reg, errors, NULL);
@@ -171,7 +165,8 @@ int link_metrics_init(struct link_metrics *m, struct metric_registry *reg, unsig
 		for (unsigned int i = 0; i < m->count; i++) {
 			char text[12];
 			(void)snprintf(text, sizeof(text), "%u", i);
-			m->ids[i][j] = series_of(reg, &table[j], family, text);
+			m->ids[i][j] = metric_series(reg, family,
+						     (const char *const[]){ text, table[j].label });
 		}
 	}
 	int r = define_config(m, reg);
@@ -187,9 +182,13 @@ static void refresh_totals(const struct link_metrics *m, struct wiring *w)
 	metric_set(shard, m->opened, (int64_t)o->opened);
 	metric_set(shard, m->reused, (int64_t)o->reused);
 	metric_set(shard, m->retried, (int64_t)o->retried);
-	metric_set(shard, m->origin_idle, o->idle);
-	metric_set(shard, m->origin_active, o->active);
+	struct tunnel_datagrams datagrams;
+	tunnel_get_datagrams(w->tunnels, &datagrams);
+	metric_set(shard, m->rx_datagrams, (int64_t)datagrams.rx);
+	metric_set(shard, m->tx_datagrams, (int64_t)datagrams.tx);
+	metric_set(shard, m->dropped_datagrams, (int64_t)datagrams.dropped);
 	metric_set(shard, m->pushes, (int64_t)w->tunnels->config_pushes);
+	metric_set(shard, m->config_errors, (int64_t)w->demux.stats.configs_refused);
 	metric_set(shard, m->push_errors, (int64_t)w->tunnels->config_errors);
 	if (w->worker->index == 0) {
 		metric_set(shard, m->build, 1);
@@ -206,7 +205,8 @@ void link_metrics_refresh(const struct link_metrics *m, struct wiring *w)
 	refresh_totals(m, w);
 	for (unsigned int i = w->worker->index; i < m->count; i += w->shared->worker_count) {
 		if (!tunnel_get_stats(w->tunnels, i, &stats))
-			stats = (struct link_stats){}; /* no link: nothing of the last one */
+			/* no link: nothing of the last one */
+			stats = (struct link_stats){ .congestion = -1 };
 		for (unsigned int j = 0; j < LINK_METRICS_SERIES && table[j].family; j++)
 			metric_set(w->worker->metrics, m->ids[i][j], table[j].value(&stats));
 	}

@@ -8,15 +8,16 @@
 
 #include "daemon/aditd/wiring.h"
 
-enum { LINK_METRICS_SERIES = 24 };
+enum { LINK_METRICS_SERIES = 22 };
 
 struct link_metrics {
 	metric_id ids[64][LINK_METRICS_SERIES]; /* [index] */
 	unsigned int count;
 	metric_id dialled, ended;
-	metric_id opened, reused, retried, origin_idle, origin_active;
+	metric_id rx_datagrams, tx_datagrams, dropped_datagrams;
+	metric_id opened, reused, retried;
 	metric_id drops_malformed, drops_cut, drops_datagram;
-	metric_id build, config_version, pushes, push_errors;
+	metric_id build, config_version, config_errors, pushes, push_errors;
 };
 
 [[nodiscard]] int link_metrics_init(struct link_metrics *m, struct metric_registry *reg,

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "daemon/aditd/locations.h"
 #include "daemon/base/mainloop.h"
 #include "daemon/base/random.h"
 #include "util/cleanup.h"
@@ -22,6 +23,8 @@ enum {
 	REFUSED_MIN_SEC = 60,
 	REFUSED_MAX_SEC = 600,
 };
+
+static_assert((unsigned int)LOCATIONS_INDEX_MAX == (unsigned int)SUPERVISOR_INDEX_MAX);
 
 struct index_entry {
 	struct supervisor *supervisor;
@@ -44,6 +47,7 @@ struct supervisor {
 	char last_error[160];
 	metric_id ha_connections, register_ok, register_fail[2], dials_ok, dials_fail, resets;
 	metric_id link_up[SUPERVISOR_INDEX_MAX];
+	struct locations locations;
 };
 
 static void step(struct index_entry *e, enum index_event event);
@@ -305,6 +309,7 @@ static void on_registered(struct index_entry *e, const struct tunnel_report *rep
 	(void)snprintf(e->info.location, sizeof(e->info.location), "%s", rep->result.location);
 	e->info.last_error[0] = '\0';
 	metric_add(s->p.metrics, s->register_ok, 1);
+	locations_set(&s->locations, s->p.metrics, rep->index, rep->result.location);
 	log_info(s->p.log, "tunnel", "registered", KV_U64("index", rep->index),
 		 KV_STR("protocol", "quic"), KV_ADDR("edge", &rep->peer),
 		 KV_STR("location", e->info.location));
@@ -421,6 +426,9 @@ static int define_metrics(struct supervisor *s)
 	int up = metric_define(reg, &up_family), resets = metric_define(reg, &resets_family);
 	if (ha < 0 || ok < 0 || fail < 0 || dials < 0 || up < 0 || resets < 0)
 		return -ENOMEM;
+	int r = locations_init(&s->locations, reg);
+	if (r < 0)
+		return r;
 	s->ha_connections = metric_series(reg, ha, NULL);
 	s->resets = metric_series(reg, resets, NULL);
 	s->register_ok = metric_series(reg, ok, (const char *const[]){ "registerConnection" });

@@ -43,6 +43,15 @@ void tunnel_dial_done(struct tunnel_dial *dial)
 		free(TAKE_PTR(dial->reports[i]));
 }
 
+static void add_datagrams(struct tunnel_datagrams *sum, struct link *link)
+{
+	struct link_stats stats = {};
+	link_get_stats(link, &stats);
+	sum->rx += stats.rx_datagrams;
+	sum->tx += stats.tx_datagrams;
+	sum->dropped += stats.dropped_datagrams;
+}
+
 static void tunnel_dispose(struct tunnel *t)
 {
 	if (t->query)
@@ -51,6 +60,7 @@ static void tunnel_dispose(struct tunnel *t)
 	loop_task_cancel(&t->end);
 	control_free(TAKE_PTR(t->control));
 	if (t->link) {
+		add_datagrams(&t->env->datagrams_ended, t->link);
 		link_free(TAKE_PTR(t->link));
 		t->env->links_ended++;
 	}
@@ -233,6 +243,7 @@ static void start_registration(struct tunnel *t)
 		.previous_attempts = (uint8_t)MIN(t->dial.attempt, 255U),
 		.timeout = RPC_TIMEOUT_SEC * NSEC_PER_SEC,
 		.local_config = env->local_config,
+		.metrics = env->rpc_metrics,
 		.events = &control_events,
 		.user = t,
 	};
@@ -413,4 +424,15 @@ bool tunnel_get_stats(struct tunnel_env *env, unsigned int index, struct link_st
 		}
 	}
 	return false;
+}
+
+void tunnel_get_datagrams(struct tunnel_env *env, struct tunnel_datagrams *ret)
+{
+	*ret = env->datagrams_ended;
+	LIST_FOREACH(node, &env->tunnels)
+	{
+		struct tunnel *t = LIST_ENTRY(node, struct tunnel, node);
+		if (t->link)
+			add_datagrams(ret, t->link);
+	}
 }

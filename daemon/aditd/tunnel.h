@@ -14,6 +14,11 @@
 
 struct tunnel;
 
+/* DATAGRAM frames of links. */
+struct tunnel_datagrams {
+	uint64_t rx, tx, dropped;
+};
+
 /* What all tunnels of one worker share. Owned by the wiring. */
 struct tunnel_env {
 	struct worker *worker;
@@ -27,9 +32,11 @@ struct tunnel_env {
 	struct uuid connector_id;
 	struct span local_config; /* JSON; lives as long as the process */
 	struct mailbox *main;     /* where reports go */
+	const struct rpc_metrics *rpc_metrics;
 	struct list tunnels;
 	uint64_t links_dialled, links_ended;
-	uint64_t config_pushes, config_errors; /* local configurations sent; not taken */
+	struct tunnel_datagrams datagrams_ended; /* of links that are gone */
+	uint64_t config_pushes, config_errors;   /* local configurations sent; not taken */
 };
 
 enum tunnel_report_kind : uint8_t {
@@ -81,5 +88,7 @@ void tunnel_close(struct tunnel_env *env, unsigned int index, const char *reason
 void tunnel_free_all(struct tunnel_env *env);
 /* Statistics of the live link of an index. False when there is none. */
 bool tunnel_get_stats(struct tunnel_env *env, unsigned int index, struct link_stats *ret);
+/* Sums over all links of the worker, those that have ended as well. */
+void tunnel_get_datagrams(struct tunnel_env *env, struct tunnel_datagrams *ret);
 
 #endif

@@ -26,6 +26,7 @@ static void init_proxy(struct wiring *w)
 	};
 	list_init(&w->proxy.exchanges);
 	demux_init(&w->demux, &w->proxy);
+	w->demux.rpc_metrics = &sh->rpc_metrics;
 }
 
 static void init_tunnels(struct wiring *w)
@@ -42,6 +43,7 @@ static void init_tunnels(struct wiring *w)
 		.server_name = sh->server_name,
 		.connector_id = sh->connector_id,
 		.local_config = sh->local_config,
+		.rpc_metrics = &sh->rpc_metrics,
 		.main = sh->main,
 	};
 	list_init(&w->tunnels->tunnels);
@@ -58,6 +60,7 @@ int wiring_init(struct wiring *w, struct wiring_shared *shared, struct worker *w
 		.loop = worker->loop,
 		.slab = worker->slab,
 		.resolver = w->resolver,
+		.metrics = worker->metrics,
 		.workers = shared->worker_count,
 	};
 	r = origin_worker_new(&origins, &w->origins);

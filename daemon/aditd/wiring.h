@@ -17,6 +17,7 @@ struct wiring_shared {
 	struct conf *conf;
 	struct proxy_rules *rules;
 	struct proxy_metrics proxy_metrics;
+	struct rpc_metrics rpc_metrics;
 	struct http_limits limits;
 	struct quic_settings quic;
 	struct tls_trust trust;

@@ -21,7 +21,6 @@ enum {
 	LABEL_MAX = 3,
 	BUCKET_MAX = 16,
 	SLOTS_PER_SERIES = 1 + BUCKET_MAX + 1, /* histogram: sum, buckets, +Inf */
-	SERIES_PER_FAMILY = 1000,
 	SERIES_LIMIT = 1 << 20,
 	LABEL_VALUE_LEN = 200, /* longer ones go under "other", too */
 	CHAINS = 64,
@@ -243,7 +242,7 @@ static struct series *series_other(struct metric_registry *reg, struct family *f
 static bool has_room(const struct metric_registry *reg, const struct family *f)
 {
 	unsigned int reserved = f->label_count ? reg->others_left : 0;
-	return f->count < SERIES_PER_FAMILY && reg->series_count < reg->max_series &&
+	return f->count < METRIC_FAMILY_SERIES && reg->series_count < reg->max_series &&
 	       reserved < reg->max_series - reg->series_count;
 }
 

@@ -13,6 +13,8 @@
 struct metric_registry;
 struct metric_shard; /* one thread's values */
 
+enum { METRIC_FAMILY_SERIES = 1000 }; /* at most; the rest is "other" */
+
 typedef uint32_t metric_id; /* a series; 0 is a sink that is never shown */
 
 enum metric_type : uint8_t {
@@ -41,7 +43,8 @@ void metric_registry_free(struct metric_registry *reg);
 [[nodiscard]] int metric_define(struct metric_registry *reg, const struct metric_family *def);
 /*
  * The series of a family with these label values (NULL for an unlabelled family), made if new.
- * Any thread; takes a lock: not on a request path. Over 1 000 a family: the series "other".
+ * Any thread; takes a lock: not on a request path. Over
+ * METRIC_FAMILY_SERIES a family: the series "other".
  */
 metric_id metric_series(struct metric_registry *reg, int family, const char *const *values);
 

@@ -7,6 +7,7 @@
 #define DAEMON_DEMUX_DEMUX_H
 
 #include "daemon/link/link.h"
+#include "daemon/link/rpc_metrics.h"
 #include "daemon/proxy/proxy_http.h"
 
 enum { DEMUX_RPC_TIMEOUT_SEC = 5 }; /* life of an RPC stream (docs/protocol.md §8.1) */
@@ -15,9 +16,8 @@ enum { DEMUX_RPC_TIMEOUT_SEC = 5 }; /* life of an RPC stream (docs/protocol.md �
 struct demux_stats {
 	uint64_t malformed; /* streams reset because their beginning made no sense */
 	uint64_t cut_short; /* … because they ended before a message was whole */
-	uint64_t rpc_calls;
-	uint64_t rpc_failures;
 	uint64_t datagrams; /* received; no flow takes them in this version */
+	uint64_t configs_refused;
 };
 
 /* One per worker; owned by the program's wiring. */
@@ -26,6 +26,7 @@ struct demux {
 	struct list undecided; /* streams whose first message isn't whole */
 	struct list rpc;       /* RPC streams */
 	struct demux_stats stats;
+	const struct rpc_metrics *rpc_metrics; /* borrowed; NULL: not counted */
 };
 
 void demux_init(struct demux *d, struct proxy_env *proxy);

@@ -12,6 +12,7 @@
 #include "daemon/wire/rpc_tunnel.h"
 #include "daemon/wire/uuid.h"
 #include "util/cleanup.h"
+#include "util/macro.h"
 
 struct demux_rpc {
 	struct demux *demux;
@@ -54,6 +55,7 @@ static int on_update_config(struct demux_rpc *rpc, uint32_t answer_id,
 {
 	struct tunnel_config config;
 	struct rpc_session *session = &rpc->channel->session;
+	rpc->demux->stats.configs_refused++;
 	if (tunnel_config_decode(params, &config) < 0)
 		return rpc_session_return_exception(session, answer_id,
 						    SPAN_LIT("malformed configuration"));
@@ -65,26 +67,49 @@ static int on_update_config(struct demux_rpc *rpc, uint32_t answer_id,
 	return rpc_session_return(session, answer_id, &body);
 }
 
+static int on_unregister_udp(struct demux_rpc *rpc, uint32_t answer_id,
+			     const struct capnp_struct *params UNUSED)
+{
+	return rpc_session_return_exception(&rpc->channel->session, answer_id,
+					    SPAN_LIT("UDP sessions aren't served"));
+}
+
+static const struct method {
+	uint64_t interface_id;
+	uint16_t method_id;
+	enum rpc_method counted_as;
+	int (*answer)(struct demux_rpc *rpc, uint32_t answer_id, const struct capnp_struct *params);
+} methods[] = {
+	{ RPC_IFACE_SESSION, RPC_REGISTER_UDP_SESSION, RPC_METHOD_REGISTER_UDP_SESSION,
+	  on_register_udp },
+	{ RPC_IFACE_SESSION, RPC_UNREGISTER_UDP_SESSION, RPC_METHOD_UNREGISTER_UDP_SESSION,
+	  on_unregister_udp },
+	{ RPC_IFACE_CONFIGURATION, RPC_UPDATE_CONFIGURATION, RPC_METHOD_UPDATE_CONFIGURATION,
+	  on_update_config },
+};
+
+static const struct method *find_method(const struct rpc_message *call)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(methods); i++)
+		if (call->interface_id == methods[i].interface_id &&
+		    call->method_id == methods[i].method_id)
+			return &methods[i];
+	return NULL;
+}
+
 static int on_call(void *user, uint32_t answer_id, const struct rpc_message *call)
 {
 	struct demux_rpc *rpc = user;
-	struct rpc_session *session = &rpc->channel->session;
-	rpc->demux->stats.rpc_calls++;
-	rpc->demux->stats.rpc_failures++;
-	if (call->interface_id == RPC_IFACE_SESSION &&
-	    call->method_id == RPC_REGISTER_UDP_SESSION) {
-		(void)on_register_udp(rpc, answer_id, &call->payload.content);
-	} else if (call->interface_id == RPC_IFACE_SESSION &&
-		   call->method_id == RPC_UNREGISTER_UDP_SESSION) {
-		(void)rpc_session_return_exception(session, answer_id,
-						   SPAN_LIT("UDP sessions aren't served"));
-	} else if (call->interface_id == RPC_IFACE_CONFIGURATION &&
-		   call->method_id == RPC_UPDATE_CONFIGURATION) {
-		(void)on_update_config(rpc, answer_id, &call->payload.content);
-	} else {
-		return -EOPNOTSUPP;
-	}
-	return 0;
+	struct demux *d = rpc->demux;
+	const struct method *method = find_method(call);
+	nsec_t since = nsec_clock(CLOCK_MONOTONIC);
+	if (method)
+		(void)method->answer(rpc, answer_id, &call->payload.content);
+	/* Each of them is refused in this version. */
+	rpc_metrics_count(d->rpc_metrics, d->proxy->worker->metrics,
+			  method ? method->counted_as : RPC_METHOD_OTHER,
+			  nsec_clock(CLOCK_MONOTONIC) - since, false);
+	return method ? 0 : -EOPNOTSUPP;
 }
 
 static void on_end(void *user, enum rpc_channel_end end)

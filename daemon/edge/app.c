@@ -111,11 +111,14 @@ static int start_workers(struct edge *e)
 	int r = worker_set_new(&params, &e->workers);
 	if (r == 0)
 		r = bridge_metrics_init(&e->bridge_metrics, e->metrics, e->worker_count);
+	if (r == 0)
+		r = tunnel_metrics_init(&e->tunnel_metrics, e->metrics, e->conf, e->worker_count);
 	return r < 0 ? fail(e, "cannot make workers", r) : EXIT_OK;
 }
 
 static void stop_workers(struct edge *e)
 {
+	tunnel_metrics_done(&e->tunnel_metrics);
 	bridge_metrics_done(&e->bridge_metrics);
 	worker_set_free(e->workers);
 }
@@ -137,9 +140,11 @@ static int start_tunnels(struct edge *e)
 	if (!entries)
 		return fail(e, "no memory", -ENOMEM);
 	for (size_t i = 0; i < e->conf->tunnel_count; i++)
-		for (size_t j = 0; j < e->conf->tunnels[i].host_count; j++)
-			entries[n++] = (struct hosts_entry){ &e->conf->tunnels[i].hosts[j].host,
-							     (uint32_t)i };
+		for (size_t j = 0; j < e->conf->tunnels[i].host_count; j++) {
+			entries[n] = (struct hosts_entry){ &e->conf->tunnels[i].hosts[j].host,
+							   (uint32_t)n };
+			n++;
+		}
 	r = hosts_new(entries, count, &e->hosts);
 	free(entries);
 	return r < 0 ? fail(e, "no memory", r) : EXIT_OK;

@@ -50,6 +50,7 @@ struct edge {
 	struct hosts *hosts;
 	struct front_metrics front_metrics;
 	struct bridge_metrics bridge_metrics;
+	struct tunnel_metrics tunnel_metrics;
 	struct quic_settings quic_settings;
 	SSL_CTX *tls;
 	uint8_t quic_key[32];

@@ -21,6 +21,8 @@ struct edge_conn {
 	struct edge_link *el; /* NULL until registered */
 	struct list rpc;      /* streams that the daemon opened besides */
 	unsigned int rpc_count;
+	metric_id lost; /* counter of lost packets; 0 until registered */
+	uint64_t lost_counted;
 	bool is_leaving;
 	struct timer leave; /* its turn in a drain has come */
 	struct timer grace;
@@ -68,8 +70,18 @@ static void conn_withdraw(struct edge_conn *c)
 	edge_link_unref(el);
 }
 
+static void conn_count_lost(struct edge_conn *c)
+{
+	struct link_stats stats = {};
+	link_get_stats(c->link, &stats);
+	metric_add(c->env->worker->metrics, c->lost,
+		   (int64_t)(stats.lost_packets - c->lost_counted));
+	c->lost_counted = stats.lost_packets;
+}
+
 static void conn_free(struct edge_conn *c)
 {
+	conn_count_lost(c);
 	if (c->el)
 		c->el->link = NULL;
 	conn_withdraw(c);
@@ -178,6 +190,7 @@ static int conn_enlist(struct edge_conn *c, const struct tunnel_register *reg, u
 		return -ENOMEM;
 	}
 	c->el = el;
+	c->lost = tunnel_metrics_lost(c->env->metrics, tunnel, el->index);
 	return 0;
 }
 
@@ -384,6 +397,16 @@ void edge_conn_walk(struct edge_conn_env *env,
 					     .worker = env->worker->index };
 		link_get_stats(c->link, &row.stats);
 		on_row(&row, arg);
+	}
+}
+
+void edge_conn_count_lost(struct edge_conn_env *env)
+{
+	LIST_FOREACH(node, &env->conns)
+	{
+		struct edge_conn *c = LIST_ENTRY(node, struct edge_conn, node);
+		if (c->lost)
+			conn_count_lost(c);
 	}
 }
 

@@ -8,6 +8,7 @@
 
 #include "daemon/edge/directory.h"
 #include "daemon/edge/enroll.h"
+#include "daemon/edge/tunnel_metrics.h"
 #include "daemon/link/quic.h"
 
 /* What the connections of one worker share; owned by the wiring. */
@@ -16,6 +17,7 @@ struct edge_conn_env {
 	struct worker_set *set;
 	struct directory *const *directories; /* one per worker, in order */
 	struct enroll *enroll;
+	const struct tunnel_metrics *metrics;
 	struct list conns;
 	unsigned int registered; /* on this worker */
 	uint64_t registrations;
@@ -43,6 +45,9 @@ struct edge_conn_row {
 };
 void edge_conn_walk(struct edge_conn_env *env,
 		    void (*on_row)(const struct edge_conn_row *row, void *arg), void *arg);
+
+/* Adds what the connections have lost since the last call to their counters. */
+void edge_conn_count_lost(struct edge_conn_env *env);
 
 /* Sends every daemon away: FIN on control streams, no new requests; closes links as they run empty.
  */

@@ -210,7 +210,7 @@ static void on_reject(struct http_exchange *x, unsigned int status, void *user)
 {
 	struct front_conn *c = user;
 	const struct front_params *p = &c->front->visits.p;
-	const struct front_tunnel_metrics *m = &p->metrics->tunnels[p->conf->tunnel_count];
+	const struct front_host *m = &p->metrics->hosts[p->metrics->host_count];
 	char text[96];
 	enum proxy_reason reason = status == 431   ? PROXY_REASON_HEADER_TOO_LARGE
 				   : status == 413 ? PROXY_REASON_BODY_TOO_LARGE
@@ -272,80 +272,6 @@ static void on_accept(struct tcp_listener *l, int fd, const struct ip_port *peer
 	};
 	if (http_conn_new(stream, &params, &c->http) < 0)
 		on_conn_closed(NULL, c);
-}
-
-static const double seconds_buckets[] = { 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
-					  0.5,   1,      2.5,   5,    10,    30,   60 };
-
-static const struct metric_family families[] = {
-	{ .name = "adit_requests_total",
-	  .help = "Finished requests by tunnel and class of the status.",
-	  .type = METRIC_TYPE_COUNTER,
-	  .labels = { "tunnel", "code_class" } },
-	{ .name = "adit_request_errors_total",
-	  .help = "Failed requests by tunnel and reason.",
-	  .type = METRIC_TYPE_COUNTER,
-	  .labels = { "tunnel", "reason" } },
-	{ .name = "adit_request_seconds",
-	  .help = "Time from the request's head to the end of its answer.",
-	  .type = METRIC_TYPE_HISTOGRAM,
-	  .labels = { "tunnel" },
-	  .buckets = seconds_buckets,
-	  .bucket_count = ARRAY_SIZE(seconds_buckets),
-	  .scale = 1e-9 },
-	{ .name = "adit_requests_active",
-	  .help = "Requests in progress.",
-	  .type = METRIC_TYPE_GAUGE,
-	  .labels = { "tunnel" } },
-	{ .name = "adit_body_bytes_total",
-	  .help = "Body bytes from visitors (in) and to visitors (out).",
-	  .type = METRIC_TYPE_COUNTER,
-	  .labels = { "tunnel", "dir" } },
-	{ .name = "adit_edge_no_route_total",
-	  .help = "Requests for a host that no tunnel has.",
-	  .type = METRIC_TYPE_COUNTER },
-};
-
-static void tunnel_metrics_init(struct front_tunnel_metrics *m, struct metric_registry *reg,
-				const int *f, const char *name)
-{
-	static const char *const classes[] = { "none", "1xx", "2xx", "3xx", "4xx", "5xx" };
-	for (unsigned int i = 0; i < ARRAY_SIZE(classes); i++)
-		m->requests[i] =
-			metric_series(reg, f[0], (const char *const[]){ name, classes[i] });
-	for (unsigned int i = 1; i < PROXY_REASON_MAX_; i++)
-		m->errors[i] = metric_series(
-			reg, f[1],
-			(const char *const[]){ name,
-					       proxy_reason_info((enum proxy_reason)i)->name });
-	m->seconds = metric_series(reg, f[2], &name);
-	m->active = metric_series(reg, f[3], &name);
-	m->bytes_in = metric_series(reg, f[4], (const char *const[]){ name, "in" });
-	m->bytes_out = metric_series(reg, f[4], (const char *const[]){ name, "out" });
-}
-
-int front_metrics_init(struct front_metrics *m, struct metric_registry *reg,
-		       const struct edge_conf *conf)
-{
-	int f[ARRAY_SIZE(families)];
-	for (unsigned int i = 0; i < ARRAY_SIZE(families); i++) {
-		f[i] = metric_define(reg, &families[i]);
-		if (f[i] < 0)
-			return f[i];
-	}
-	m->tunnels = calloc(conf->tunnel_count + 1, sizeof(*m->tunnels));
-	if (!m->tunnels)
-		return -ENOMEM;
-	for (size_t i = 0; i <= conf->tunnel_count; i++)
-		tunnel_metrics_init(&m->tunnels[i], reg, f,
-				    i < conf->tunnel_count ? conf->tunnels[i].name : "none");
-	m->no_route = metric_series(reg, f[5], NULL);
-	return 0;
-}
-
-void front_metrics_done(struct front_metrics *m)
-{
-	free(TAKE_PTR(m->tunnels));
 }
 
 static void front_init(struct front *f, const struct front_params *params)

@@ -8,32 +8,14 @@
 
 #include "daemon/conf/edge_conf.h"
 #include "daemon/edge/directory.h"
+#include "daemon/edge/front_metrics.h"
 #include "daemon/flow/bridge.h"
 #include "daemon/http/http.h"
 #include "daemon/net/tcp.h"
 #include "daemon/net/tlscerts.h"
-#include "daemon/proxy/reason.h"
 #include "daemon/route/hosts.h"
 
 enum { FRONT_LISTENERS_MAX = 16 };
-
-/* Series of one tunnel's requests; filled in at start. */
-struct front_tunnel_metrics {
-	metric_id requests[6]; /* by code class */
-	metric_id errors[PROXY_REASON_MAX_];
-	metric_id seconds;
-	metric_id active;
-	metric_id bytes_in;
-	metric_id bytes_out;
-};
-
-struct front_metrics {
-	struct front_tunnel_metrics *tunnels; /* [tunnel_count + 1]; the last: no tunnel */
-	metric_id no_route;
-};
-[[nodiscard]] int front_metrics_init(struct front_metrics *m, struct metric_registry *reg,
-				     const struct edge_conf *conf);
-void front_metrics_done(struct front_metrics *m);
 
 struct front;
 

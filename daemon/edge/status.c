@@ -82,18 +82,16 @@ static const struct metric_family families[] = {
 	  .type = METRIC_TYPE_COUNTER,
 	  .labels = { "event" } },
 };
-/* Of the links of a tunnel the worst: one number each, whatever worker they live on. */
-static const struct metric_family mtu_family = {
-	.name = "adit_link_mtu_bytes",
-	.help = "Smallest UDP payload that the path of a link takes.",
+static const struct metric_family version_family = {
+	.name = "adit_config_version",
+	.help = "Configuration that is in force: 1 is that of the start.",
 	.type = METRIC_TYPE_GAUGE,
-	.labels = { "tunnel" },
 };
-static const struct metric_family ecn_family = {
-	.name = "adit_link_ecn",
-	.help = "1: validated, 0: off or testing, -1: the path of a link clears the bits.",
-	.type = METRIC_TYPE_GAUGE,
-	.labels = { "tunnel" },
+static const struct metric_family errors_family = {
+	.name = "adit_config_errors_total",
+	.help = "Configurations that were not taken, by where they came from.",
+	.type = METRIC_TYPE_COUNTER,
+	.labels = { "source" },
 };
 static const struct metric_family unregistered_family = {
 	.name = "adit_edge_unregistered",
@@ -105,10 +103,8 @@ enum { F_TUNNELS, F_LINKS, F_CONNECTIONS, F_REGISTRATIONS, F_DROPS, F_EVENTS, F_
 struct edge_status {
 	struct worker_metrics workers;
 	metric_id tunnels;
-	struct tunnel_series {
-		metric_id links, mtu, ecn;
-	} *by_tunnel;       /* [tunnel_count] */
-	_Atomic int *worst; /* [worker][tunnel][mtu, ecn]; each worker writes its own */
+	metric_id config_version;
+	metric_id *links; /* [tunnel] */
 	metric_id registered, unregistered, connected_sockets;
 	metric_id registrations, refused[ENROLL_REFUSAL_MAX_];
 	metric_id drops[ARRAY_SIZE(drops)], events[ARRAY_SIZE(events)];
@@ -125,20 +121,19 @@ static int define(struct edge_status *st, struct edge *e)
 		if (f[i] < 0)
 			return f[i];
 	}
-	int mtu = metric_define(reg, &mtu_family), ecn = metric_define(reg, &ecn_family);
+	int version = metric_define(reg, &version_family);
+	int errors = metric_define(reg, &errors_family);
 	int unregistered = metric_define(reg, &unregistered_family);
 	size_t tunnels = e->conf->tunnel_count;
-	st->by_tunnel = calloc(tunnels + 1, sizeof(*st->by_tunnel));
-	st->worst = calloc((tunnels + 1) * e->worker_count, 2 * sizeof(*st->worst));
-	if (mtu < 0 || ecn < 0 || unregistered < 0 || !st->by_tunnel || !st->worst)
+	st->links = calloc(tunnels + 1, sizeof(*st->links));
+	if (version < 0 || errors < 0 || unregistered < 0 || !st->links)
 		return -ENOMEM;
+	st->config_version = metric_series(reg, version, NULL);
+	/* The file is read at the start only, and a bad one ends it. */
+	(void)metric_series(reg, errors, (const char *const[]){ "file" });
 	st->tunnels = metric_series(reg, f[F_TUNNELS], NULL);
-	for (size_t i = 0; i < tunnels; i++) {
-		const char *name = e->conf->tunnels[i].name;
-		st->by_tunnel[i].links = metric_series(reg, f[F_LINKS], &name);
-		st->by_tunnel[i].mtu = metric_series(reg, mtu, &name);
-		st->by_tunnel[i].ecn = metric_series(reg, ecn, &name);
-	}
+	for (size_t i = 0; i < tunnels; i++)
+		st->links[i] = metric_series(reg, f[F_LINKS], &e->conf->tunnels[i].name);
 	st->registered =
 		metric_series(reg, f[F_CONNECTIONS], (const char *const[]){ "registered" });
 	st->unregistered = metric_series(reg, unregistered, NULL);
@@ -169,49 +164,26 @@ static void refresh_tunnels(struct edge *e, struct worker *worker)
 	unsigned int tunnels = 0;
 	for (size_t i = 0; i < e->conf->tunnel_count; i++) {
 		unsigned int n = directory_count(e->directories[worker->index], (uint32_t)i);
-		metric_set(worker->metrics, st->by_tunnel[i].links, n);
+		metric_set(worker->metrics, st->links[i], n);
 		tunnels += n > 0;
 	}
 	metric_set(worker->metrics, st->tunnels, tunnels);
-}
-
-static _Atomic int *worst_of(const struct edge *e, unsigned int worker, size_t tunnel)
-{
-	return &e->status->worst[2 * (worker * e->conf->tunnel_count + tunnel)];
+	metric_set(worker->metrics, st->config_version, 1);
 }
 
 static void on_row(const struct edge_conn_row *row, void *arg)
 {
-	struct edge *e = arg;
-	_Atomic int *worst = worst_of(e, row->worker, row->tunnel);
-	if (worst[0] == 0 || (int)row->stats.mtu < worst[0]) {
-		worst[1] = worst[0] == 0 ? row->stats.ecn : worst[1];
-		worst[0] = (int)row->stats.mtu;
-	}
-	worst[1] = MIN((int)worst[1], (int)row->stats.ecn);
+	const struct edge_worker *ew = arg;
+	tunnel_metrics_note(&ew->edge->tunnel_metrics, ew->worker, row->tunnel, row->index,
+			    &row->stats);
 }
 
-/* What this worker's links say; the last worker, who is asked last, makes one number of it. */
-static void refresh_worst(struct edge *e, struct worker *worker)
+static void refresh_links(struct edge *e, struct edge_worker *ew)
 {
-	struct edge_worker *ew = worker->app;
-	for (size_t t = 0; t < e->conf->tunnel_count; t++)
-		worst_of(e, worker->index, t)[0] = worst_of(e, worker->index, t)[1] = 0;
-	edge_conn_walk(&ew->conns, on_row, e);
-	if (worker->index + 1 < e->worker_count)
-		return;
-	for (size_t t = 0; t < e->conf->tunnel_count; t++) {
-		int mtu = 0, ecn = 0;
-		for (unsigned int w = 0; w < e->worker_count; w++) {
-			const _Atomic int *worst = worst_of(e, w, t);
-			if (worst[0] == 0)
-				continue;
-			ecn = mtu == 0 ? worst[1] : MIN(ecn, (int)worst[1]);
-			mtu = mtu == 0 ? worst[0] : MIN(mtu, (int)worst[0]);
-		}
-		metric_set(worker->metrics, e->status->by_tunnel[t].mtu, mtu);
-		metric_set(worker->metrics, e->status->by_tunnel[t].ecn, ecn);
-	}
+	tunnel_metrics_forget(&e->tunnel_metrics, ew->worker);
+	edge_conn_walk(&ew->conns, on_row, ew);
+	edge_conn_count_lost(&ew->conns);
+	tunnel_metrics_tell(&e->tunnel_metrics, ew->worker);
 }
 
 static void refresh(struct worker *worker, void *arg)
@@ -238,7 +210,7 @@ static void refresh(struct worker *worker, void *arg)
 		metric_set(shard, st->clients, (int64_t)front_refused(ew->front));
 	if (worker->index == 0)
 		refresh_tunnels(e, worker);
-	refresh_worst(e, worker);
+	refresh_links(e, ew);
 }
 
 /* Ready: the listeners are there. */
@@ -308,10 +280,8 @@ void edge_status_stop(struct edge *e)
 {
 	edge_service_stop(e);
 	page_free(TAKE_PTR(e->page));
-	if (e->status) {
-		free(e->status->by_tunnel);
-		free(e->status->worst);
-	}
+	if (e->status)
+		free(e->status->links);
 	free(TAKE_PTR(e->status));
 }
 

@@ -30,7 +30,8 @@ struct visit {
 	struct http_exchange *x;
 	struct edge_link *el; /* referenced; NULL before a link was chosen */
 	struct stream *tunnel;
-	uint32_t tunnel_index; /* conf->tunnel_count: none */
+	uint32_t host;         /* number of the public name; front_metrics.host_count: none */
+	uint32_t tunnel_index; /* whose it is; conf->tunnel_count: nobody's */
 	unsigned int tries;
 	struct http_head request; /* as it goes into the tunnel */
 	char ray_text[96];
@@ -71,15 +72,15 @@ struct span visit_make_ray(struct visit_env *env, char *buf, size_t size)
 	return span_of(buf, MIN((size_t)n, size - 1));
 }
 
-static const struct front_tunnel_metrics *metrics_of(const struct visit *v)
+static const struct front_host *metrics_of(const struct visit *v)
 {
-	return &v->env->p.metrics->tunnels[v->tunnel_index];
+	return &v->env->p.metrics->hosts[v->host];
 }
 
 static void visit_count(struct visit *v)
 {
 	struct worker *w = v->env->p.worker;
-	const struct front_tunnel_metrics *m = metrics_of(v);
+	const struct front_host *m = metrics_of(v);
 	nsec_t took = loop_now(w->loop) - v->since;
 	metric_add(w->metrics, m->requests[MIN(v->status / 100, 5U)], 1);
 	metric_observe(w->metrics, m->seconds, took);
@@ -484,13 +485,14 @@ static enum proxy_reason visit_check(struct visit *v)
 	if (conf->front.max_body && req->body == HTTP_BODY_LENGTH &&
 	    req->content_length > conf->front.max_body)
 		return PROXY_REASON_BODY_TOO_LARGE;
-	uint32_t tunnel = 0;
-	if (hosts_find(v->env->p.hosts, req->authority, &tunnel) < 0) {
+	uint32_t host = 0;
+	if (hosts_find(v->env->p.hosts, req->authority, &host) < 0) {
 		metric_add(v->env->p.worker->metrics, v->env->p.metrics->no_route, 1);
 		return PROXY_REASON_NO_SUCH_HOST;
 	}
 	metric_add(v->env->p.worker->metrics, metrics_of(v)->active, -1);
-	v->tunnel_index = tunnel;
+	v->host = host;
+	v->tunnel_index = metrics_of(v)->tunnel;
 	metric_add(v->env->p.worker->metrics, metrics_of(v)->active, 1);
 	return visit_prepare(v) < 0 ? PROXY_REASON_HEADER_TOO_LARGE : PROXY_REASON_NONE;
 }
@@ -506,7 +508,8 @@ void visit_start(struct visit_env *env, struct http_exchange *x)
 	v->env = env;
 	v->x = x;
 	v->since = loop_now(env->p.worker->loop);
-	v->tunnel_index = (uint32_t)env->p.conf->tunnel_count;
+	v->host = (uint32_t)env->p.metrics->host_count;
+	v->tunnel_index = metrics_of(v)->tunnel;
 	v->again.run = on_again;
 	v->garbage.release = visit_release;
 	v->ray = visit_make_ray(env, v->ray_text, sizeof(v->ray_text));

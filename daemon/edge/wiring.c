@@ -250,6 +250,7 @@ void edge_wiring_start(struct worker *worker)
 	ew->conns.set = e->workers;
 	ew->conns.directories = e->directories;
 	ew->conns.enroll = &e->enroll;
+	ew->conns.metrics = &e->tunnel_metrics;
 	ew->conns.next_serial = &e->next_serial;
 	ew->conns.grace = 30 * NSEC_PER_SEC;
 	int r = quic_server_start(e->server, worker, &edge_conn_sink, edge_conn_accept, &ew->conns);

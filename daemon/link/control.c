@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "daemon/link/rpc_channel.h"
+#include "daemon/link/rpc_metrics.h"
 #include "daemon/wire/rpc_tunnel.h"
 #include "daemon/wire/token.h"
 #include "util/cleanup.h"
@@ -28,6 +29,9 @@ struct control {
 	nsec_t timeout;
 	struct span local_config;
 	struct timer deadlines[CONTROL_CALL_MAX_];
+	nsec_t since[CONTROL_CALL_MAX_]; /* of a call that waits for its answer, else 0 */
+	const struct rpc_metrics *metrics;
+	struct metric_shard *shard;
 	struct loop_garbage garbage;
 };
 
@@ -85,6 +89,34 @@ static void read_answer(const struct capnp_struct *results, struct control_resul
 	}
 }
 
+static int call_begin(struct control *c, const struct rpc_channel_call *call)
+{
+	c->since[call->tag] = loop_now(c->loop);
+	return rpc_channel_call(c->channel, call);
+}
+
+/* Counted once, by whoever says first what became of the call. */
+static void call_over(struct control *c, enum control_call call, bool ok)
+{
+	static const enum rpc_method methods[CONTROL_CALL_MAX_] = {
+		[CONTROL_CALL_REGISTER] = RPC_METHOD_REGISTER_CONNECTION,
+		[CONTROL_CALL_CONFIG] = RPC_METHOD_UPDATE_LOCAL_CONFIGURATION,
+		[CONTROL_CALL_UNREGISTER] = RPC_METHOD_UNREGISTER_CONNECTION,
+	};
+	timer_stop(&c->deadlines[call]);
+	if (c->since[call] == 0)
+		return;
+	rpc_metrics_count(c->metrics, c->shard, methods[call],
+			  nsec_sub(loop_now(c->loop), c->since[call]), ok);
+	c->since[call] = 0;
+}
+
+static void config_ended(struct control *c, bool ok)
+{
+	call_over(c, CONTROL_CALL_CONFIG, ok);
+	c->events->on_config_sent(c, ok, c->user);
+}
+
 static void send_local_config(struct control *c)
 {
 	struct rpc_channel_call call = {
@@ -94,9 +126,9 @@ static void send_local_config(struct control *c)
 		.params_max = c->local_config.len,
 		.tag = CONTROL_CALL_CONFIG,
 	};
-	int r = rpc_channel_call(c->channel, &call);
+	int r = call_begin(c, &call);
 	if (r < 0)
-		c->events->on_config_sent(c, false, c->user);
+		config_ended(c, false);
 	else
 		timer_start(c->loop, &c->deadlines[CONTROL_CALL_CONFIG],
 			    loop_now(c->loop) + c->timeout);
@@ -104,7 +136,7 @@ static void send_local_config(struct control *c)
 
 static void registration_ended(struct control *c, const struct control_result *result)
 {
-	timer_stop(&c->deadlines[CONTROL_CALL_REGISTER]);
+	call_over(c, CONTROL_CALL_REGISTER, result->cause == CONTROL_CAUSE_NONE);
 	if (result->cause == CONTROL_CAUSE_NONE && c->index == 0 && !result->is_remotely_managed &&
 	    c->local_config.len > 0) {
 		/* Not from inside the answer's callback: the frame in hand is still being read. */
@@ -119,10 +151,10 @@ static void on_return(void *user, uint64_t tag, const struct rpc_reply *reply)
 	bool ok = reply->outcome == RPC_OUTCOME_RESULTS;
 	if (tag >= CONTROL_CALL_MAX_)
 		return;
-	timer_stop(&c->deadlines[tag]);
 	if (tag == CONTROL_CALL_CONFIG) {
-		c->events->on_config_sent(c, ok, c->user);
+		config_ended(c, ok);
 	} else if (tag == CONTROL_CALL_UNREGISTER) {
+		call_over(c, CONTROL_CALL_UNREGISTER, ok);
 		c->events->on_unregistered(c, c->user);
 	} else {
 		struct control_result result = { .cause = CONTROL_CAUSE_EXCEPTION };
@@ -165,13 +197,14 @@ static void on_config_deadline(struct timer *timer)
 {
 	struct control *c = CONTAINER_OF(timer, struct control, deadlines[CONTROL_CALL_CONFIG]);
 	rpc_channel_cancel(c->channel, CONTROL_CALL_CONFIG);
-	c->events->on_config_sent(c, false, c->user);
+	config_ended(c, false);
 }
 
 static void on_unregister_deadline(struct timer *timer)
 {
 	struct control *c = CONTAINER_OF(timer, struct control, deadlines[CONTROL_CALL_UNREGISTER]);
 	rpc_channel_cancel(c->channel, CONTROL_CALL_UNREGISTER);
+	call_over(c, CONTROL_CALL_UNREGISTER, false);
 	c->events->on_unregistered(c, c->user);
 }
 
@@ -208,7 +241,7 @@ static int send_registration(struct control *c, const struct control_params *p)
 		.params = tunnel_register_body(&reg),
 		.tag = CONTROL_CALL_REGISTER,
 	};
-	return rpc_channel_call(c->channel, &call);
+	return call_begin(c, &call);
 }
 
 static void control_release(struct loop_garbage *garbage)
@@ -227,6 +260,8 @@ int control_new(struct link *link, const struct control_params *params, struct c
 	c->index = params->index;
 	c->timeout = params->timeout;
 	c->local_config = params->local_config;
+	c->metrics = params->metrics;
+	c->shard = link->worker->metrics;
 	c->garbage.release = control_release;
 	c->deadlines[0].on_expire = on_config_due;
 	c->deadlines[CONTROL_CALL_REGISTER].on_expire = on_register_deadline;
@@ -256,7 +291,7 @@ void control_unregister(struct control *c, nsec_t timeout)
 		.params = tunnel_empty_body(),
 		.tag = CONTROL_CALL_UNREGISTER,
 	};
-	int r = rpc_channel_call(c->channel, &call);
+	int r = call_begin(c, &call);
 	/* A session that is already over: the answer comes from the loop all the same. */
 	timer_start(c->loop, &c->deadlines[CONTROL_CALL_UNREGISTER],
 		    loop_now(c->loop) + (r < 0 ? 0 : timeout));
@@ -266,8 +301,8 @@ void control_free(struct control *c)
 {
 	if (!c)
 		return;
-	for (unsigned int i = 0; i < ARRAY_SIZE(c->deadlines); i++)
-		timer_stop(&c->deadlines[i]);
+	for (unsigned int i = 0; i < CONTROL_CALL_MAX_; i++)
+		call_over(c, (enum control_call)i, false);
 	rpc_channel_close(TAKE_PTR(c->channel), true);
 	loop_defer_free(c->loop, &c->garbage);
 }

@@ -10,6 +10,7 @@
 #include "daemon/wire/uuid.h"
 
 struct control;
+struct rpc_metrics;
 struct tunnel_credential;
 
 enum control_cause : uint8_t {
@@ -58,6 +59,7 @@ struct control_params {
 	uint8_t previous_attempts;
 	nsec_t timeout;           /* 5 s */
 	struct span local_config; /* JSON, borrowed until on_config_sent or free; empty: not sent */
+	const struct rpc_metrics *metrics; /* borrowed until free; NULL: not counted */
 	const struct control_events *events;
 	void *user;
 };

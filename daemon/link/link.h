@@ -72,6 +72,7 @@ struct link_stats {
 	uint64_t rtt_nsec; /* smoothed */
 	uint64_t min_rtt_nsec, latest_rtt_nsec;
 	uint64_t cwnd, bytes_in_flight;
+	int8_t congestion; /* 0 slow start, 1 avoidance, 2 nothing more to send, -1 unknown */
 	uint64_t rx_packets, tx_packets, lost_packets, rx_bytes, tx_bytes;
 	uint64_t rx_datagrams, tx_datagrams, dropped_datagrams;
 	uint64_t blackholes;  /* times the path MTU was found to have shrunk */

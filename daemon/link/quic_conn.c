@@ -37,6 +37,7 @@ enum {
 	CLOSE_COPIES = 3,    /* of a client's last packet */
 	ECN_PROBES = 10,     /* packets that the library marks before it waits for the answer */
 	ECN_GAP_FAILED = 64, /* unmarked ones since: the path clears the bits */
+	BURST_PACKETS = 3,   /* less room in the window than this is none */
 };
 
 /* ---- beginning ----------------------------------------------------------------------------- */
@@ -479,9 +480,32 @@ static int8_t ecn_state(const struct quic_link *link)
 	return link->ecn_sent > ECN_PROBES ? 1 : 0;
 }
 
+/* The reference's numbers. That a loss is being recovered from (3) the library doesn't say. */
+enum {
+	CONGESTION_UNKNOWN = -1,
+	CONGESTION_SLOW_START = 0,
+	CONGESTION_AVOIDANCE = 1,
+	CONGESTION_APPLICATION = 2,
+};
+
+/* As the reference sees it: who leaves room for more than a burst isn't held by the window. */
+static int8_t congestion_state(const struct quic_link *link, const ngtcp2_conn_info *info,
+			       unsigned int mtu)
+{
+	if (link->qw->settings->use_bbr)
+		return CONGESTION_UNKNOWN;
+	bool is_slow_start = info->cwnd < info->ssthresh;
+	bool is_half_used = info->bytes_in_flight > info->cwnd / 2;
+	if (info->bytes_in_flight + (uint64_t)BURST_PACKETS * mtu < info->cwnd &&
+	    !(is_slow_start && is_half_used))
+		return CONGESTION_APPLICATION;
+	return is_slow_start ? CONGESTION_SLOW_START : CONGESTION_AVOIDANCE;
+}
+
 void quic_conn_get_stats(const struct quic_link *link, struct link_stats *ret)
 {
 	struct link_stats s = link->stats;
+	s.congestion = CONGESTION_UNKNOWN;
 	if (link->conn) {
 		ngtcp2_conn_info info;
 		ngtcp2_conn_get_conn_info(link->conn, &info);
@@ -499,6 +523,7 @@ void quic_conn_get_stats(const struct quic_link *link, struct link_stats *ret)
 		if (link->mtu.is_capped)
 			s.mtu = QUIC_MTU_BASE;
 		s.ecn = ecn_state(link);
+		s.congestion = congestion_state(link, &info, s.mtu);
 		const ngtcp2_path *path = ngtcp2_conn_get_path(link->conn);
 		(void)sockaddr_to_ip_port(path->local.addr, path->local.addrlen, &s.local);
 		(void)sockaddr_to_ip_port(path->remote.addr, path->remote.addrlen, &s.peer);

@@ -33,6 +33,7 @@ int origin_worker_new(const struct origin_worker_params *params, struct origin_w
 	ow->started_at = nsec_clock(CLOCK_MONOTONIC);
 	ow->started_clock = nsec_clock(CLOCK_REALTIME);
 	origin_pool_init(&ow->pool, params->loop, &ow->stats);
+	ow->pool.metrics = params->metrics;
 	*ret = ow;
 	return 0;
 }
@@ -81,6 +82,7 @@ void origin_call_init(struct origin_call *call, const struct origin_call_ops *op
 		.request = *params->request,
 		.events = params->events,
 		.user = params->user,
+		.series = params->series,
 		.fail = { .run = run_fail },
 		.garbage = { .release = release },
 	};

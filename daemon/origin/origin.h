@@ -7,6 +7,7 @@
 #ifndef DAEMON_ORIGIN_ORIGIN_H
 #define DAEMON_ORIGIN_ORIGIN_H
 
+#include "daemon/base/metric.h"
 #include "daemon/conf/rule.h"
 #include "daemon/flow/stream.h"
 #include "daemon/http/head.h"
@@ -36,11 +37,17 @@ struct origin_stats {
 	unsigned int active; /* calls */
 };
 
+/* Gauges of one rule: adit_origin_connections. Zero: not shown. */
+struct origin_series {
+	metric_id active, idle;
+};
+
 struct origin_worker;
 struct origin_worker_params {
 	struct loop *loop;
 	struct slab *slab;
 	struct resolver *resolver;        /* borrowed, outlives the worker */
+	struct metric_shard *metrics;     /* the worker's; NULL: nothing is counted */
 	const struct http_limits *limits; /* of answers' heads; borrowed; NULL: the defaults */
 	unsigned int workers;             /* that share a rule's keep-alive-connections */
 };
@@ -71,6 +78,7 @@ struct origin_call_params {
 	const struct http_head *request; /* so is what it points to, not itself */
 	const struct origin_call_events *events;
 	void *user;
+	struct origin_series series;
 };
 
 /*

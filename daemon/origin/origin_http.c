@@ -168,6 +168,14 @@ static const struct stream_user inner_user = {
 
 /* ---- ends ---- */
 
+/* The connection stays open. */
+static void end_exchange(struct origin_http *oh)
+{
+	if (oh->http)
+		metric_add(oh->call.ow->params.metrics, oh->call.series.active, -1);
+	http_call_free(TAKE_PTR(oh->http));
+}
+
 /* Lets go of names, sockets and the exchange; the connection is kept if it is fit for another. */
 static void let_go(struct origin_http *oh)
 {
@@ -178,7 +186,7 @@ static void let_go(struct origin_http *oh)
 	happy_cancel(TAKE_PTR(oh->happy));
 	bool is_fit =
 		oh->http && http_call_is_reusable(oh->http) && oh->generation == ow->generation;
-	http_call_free(TAKE_PTR(oh->http));
+	end_exchange(oh);
 	if (!oh->conn)
 		return;
 	if (!is_fit) {
@@ -187,8 +195,12 @@ static void let_go(struct origin_http *oh)
 	}
 	const struct conf_origin *set = &oh->call.rule->origin;
 	unsigned int share = set->keep_alive_connections / MAX(ow->params.workers, 1U);
-	origin_pool_put(&ow->pool, pool_key(oh), TAKE_PTR(oh->conn),
-			set->keep_alive_connections ? MAX(share, 1U) : 0, set->keep_alive_timeout);
+	const struct origin_pool_terms terms = {
+		.limit = set->keep_alive_connections ? MAX(share, 1U) : 0,
+		.timeout = set->keep_alive_timeout,
+		.gauge = oh->call.series.idle,
+	};
+	origin_pool_put(&ow->pool, pool_key(oh), TAKE_PTR(oh->conn), &terms);
 }
 
 static enum origin_failure failure_of_connect(int error)
@@ -245,7 +257,7 @@ static void retry(struct origin_http *oh)
 {
 	oh->has_retried = true;
 	oh->call.ow->stats.retried++;
-	http_call_free(TAKE_PTR(oh->http));
+	end_exchange(oh);
 	stream_close(TAKE_PTR(oh->conn));
 	step_to(oh, ORIGIN_EVENT_RETRY);
 	dial(oh);
@@ -311,6 +323,7 @@ static int begin(struct origin_http *oh, struct stream *conn_take, bool is_reuse
 		oh->http = NULL;
 		return r;
 	}
+	metric_add(oh->call.ow->params.metrics, oh->call.series.active, 1);
 	step_to(oh, ORIGIN_EVENT_CONNECTED);
 	struct stream *inner = http_call_body(oh->http);
 	stream_set_user(inner, &inner_user, oh);

@@ -21,6 +21,7 @@ struct idle {
 	struct stream *s;
 	struct origin_pool *pool;
 	struct service *service;
+	metric_id gauge;
 	struct list node;
 	struct timer timer;
 	struct loop_garbage garbage;
@@ -53,6 +54,7 @@ static struct stream *take_out(struct idle *idle)
 	stream_forget_user(s);
 	list_remove(&idle->node);
 	pool->stats->idle--;
+	metric_add(pool->metrics, idle->gauge, -1);
 	if (--service->count == 0) {
 		map_remove(&pool->services, &service->node);
 		free(service);
@@ -134,10 +136,10 @@ struct stream *origin_pool_take(struct origin_pool *pool, struct span service)
 }
 
 void origin_pool_put(struct origin_pool *pool, struct span service, struct stream *stream_take,
-		     unsigned int limit, nsec_t timeout)
+		     const struct origin_pool_terms *terms)
 {
 	struct service *found = find_service(pool, service);
-	bool has_room = found ? found->count < limit : limit > 0;
+	bool has_room = found ? found->count < terms->limit : terms->limit > 0;
 	struct idle *idle = has_room ? calloc(1, sizeof(*idle)) : NULL;
 	if (idle && !found)
 		found = add_service(pool, service);
@@ -150,12 +152,15 @@ void origin_pool_put(struct origin_pool *pool, struct span service, struct strea
 	idle->s = stream_take;
 	idle->pool = pool;
 	idle->service = found;
+	idle->gauge = terms->gauge;
 	idle->timer.on_expire = on_expire;
 	list_prepend(&found->idle, &idle->node);
 	found->count++;
 	pool->stats->idle++;
-	if (timeout)
-		timer_start(pool->loop, &idle->timer, nsec_add(loop_now(pool->loop), timeout));
+	metric_add(pool->metrics, terms->gauge, 1);
+	if (terms->timeout)
+		timer_start(pool->loop, &idle->timer,
+			    nsec_add(loop_now(pool->loop), terms->timeout));
 	stream_set_user(stream_take, &idle_user, idle);
 }
 

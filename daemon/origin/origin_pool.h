@@ -7,6 +7,7 @@
 #define DAEMON_ORIGIN_ORIGIN_POOL_H
 
 #include "daemon/base/map.h"
+#include "daemon/base/metric.h"
 #include "daemon/flow/stream.h"
 #include "util/list.h"
 #include "util/time.h"
@@ -17,6 +18,7 @@ struct origin_pool {
 	struct loop *loop;
 	struct map services; /* of those that have an idle connection */
 	struct origin_stats *stats;
+	struct metric_shard *metrics; /* NULL: nothing is counted */
 };
 
 enum { ORIGIN_POOL_SERVICES_MAX = 100000 }; /* as many as rules */
@@ -28,12 +30,14 @@ void origin_pool_done(struct origin_pool *pool);
 
 /* The idle connection of this service that was used last, still open; NULL when there is none. */
 struct stream *origin_pool_take(struct origin_pool *pool, struct span service);
-/*
- * Keeps a connection whose exchange is whole. limit: idle ones of this service (0: closed at once);
- * timeout: 0 for none. Closed when there is no room or no memory.
- */
+struct origin_pool_terms {
+	unsigned int limit; /* idle connections of this service; 0: closed at once */
+	nsec_t timeout;     /* 0 for none */
+	metric_id gauge;    /* counts those that are kept */
+};
+/* Keeps a connection whose exchange is whole. Closed when there is no room or no memory. */
 void origin_pool_put(struct origin_pool *pool, struct span service, struct stream *stream_take,
-		     unsigned int limit, nsec_t timeout);
+		     const struct origin_pool_terms *terms);
 /* Closes all idle connections. */
 void origin_pool_drain(struct origin_pool *pool);
 

@@ -32,6 +32,7 @@ struct origin_call {
 	struct http_head request;     /* what it points to is the caller's */
 	const struct origin_call_events *events;
 	void *user;
+	struct origin_series series;
 	struct stream *body; /* the kind's */
 	bool is_told;
 	bool is_ended;

@@ -473,9 +473,11 @@ static void px_begin_upload(struct proxy_http *px, struct bufq *rest)
 static void px_forward(struct proxy_http *px, struct bufq *rest)
 {
 	struct http_head out = px->request;
-	const struct origin_call_params params = {
-		.rule = px->rule, .request = &out, .events = &origin_events, .user = px
-	};
+	const struct origin_call_params params = { .rule = px->rule,
+						   .request = &out,
+						   .events = &origin_events,
+						   .user = px,
+						   .series = px->metrics->origin };
 	int r = header_policy_tunnel_to_origin(&px->request, px->rule, px->env->connector_id,
 					       &px->arena, &out);
 	if (r == 0)

@@ -39,6 +39,10 @@ static const struct metric_family families[] = {
 	  .help = "Body bytes from visitors (in) and to visitors (out).",
 	  .type = METRIC_TYPE_COUNTER,
 	  .labels = { "rule", "dir" } },
+	{ .name = "adit_origin_connections",
+	  .help = "Connections to origins that are open: with an exchange on them, or idle.",
+	  .type = METRIC_TYPE_GAUGE,
+	  .labels = { "rule", "state" } },
 	{ .name = "cloudflared_tunnel_response_by_code",
 	  .help = "Completed responses by status.",
 	  .type = METRIC_TYPE_COUNTER,
@@ -59,8 +63,8 @@ static const struct metric_family plain_families[] = {
 
 int proxy_metrics_init(struct proxy_metrics *m, struct metric_registry *reg)
 {
-	int *const numbers[] = { &m->requests, &m->seconds, &m->errors,
-				 &m->active,   &m->bytes,   &m->by_code };
+	int *const numbers[] = { &m->requests, &m->seconds, &m->errors, &m->active,
+				 &m->bytes,    &m->origins, &m->by_code };
 	metric_id *const plain[] = { &m->total, &m->concurrent, &m->failed };
 	*m = (struct proxy_metrics){ .reg = reg };
 	for (unsigned int i = 0; i < ARRAY_SIZE(families); i++) {
@@ -109,6 +113,15 @@ static void rule_metrics_init(struct rule_metrics *r, const struct proxy_metrics
 	r->bytes_out = metric_series(m->reg, m->bytes, (const char *const[]){ rule, "out" });
 }
 
+static struct origin_series origin_series(const struct proxy_metrics *m, const char *rule)
+{
+	return (struct origin_series){
+		.active =
+			metric_series(m->reg, m->origins, (const char *const[]){ rule, "active" }),
+		.idle = metric_series(m->reg, m->origins, (const char *const[]){ rule, "idle" }),
+	};
+}
+
 int proxy_rules_new(struct conf *conf, const struct proxy_metrics *m, struct proxy_rules **ret)
 {
 	struct proxy_rules *rules = calloc(1, sizeof(*rules));
@@ -122,8 +135,10 @@ int proxy_rules_new(struct conf *conf, const struct proxy_metrics *m, struct pro
 		proxy_rules_unref(rules);
 		return r;
 	}
-	for (size_t i = 0; i < conf->rule_count; i++)
+	for (size_t i = 0; i < conf->rule_count; i++) {
 		rule_metrics_init(&rules->metrics[i], m, conf->rules[i].name);
+		rules->metrics[i].origin = origin_series(m, conf->rules[i].name);
+	}
 	rule_metrics_init(&rules->none, m, "none");
 	*ret = rules;
 	return 0;

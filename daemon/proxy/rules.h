@@ -8,6 +8,7 @@
 
 #include "daemon/base/metric.h"
 #include "daemon/conf/conf.h"
+#include "daemon/origin/origin.h"
 #include "daemon/proxy/reason.h"
 #include "daemon/route/route.h"
 
@@ -19,12 +20,13 @@ struct rule_metrics {
 	metric_id active;
 	metric_id bytes_in;
 	metric_id bytes_out;
+	struct origin_series origin;
 };
 
 /* Families of all rules and of the program; defined once at start. */
 struct proxy_metrics {
 	struct metric_registry *reg;
-	int requests, seconds, errors, active, bytes, by_code;
+	int requests, seconds, errors, active, bytes, origins, by_code;
 	metric_id total, concurrent, failed; /* the reference's names */
 	metric_id codes[1000];               /* the reference's response_by_code, by status */
 };

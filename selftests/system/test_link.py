@@ -184,6 +184,8 @@ def test_loss(processes, tmp_path, daemon_on):
         assert edge.fetch("/sha256", "-X", "POST", "-T", "-", "-H", "Expect:", stdin=body,
                           timeout=60).text == digest(body)
         assert daemon.counter("adit_link_lost_packets_total") > 10
+        assert daemon.counter("quic_client_lost_packets", conn_index=0) > 10
+        assert edge.counter("adit_link_lost_packets_total", tunnel="home", index=0) > 10
         relay.drop = lambda data, is_up: False
 
 

@@ -18,6 +18,8 @@ static struct loop *loop;
 static struct slab *slab;
 static struct origin_stats stats;
 static struct origin_pool pool;
+static struct metric_registry *registry;
+static metric_id gauge;
 
 static int setup(void **state)
 {
@@ -25,8 +27,15 @@ static int setup(void **state)
 	stats = (struct origin_stats){};
 	if (loop_new(&loop) < 0 || slab_new(1024 * 1024, &slab) < 0)
 		return -1;
+	static const struct metric_family family = { .name = "idle",
+						     .help = "Idle connections.",
+						     .type = METRIC_TYPE_GAUGE };
 	origin_pool_init(&pool, loop, &stats);
-	return 0;
+	if (metric_registry_new(1, &registry) < 0 || metric_define(registry, &family) != 0)
+		return -1;
+	gauge = metric_series(registry, 0, NULL);
+	pool.metrics = metric_shard_new(registry);
+	return pool.metrics ? 0 : -1;
 }
 
 static void turns(void)
@@ -38,9 +47,12 @@ static void turns(void)
 static int teardown(void **state)
 {
 	(void)state;
+	assert_int_equal(metric_value(registry, gauge), stats.idle);
 	origin_pool_done(&pool);
 	turns();
 	assert_int_equal(stats.idle, 0);
+	assert_int_equal(metric_value(registry, gauge), 0);
+	metric_registry_free(registry);
 	loop_free(loop);
 	slab_free(slab);
 	return 0;
@@ -50,7 +62,8 @@ static struct stream *put(const char *service, unsigned int limit, struct stream
 {
 	struct stream *s;
 	assert_int_equal(fake_pair_new(loop, slab, 1000, &s, ret_peer), 0);
-	origin_pool_put(&pool, span_str(service), s, limit, 0);
+	const struct origin_pool_terms terms = { .limit = limit, .gauge = gauge };
+	origin_pool_put(&pool, span_str(service), s, &terms);
 	turns();
 	return s;
 }
@@ -63,6 +76,7 @@ static void test_last_used_first(void **state)
 	struct stream *b = put("one", 5, &peer[1]);
 	struct stream *c = put("two", 5, &peer[2]);
 	assert_int_equal(stats.idle, 3);
+	assert_int_equal(metric_value(registry, gauge), 3);
 	assert_null(origin_pool_take(&pool, SPAN_LIT("three")));
 	assert_ptr_equal(origin_pool_take(&pool, SPAN_LIT("one")), b);
 	assert_ptr_equal(origin_pool_take(&pool, SPAN_LIT("one")), a);

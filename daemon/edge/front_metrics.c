@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Series of requests by tunnel and public name (spec §12). They are made at the start, so that a
+ * request only adds to numbers that it already knows. Names that a family has no room for share
+ * their tunnel's "other".
+ */
+#include "daemon/edge/front_metrics.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "util/cleanup.h"
+#include "util/macro.h"
+
+static const double seconds_buckets[] = { 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+					  0.5,   1,      2.5,   5,    10,    30,   60 };
+static const char *const classes[] = { "none", "1xx", "2xx", "3xx", "4xx", "5xx" };
+static const char *const dirs[] = { "in", "out" };
+
+enum {
+	F_REQUESTS,
+	F_ERRORS,
+	F_SECONDS,
+	F_ACTIVE,
+	F_BYTES,
+	F_NAMED_,
+	F_NO_ROUTE = F_NAMED_,
+	F_MAX_
+};
+
+static const struct metric_family families[F_MAX_] = {
+	[F_REQUESTS] = { .name = "adit_requests_total",
+			 .help = "Finished requests by public name and class of the status.",
+			 .type = METRIC_TYPE_COUNTER,
+			 .labels = { "tunnel", "hostname", "code_class" } },
+	[F_ERRORS] = { .name = "adit_request_errors_total",
+		       .help = "Failed requests by public name and reason.",
+		       .type = METRIC_TYPE_COUNTER,
+		       .labels = { "tunnel", "hostname", "reason" } },
+	[F_SECONDS] = { .name = "adit_request_seconds",
+			.help = "Time from the request's head to the end of its answer.",
+			.type = METRIC_TYPE_HISTOGRAM,
+			.labels = { "tunnel", "hostname" },
+			.buckets = seconds_buckets,
+			.bucket_count = ARRAY_SIZE(seconds_buckets),
+			.scale = 1e-9 },
+	[F_ACTIVE] = { .name = "adit_requests_active",
+		       .help = "Requests in progress.",
+		       .type = METRIC_TYPE_GAUGE,
+		       .labels = { "tunnel", "hostname" } },
+	[F_BYTES] = { .name = "adit_body_bytes_total",
+		      .help = "Body bytes from visitors (in) and to visitors (out).",
+		      .type = METRIC_TYPE_COUNTER,
+		      .labels = { "tunnel", "hostname", "dir" } },
+	[F_NO_ROUTE] = { .name = "adit_edge_no_route_total",
+			 .help = "Requests for a host that no tunnel has.",
+			 .type = METRIC_TYPE_COUNTER },
+};
+
+/* Series of one name in each family. */
+static const unsigned int series_each[F_NAMED_] = {
+	[F_REQUESTS] = ARRAY_SIZE(classes),
+	[F_ERRORS] = PROXY_REASON_MAX_ - 1,
+	[F_SECONDS] = 1,
+	[F_ACTIVE] = 1,
+	[F_BYTES] = ARRAY_SIZE(dirs),
+};
+
+/* What a name is called in each family. */
+struct names {
+	const char *tunnel;
+	const char *in[F_NAMED_];
+};
+
+static metric_id find(struct metric_registry *reg, const int *f, unsigned int family,
+		      const struct names *n, const char *third)
+{
+	return metric_series(reg, f[family],
+			     (const char *const[]){ n->tunnel, n->in[family], third });
+}
+
+static void host_init(struct front_host *h, struct metric_registry *reg, const int *f,
+		      const struct names *n)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(classes); i++)
+		h->requests[i] = find(reg, f, F_REQUESTS, n, classes[i]);
+	for (unsigned int i = 1; i < PROXY_REASON_MAX_; i++)
+		h->errors[i] =
+			find(reg, f, F_ERRORS, n, proxy_reason_info((enum proxy_reason)i)->name);
+	h->seconds = find(reg, f, F_SECONDS, n, NULL);
+	h->active = find(reg, f, F_ACTIVE, n, NULL);
+	h->bytes_in = find(reg, f, F_BYTES, n, dirs[0]);
+	h->bytes_out = find(reg, f, F_BYTES, n, dirs[1]);
+}
+
+/* How many names a family can show; if not all, there must be room for every tunnel's "other". */
+static size_t room_for_names(unsigned int family, size_t hosts, size_t tunnels)
+{
+	size_t room = METRIC_FAMILY_SERIES / series_each[family] - 1; /* 1: "none" */
+	if (hosts <= room)
+		return hosts;
+	return room > tunnels ? room - tunnels : 0;
+}
+
+/* Every name in the snapshot's order, and behind them what is nobody's. */
+static void hosts_init(struct front_metrics *m, struct metric_registry *reg, const int *f,
+		       const struct edge_conf *conf)
+{
+	size_t n = 0, named[F_NAMED_];
+	for (unsigned int i = 0; i < F_NAMED_; i++)
+		named[i] = room_for_names(i, m->host_count, conf->tunnel_count);
+	for (size_t t = 0; t < conf->tunnel_count; t++) {
+		struct names names = { .tunnel = conf->tunnels[t].name };
+		for (size_t j = 0; j < conf->tunnels[t].host_count; j++, n++) {
+			for (unsigned int i = 0; i < F_NAMED_; i++)
+				names.in[i] =
+					n < named[i] ? conf->tunnels[t].hosts[j].text : "other";
+			m->hosts[n].tunnel = (uint32_t)t;
+			host_init(&m->hosts[n], reg, f, &names);
+		}
+	}
+	struct names none = { .tunnel = "none" };
+	for (unsigned int i = 0; i < F_NAMED_; i++)
+		none.in[i] = "none";
+	m->hosts[n].tunnel = (uint32_t)conf->tunnel_count;
+	host_init(&m->hosts[n], reg, f, &none);
+}
+
+int front_metrics_init(struct front_metrics *m, struct metric_registry *reg,
+		       const struct edge_conf *conf)
+{
+	int f[F_MAX_];
+	size_t count = 0;
+	for (unsigned int i = 0; i < F_MAX_; i++) {
+		f[i] = metric_define(reg, &families[i]);
+		if (f[i] < 0)
+			return f[i];
+	}
+	for (size_t i = 0; i < conf->tunnel_count; i++)
+		count += conf->tunnels[i].host_count;
+	struct front_host *hosts = calloc(count + 1, sizeof(*hosts));
+	if (!hosts)
+		return -ENOMEM;
+	*m = (struct front_metrics){
+		.hosts = hosts,
+		.host_count = count,
+		.no_route = metric_series(reg, f[F_NO_ROUTE], NULL),
+	};
+	hosts_init(m, reg, f, conf);
+	return 0;
+}
+
+void front_metrics_done(struct front_metrics *m)
+{
+	free(TAKE_PTR(m->hosts));
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Public names as requests see them: whose each is, and what its requests are counted as (spec
+ * §12).
+ */
+#ifndef DAEMON_EDGE_FRONT_METRICS_H
+#define DAEMON_EDGE_FRONT_METRICS_H
+
+#include "daemon/base/metric.h"
+#include "daemon/conf/edge_conf.h"
+#include "daemon/proxy/reason.h"
+
+/* A public name: whose it is, and what its requests are counted as. Filled in at start. */
+struct front_host {
+	uint32_t tunnel;       /* index in the snapshot's tunnels */
+	metric_id requests[6]; /* by code class */
+	metric_id errors[PROXY_REASON_MAX_];
+	metric_id seconds;
+	metric_id active;
+	metric_id bytes_in;
+	metric_id bytes_out;
+};
+
+struct front_metrics {
+	struct front_host *hosts; /* in the snapshot's order; the last: no name of ours */
+	size_t host_count;        /* without the last */
+	metric_id no_route;
+};
+/* Main thread. 0, -ENOMEM or what metric_define() said. */
+[[nodiscard]] int front_metrics_init(struct front_metrics *m, struct metric_registry *reg,
+				     const struct edge_conf *conf);
+void front_metrics_done(struct front_metrics *m);
+
+#endif

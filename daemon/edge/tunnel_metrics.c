@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is shown of the links of each tunnel. Scrapes may overtake one another between workers, so
+ * what a worker has noted is read by relaxed loads: a gauge may be a scrape old, never torn.
+ */
+#include "daemon/edge/tunnel_metrics.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "util/macro.h"
+
+enum { INDEXES = TUNNEL_METRICS_INDEXES + 1 }; /* the last: "other" */
+
+struct tunnel_worst {
+	_Atomic int mtu; /* 0: no link */
+	_Atomic int ecn;
+	_Atomic uint32_t rtt_usec[INDEXES];
+};
+
+struct tunnel_series {
+	metric_id mtu, ecn;
+	metric_id rtt[INDEXES]; /* the last worker's; made when there is something to show */
+};
+
+static const struct metric_family mtu_family = {
+	.name = "adit_link_mtu_bytes",
+	.help = "Smallest UDP payload that the path of a link takes.",
+	.type = METRIC_TYPE_GAUGE,
+	.labels = { "tunnel" },
+};
+static const struct metric_family ecn_family = {
+	.name = "adit_link_ecn",
+	.help = "1: validated, 0: off or testing, -1: the path of a link clears the bits.",
+	.type = METRIC_TYPE_GAUGE,
+	.labels = { "tunnel" },
+};
+static const struct metric_family rtt_family = {
+	.name = "adit_link_rtt_seconds",
+	.help = "Smoothed round trip time; of several connectors the longest.",
+	.type = METRIC_TYPE_GAUGE,
+	.labels = { "tunnel", "index" },
+	.scale = 1e-6,
+};
+static const struct metric_family lost_family = {
+	.name = "adit_link_lost_packets_total",
+	.help = "Packets declared lost.",
+	.type = METRIC_TYPE_COUNTER,
+	.labels = { "tunnel", "index" },
+};
+
+int tunnel_metrics_init(struct tunnel_metrics *m, struct metric_registry *reg,
+			const struct edge_conf *conf, unsigned int workers)
+{
+	size_t tunnels = conf->tunnel_count;
+	int mtu = metric_define(reg, &mtu_family), ecn = metric_define(reg, &ecn_family);
+	*m = (struct tunnel_metrics){
+		.reg = reg,
+		.conf = conf,
+		.workers = workers,
+		.rtt_family = metric_define(reg, &rtt_family),
+		.lost_family = metric_define(reg, &lost_family),
+		.series = calloc(tunnels + 1, sizeof(*m->series)),
+		.worst = calloc((tunnels + 1) * workers, sizeof(*m->worst)),
+	};
+	if (mtu < 0 || ecn < 0 || m->rtt_family < 0 || m->lost_family < 0 || !m->series ||
+	    !m->worst)
+		return -ENOMEM;
+	for (size_t i = 0; i < tunnels; i++) {
+		m->series[i].mtu = metric_series(reg, mtu, &conf->tunnels[i].name);
+		m->series[i].ecn = metric_series(reg, ecn, &conf->tunnels[i].name);
+	}
+	return 0;
+}
+
+void tunnel_metrics_done(struct tunnel_metrics *m)
+{
+	free(m->series);
+	free(m->worst);
+	*m = (struct tunnel_metrics){};
+}
+
+static metric_id find(const struct tunnel_metrics *m, int family, size_t tunnel, unsigned int index)
+{
+	char text[12] = "other";
+	if (index < TUNNEL_METRICS_INDEXES)
+		(void)snprintf(text, sizeof(text), "%u", index);
+	return metric_series(m->reg, family,
+			     (const char *const[]){ m->conf->tunnels[tunnel].name, text });
+}
+
+metric_id tunnel_metrics_lost(const struct tunnel_metrics *m, uint32_t tunnel, unsigned int index)
+{
+	return find(m, m->lost_family, tunnel, index);
+}
+
+static struct tunnel_worst *worst_of(const struct tunnel_metrics *m, unsigned int worker,
+				     size_t tunnel)
+{
+	return &m->worst[worker * m->conf->tunnel_count + tunnel];
+}
+
+static int load(const _Atomic int *v)
+{
+	return atomic_load_explicit(v, memory_order_relaxed);
+}
+
+static void store(_Atomic int *v, int value)
+{
+	atomic_store_explicit(v, value, memory_order_relaxed);
+}
+
+static uint32_t load_rtt(const struct tunnel_worst *w, unsigned int index)
+{
+	return atomic_load_explicit(&w->rtt_usec[index], memory_order_relaxed);
+}
+
+static void store_rtt(struct tunnel_worst *w, unsigned int index, uint32_t usec)
+{
+	atomic_store_explicit(&w->rtt_usec[index], usec, memory_order_relaxed);
+}
+
+void tunnel_metrics_forget(struct tunnel_metrics *m, const struct worker *worker)
+{
+	for (size_t t = 0; t < m->conf->tunnel_count; t++) {
+		struct tunnel_worst *w = worst_of(m, worker->index, t);
+		store(&w->mtu, 0);
+		store(&w->ecn, 0);
+		for (unsigned int i = 0; i < INDEXES; i++)
+			store_rtt(w, i, 0);
+	}
+}
+
+void tunnel_metrics_note(struct tunnel_metrics *m, const struct worker *worker, uint32_t tunnel,
+			 unsigned int index, const struct link_stats *stats)
+{
+	struct tunnel_worst *w = worst_of(m, worker->index, tunnel);
+	bool is_first = load(&w->mtu) == 0;
+	uint32_t usec = (uint32_t)MIN(stats->rtt_nsec / NSEC_PER_USEC, (uint64_t)UINT32_MAX);
+	unsigned int i = MIN(index, (unsigned int)TUNNEL_METRICS_INDEXES);
+	store(&w->ecn, is_first ? stats->ecn : MIN(load(&w->ecn), (int)stats->ecn));
+	store(&w->mtu, is_first ? (int)stats->mtu : MIN(load(&w->mtu), (int)stats->mtu));
+	store_rtt(w, i, MAX(load_rtt(w, i), usec));
+}
+
+static void tell_rtt(struct tunnel_metrics *m, struct metric_shard *shard, size_t tunnel)
+{
+	metric_id *ids = m->series[tunnel].rtt;
+	for (unsigned int i = 0; i < INDEXES; i++) {
+		uint32_t usec = 0;
+		for (unsigned int w = 0; w < m->workers; w++)
+			usec = MAX(usec, load_rtt(worst_of(m, w, tunnel), i));
+		if (usec > 0 && ids[i] == 0)
+			ids[i] = find(m, m->rtt_family, tunnel, i);
+		metric_set(shard, ids[i], usec);
+	}
+}
+
+void tunnel_metrics_tell(struct tunnel_metrics *m, const struct worker *worker)
+{
+	if (worker->index + 1 < m->workers)
+		return;
+	for (size_t t = 0; t < m->conf->tunnel_count; t++) {
+		int mtu = 0, ecn = 0;
+		for (unsigned int w = 0; w < m->workers; w++) {
+			const struct tunnel_worst *worst = worst_of(m, w, t);
+			if (load(&worst->mtu) == 0)
+				continue;
+			ecn = mtu == 0 ? load(&worst->ecn) : MIN(ecn, load(&worst->ecn));
+			mtu = mtu == 0 ? load(&worst->mtu) : MIN(mtu, load(&worst->mtu));
+		}
+		metric_set(worker->metrics, m->series[t].mtu, mtu);
+		metric_set(worker->metrics, m->series[t].ecn, ecn);
+		tell_rtt(m, worker->metrics, t);
+	}
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is shown of the links of each tunnel (spec §12). Several links may share a series: gauges
+ * show the worst of them, whatever worker it lives on.
+ */
+#ifndef DAEMON_EDGE_TUNNEL_METRICS_H
+#define DAEMON_EDGE_TUNNEL_METRICS_H
+
+#include "daemon/base/metric.h"
+#include "daemon/conf/edge_conf.h"
+#include "daemon/link/link.h"
+
+enum {
+	TUNNEL_METRICS_INDEXES = 16, /* shown by number; the rest is "other" */
+};
+
+struct tunnel_worst; /* what one worker knows of one tunnel */
+struct tunnel_series;
+
+struct tunnel_metrics {
+	struct metric_registry *reg;
+	const struct edge_conf *conf;
+	unsigned int workers;
+	int rtt_family, lost_family;
+	struct tunnel_series *series; /* [tunnel] */
+	struct tunnel_worst *worst;   /* [worker][tunnel]; each worker writes its own */
+};
+
+/* Main thread. conf is borrowed. 0 or a negative errno (then tunnel_metrics_done()). */
+[[nodiscard]] int tunnel_metrics_init(struct tunnel_metrics *m, struct metric_registry *reg,
+				      const struct edge_conf *conf, unsigned int workers);
+void tunnel_metrics_done(struct tunnel_metrics *m);
+
+/* The counter of lost packets of a tunnel's index. Any thread; takes a lock: at registrations. */
+metric_id tunnel_metrics_lost(const struct tunnel_metrics *m, uint32_t tunnel, unsigned int index);
+
+/*
+ * A scrape visits the workers in order; each forgets what it knew, notes its links, and tells: the
+ * last one makes the gauges of what all have noted.
+ */
+void tunnel_metrics_forget(struct tunnel_metrics *m, const struct worker *worker);
+void tunnel_metrics_note(struct tunnel_metrics *m, const struct worker *worker, uint32_t tunnel,
+			 unsigned int index, const struct link_stats *stats);
+void tunnel_metrics_tell(struct tunnel_metrics *m, const struct worker *worker);
+
+#endif
