@@ -52,9 +52,10 @@ test-tlsctx_parts := net base
 test-udp_parts := net base
 
 # flow
-unit_tests += $(addprefix flow/test-,bridge pump stream_io)
+unit_tests += $(addprefix flow/test-,bridge pump relay stream_io)
 test-bridge_parts := flow net base
 test-pump_parts := flow net base
+test-relay_parts := flow net base
 test-stream_io_parts := flow net base
 
 # wire, util
@@ -91,12 +92,13 @@ test-quic_stream_parts := link flow net wire base
 
 # http
 unit_tests += http/test-conn_fsm http/test-h1 http/test-h1_client http/test-h1_server \
-	http/test-h1_tx http/test-head http/test-serve
+	http/test-h1_tx http/test-h1_upgrade http/test-head http/test-serve
 test-conn_fsm_parts := http
 test-h1_parts := http flow wire base
 test-h1_client_parts := http flow wire base
 test-h1_server_parts := http flow wire base
 test-h1_tx_parts := http flow wire base
+test-h1_upgrade_parts := http flow wire base
 test-head_parts := http wire
 test-serve_parts := http flow wire base
 

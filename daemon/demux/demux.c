@@ -71,9 +71,9 @@ static int take_request(struct undecided *u, size_t len)
 	(void)bufq_move(&rest, &u->in, u->in.len);
 	switch (req.type) {
 	case CONNECT_TYPE_HTTP:
+	case CONNECT_TYPE_WEBSOCKET:
 		proxy_http_start(env, TAKE_PTR(u->stream), &rest, &req);
 		break;
-	case CONNECT_TYPE_WEBSOCKET:
 	case CONNECT_TYPE_TCP:
 		proxy_refuse(env, TAKE_PTR(u->stream), PROXY_REASON_BAD_REQUEST,
 			     "this kind of request isn't served");

@@ -36,8 +36,9 @@ struct front_listener {
 };
 
 struct front_conn {
+	unsigned int refs; /* of its HTTP, and of what it became */
 	struct front *front;
-	struct http_conn *http;
+	struct http_conn *http; /* NULL once it has left HTTP */
 	struct client *client;
 	bool is_handshaking;
 	struct list node;
@@ -143,17 +144,31 @@ static void on_open(struct stream *s, int error, void *user)
 	handshake_over(user);
 }
 
-static void on_conn_closed(struct http_conn *http, void *user)
+struct front_conn *front_conn_ref(struct front_conn *c)
 {
-	(void)http;
-	struct front_conn *c = user;
+	c->refs++;
+	return c;
+}
+
+void front_conn_unref(struct front_conn *c)
+{
 	struct front *f = c->front;
-	handshake_over(c);
+	if (--c->refs > 0)
+		return;
 	client_give(c->client);
 	list_remove(&c->node);
 	f->conn_count--;
 	update_listeners(f);
 	loop_defer_free(f->visits.p.worker->loop, &c->garbage);
+}
+
+static void on_conn_closed(struct http_conn *http, void *user)
+{
+	(void)http;
+	struct front_conn *c = user;
+	c->http = NULL;
+	handshake_over(c);
+	front_conn_unref(c);
 }
 
 /* Without the port; the colons of an IPv6 address stay. */
@@ -197,6 +212,7 @@ static void on_request(struct http_exchange *x, void *user)
 	struct front_conn *c = user;
 	struct front *f = c->front;
 	const struct edge_conf *conf = f->visits.p.conf;
+	x->user = c;
 	/* Without a Host there is no address to send it to; it is refused as unknown. */
 	if (!x->is_tls && conf->front.redirect_http && f->visits.p.certs &&
 	    x->request.authority.len > 0)
@@ -250,6 +266,7 @@ static void on_accept(struct tcp_listener *l, int fd, const struct ip_port *peer
 		(void)fd_close(fd);
 		return;
 	}
+	c->refs = 1;
 	c->front = f;
 	c->client = client;
 	c->garbage.release = conn_release;
@@ -330,7 +347,11 @@ void front_drain(struct front *f)
 		tcp_listener_stop(&f->listeners[i].tcp);
 	f->listener_count = 0;
 	LIST_FOREACH(node, &f->conns)
-	http_conn_drain(LIST_ENTRY(node, struct front_conn, node)->http);
+	{
+		struct front_conn *c = LIST_ENTRY(node, struct front_conn, node);
+		if (c->http)
+			http_conn_drain(c->http);
+	}
 }
 
 unsigned int front_active(const struct front *f)
@@ -350,7 +371,11 @@ void front_stop(struct front *f)
 	f->listener_count = 0;
 	visit_abort_all(&f->visits);
 	LIST_FOREACH(node, &f->conns)
-	http_conn_close(LIST_ENTRY(node, struct front_conn, node)->http);
+	{
+		struct front_conn *c = LIST_ENTRY(node, struct front_conn, node);
+		if (c->http)
+			http_conn_close(c->http);
+	}
 }
 
 bool front_is_empty(const struct front *f)

@@ -41,7 +41,7 @@ static void request_deliver(struct message *message, void *owner)
 		stream_reset(q->half, STREAM_CODE_NONE);
 		stream_close(q->half);
 	} else {
-		(void)relay_new(q->half, stream, NULL, NULL, &relay);
+		(void)relay_new(&(struct relay_params){ .a = q->half, .b = stream }, &relay);
 	}
 	request_free(q);
 }

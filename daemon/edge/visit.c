@@ -3,6 +3,9 @@
  * One visitor's request: find the tunnel, open a stream, send the ConnectRequest, move the bodies.
  * Until a byte of the visitor's body has been taken the request can be begun again on another link,
  * and is, once, when a link turns out to be dead and the method allows it.
+ *
+ * A WebSocket is a request until its 101 comes. Then the visitor's connection leaves HTTP and a
+ * relay moves the bytes.
  */
 #include "daemon/edge/visit.h"
 
@@ -14,6 +17,7 @@
 #include "daemon/edge/origin_tunnel.h"
 #include "daemon/flow/frame.h"
 #include "daemon/flow/pump.h"
+#include "daemon/flow/relay.h"
 #include "daemon/proxy/access_log.h"
 #include "daemon/proxy/header_policy.h"
 #include "daemon/proxy/tunnel_head.h"
@@ -25,10 +29,13 @@ enum {
 	TRIES = 2,
 };
 
+/* A visitor's end is kept from a daemon that would end both directions (spec §4). */
+static constexpr nsec_t hold_end = 10 * NSEC_PER_SEC;
+
 struct visit {
 	struct visit_env *env;
-	struct http_exchange *x;
-	struct edge_link *el; /* referenced; NULL before a link was chosen */
+	struct http_exchange *x; /* NULL once it is a WebSocket */
+	struct edge_link *el;    /* referenced; NULL before a link was chosen */
 	struct stream *tunnel;
 	uint32_t host;         /* number of the public name; front_metrics.host_count: none */
 	uint32_t tunnel_index; /* whose it is; conf->tunnel_count: nobody's */
@@ -42,6 +49,11 @@ struct visit {
 	struct preamble_reader preamble;
 	struct pump up;
 	struct pump down;
+	struct relay *relay;        /* has the streams after 101 */
+	struct front_conn *visitor; /* referenced as long */
+	size_t head_len;            /* of the 101, which the relay sends, too */
+	nsec_t answered;            /* when that was */
+	void *kept;                 /* texts of the request when the exchange has gone */
 	bool has_up;
 	bool has_down;
 	bool has_head;
@@ -58,7 +70,9 @@ struct visit {
 
 static void visit_release(struct loop_garbage *garbage)
 {
-	free(CONTAINER_OF(garbage, struct visit, garbage));
+	struct visit *v = CONTAINER_OF(garbage, struct visit, garbage);
+	free(v->kept);
+	free(v);
 }
 
 struct span visit_make_ray(struct visit_env *env, char *buf, size_t size)
@@ -83,7 +97,7 @@ static void visit_count(struct visit *v)
 	const struct front_host *m = metrics_of(v);
 	nsec_t took = loop_now(w->loop) - v->since;
 	metric_add(w->metrics, m->requests[MIN(v->status / 100, 5U)], 1);
-	metric_observe(w->metrics, m->seconds, took);
+	metric_observe(w->metrics, m->seconds, v->answered ? v->answered - v->since : took);
 	metric_add(w->metrics, m->active, -1);
 	metric_add(w->metrics, m->bytes_in, (int64_t)v->bytes_in);
 	metric_add(w->metrics, m->bytes_out, (int64_t)v->bytes_out);
@@ -95,9 +109,9 @@ static void visit_count(struct visit *v)
 				 .rule = v->tunnel_index < conf->tunnel_count
 						 ? conf->tunnels[v->tunnel_index].name
 						 : "none",
-				 .method = v->x->request.method,
-				 .host = v->x->request.authority,
-				 .target = v->x->request.target,
+				 .method = v->request.method,
+				 .host = v->request.authority,
+				 .target = v->request.target,
 				 .ray = v->ray,
 				 .status = v->status,
 				 .reason = v->reason,
@@ -105,6 +119,12 @@ static void visit_count(struct visit *v)
 				 .bytes_in = v->bytes_in,
 				 .bytes_out = v->bytes_out,
 			 });
+}
+
+static void visit_let_link_go(struct visit *v)
+{
+	origin_tunnel_closed(v->el);
+	edge_link_unref(TAKE_PTR(v->el));
 }
 
 /* Lets go of the stream to the daemon and of what was read from it. */
@@ -120,9 +140,8 @@ static void visit_drop_tunnel(struct visit *v)
 	v->preamble = (struct preamble_reader){};
 	if (v->tunnel) {
 		stream_close(TAKE_PTR(v->tunnel));
-		origin_tunnel_closed(v->el);
+		visit_let_link_go(v);
 	}
-	edge_link_unref(TAKE_PTR(v->el));
 }
 
 static void visit_end(struct visit *v)
@@ -130,12 +149,13 @@ static void visit_end(struct visit *v)
 	if (v->is_ended)
 		return;
 	v->is_ended = true;
-	v->bytes_in = v->has_up ? v->up.moved : 0;
-	v->bytes_out = v->has_down ? v->down.moved : 0;
+	v->bytes_in += v->has_up ? v->up.moved : 0;
+	v->bytes_out += v->has_down ? v->down.moved : 0;
 	visit_drop_tunnel(v);
 	loop_task_cancel(&v->again);
 	visit_count(v);
-	http_exchange_free(TAKE_PTR(v->x));
+	if (v->x)
+		http_exchange_free(TAKE_PTR(v->x));
 	list_remove(&v->node);
 	v->env->active--;
 	loop_defer_free(v->env->p.worker->loop, &v->garbage);
@@ -184,7 +204,8 @@ static void visit_dispatch(struct visit *v, const struct edge_link *avoid);
 static void visit_lost(struct visit *v)
 {
 	bool untouched = !v->has_up || v->up.moved == 0;
-	if (!v->has_head && v->tries < TRIES && untouched && v->request.body == HTTP_BODY_NONE &&
+	bool has_body = v->request.body == HTTP_BODY_LENGTH || v->request.body == HTTP_BODY_UNKNOWN;
+	if (!v->has_head && v->tries < TRIES && untouched && !has_body &&
 	    is_idempotent(v->request.method)) {
 		struct edge_link *avoid = edge_link_ref(v->el);
 		visit_drop_tunnel(v);
@@ -229,7 +250,7 @@ static bool visit_flush_request(struct visit *v)
 			return true; /* why it failed stands on the reading side */
 		}
 	}
-	if (!v->has_up)
+	if (!v->has_up && v->request.body != HTTP_BODY_UPGRADE)
 		stream_finish(v->tunnel);
 	return true;
 }
@@ -272,6 +293,85 @@ static enum proxy_reason reason_of_error(struct span error)
 	return reason ? reason : PROXY_REASON_ORIGIN_UNREACHABLE;
 }
 
+/* ---- after 101 ------------------------------------------------------------------------------ */
+
+static void visit_end_relay(struct visit *v)
+{
+	const struct relay *relay = v->relay;
+	uint64_t moved = relay->b_to_a.moved;
+	v->bytes_in = relay->a_to_b.moved;
+	v->bytes_out = moved - MIN(moved, (uint64_t)v->head_len);
+	v->relay = NULL;
+	visit_let_link_go(v);
+	front_conn_unref(TAKE_PTR(v->visitor));
+	visit_end(v);
+}
+
+/* Both directions have ended, well or not. */
+static void on_relay_end(struct relay *relay, void *user)
+{
+	struct visit *v = user;
+	if (relay->a_to_b.state == PUMP_STATE_SOURCE_FAILED)
+		v->reason = PROXY_REASON_VISITOR_GONE;
+	else if (relay->b_to_a.state == PUMP_STATE_SOURCE_FAILED)
+		v->reason = PROXY_REASON_ORIGIN_RESET;
+	visit_end_relay(v);
+}
+
+/* The daemon's head, which said 101, is taken out of v->in. As http_upgrade(). */
+static int visit_upgrade(struct visit *v, const struct http_head *head)
+{
+	struct http_upgraded up;
+	struct front_conn *visitor = v->x->user;
+	struct span *texts[] = { &v->request.method, &v->request.authority, &v->request.target };
+	const struct edge_conf *conf = v->env->p.conf;
+	int r = http_upgrade(v->x, head, &up);
+	if (r < 0)
+		return r;
+	v->status = head->status;
+	v->answered = loop_now(v->env->p.worker->loop);
+	v->head_len = up.unsent.len;
+	v->kept = access_log_keep(conf->common.log.access, texts, ARRAY_SIZE(texts));
+	v->x = NULL;
+	(void)bufq_move(&up.unsent, &v->in, v->in.len);
+	r = relay_new(&(struct relay_params){ .a = up.stream,
+					      .b = TAKE_PTR(v->tunnel),
+					      .from_a = &up.received,
+					      .from_b = &up.unsent,
+					      .hold_end = v->el->is_adit ? 0 : hold_end,
+					      .on_end = on_relay_end,
+					      .user = v },
+		      &v->relay);
+	bufq_clear(&up.received);
+	bufq_clear(&up.unsent);
+	if (r == 0) {
+		v->visitor = front_conn_ref(visitor);
+		return 0;
+	}
+	visit_let_link_go(v);
+	v->reason = PROXY_REASON_OVERLOADED;
+	visit_end(v);
+	return 0;
+}
+
+/* ---- the answer ----------------------------------------------------------------------------- */
+
+/* The head of an ordinary answer is out; v->in holds what came behind it. */
+static void visit_begin_down(struct visit *v, const struct http_head *head)
+{
+	v->status = head->status;
+	v->has_head = true;
+	if (v->request.body == HTTP_BODY_UPGRADE)
+		stream_finish(v->tunnel); /* it was declined */
+	if (head->body != HTTP_BODY_NONE) {
+		pump_init(&v->down, v->tunnel, v->x->body);
+		v->down.finish_sink = true;
+		(void)bufq_move(&v->down.pending, &v->in, v->in.len);
+		v->has_down = true;
+	}
+	visit_run_down(v);
+}
+
 /* The daemon's answer of len bytes is whole. */
 static void visit_take_response(struct visit *v, size_t len)
 {
@@ -291,30 +391,21 @@ static void visit_take_response(struct visit *v, size_t len)
 	}
 	int r = tunnel_head_from_response(&resp, is_head, &v->env->limits, v->x->arena, &head);
 	out = head;
-	if (r == 0 && head.status < 200) /* nobody has asked for an upgrade */
+	bool is_upgrade = head.status == 101 && v->request.body == HTTP_BODY_UPGRADE;
+	if (r == 0 && head.status < 200 && !is_upgrade)
 		r = -EBADMSG;
 	if (r == 0)
 		r = header_policy_tunnel_to_visitor(&head, v->x->arena, &out);
-	if (r == 0)
-		r = http_respond(v->x, &out);
-	if (r == -ECONNRESET) {
+	if (r == 0) {
+		bufq_consume(&v->in, len);
+		r = is_upgrade ? visit_upgrade(v, &out) : http_respond(v->x, &out);
+	}
+	if (r == -ECONNRESET)
 		visit_gone(v);
-		return;
-	}
-	if (r < 0) {
+	else if (r < 0)
 		visit_fail(v, PROXY_REASON_ORIGIN_PROTOCOL);
-		return;
-	}
-	bufq_consume(&v->in, len);
-	v->status = head.status;
-	v->has_head = true;
-	if (head.body != HTTP_BODY_NONE) {
-		pump_init(&v->down, v->tunnel, v->x->body);
-		v->down.finish_sink = true;
-		(void)bufq_move(&v->down.pending, &v->in, v->in.len);
-		v->has_down = true;
-	}
-	visit_run_down(v);
+	else if (!is_upgrade)
+		visit_begin_down(v, &head);
 }
 
 /* Collects the answer's head. */
@@ -415,7 +506,7 @@ static int visit_write_request(struct visit *v)
 	struct span bytes = {};
 	if (!buf)
 		return -ENOMEM;
-	int r = tunnel_head_write_request(&v->request, CONNECT_TYPE_HTTP, buf, cap, &bytes);
+	int r = tunnel_head_write_request(&v->request, buf, cap, &bytes);
 	return r < 0 ? r : bufq_append_copy(&v->out, bytes);
 }
 
@@ -442,7 +533,7 @@ static void visit_dispatch(struct visit *v, const struct edge_link *avoid)
 		visit_fail(v, PROXY_REASON_OVERLOADED);
 		return;
 	}
-	if (v->request.body != HTTP_BODY_NONE) {
+	if (v->request.body == HTTP_BODY_LENGTH || v->request.body == HTTP_BODY_UNKNOWN) {
 		pump_init(&v->up, v->x->body, v->tunnel);
 		v->up.finish_sink = true;
 		v->has_up = true;
@@ -459,6 +550,15 @@ static bool is_trusted(const struct edge_conf *conf, const struct ip_addr *peer)
 	return false;
 }
 
+/* RFC 6455 §4.1; what asks for another protocol is an ordinary request (RFC 9110 §7.8). */
+static bool is_websocket(const struct http_head *request)
+{
+	return request->body == HTTP_BODY_NONE && !request->has_length && request->minor > 0 &&
+	       span_eq_str(request->method, "GET") &&
+	       http_head_lists(request, "connection", SPAN_LIT("upgrade")) &&
+	       http_head_lists(request, "upgrade", SPAN_LIT("websocket"));
+}
+
 static int visit_prepare(struct visit *v)
 {
 	struct http_exchange *x = v->x;
@@ -470,8 +570,9 @@ static int visit_prepare(struct visit *v)
 		.is_tls = x->is_tls,
 		.ray = v->ray,
 	};
-	v->request = x->request;
 	v->request.scheme = x->is_tls ? SPAN_LIT("https") : SPAN_LIT("http");
+	if (is_websocket(&x->request))
+		v->request.body = HTTP_BODY_UPGRADE;
 	return header_policy_visitor_to_tunnel(&x->request, &visitor, x->arena, &v->request);
 }
 
@@ -507,6 +608,7 @@ void visit_start(struct visit_env *env, struct http_exchange *x)
 	}
 	v->env = env;
 	v->x = x;
+	v->request = x->request;
 	v->since = loop_now(env->p.worker->loop);
 	v->host = (uint32_t)env->p.metrics->host_count;
 	v->tunnel_index = metrics_of(v)->tunnel;
@@ -529,5 +631,14 @@ void visit_start(struct visit_env *env, struct http_exchange *x)
 void visit_abort_all(struct visit_env *env)
 {
 	LIST_FOREACH(node, &env->visits)
-	visit_fail(LIST_ENTRY(node, struct visit, node), PROXY_REASON_TUNNEL_LOST);
+	{
+		struct visit *v = LIST_ENTRY(node, struct visit, node);
+		if (!v->relay) {
+			visit_fail(v, PROXY_REASON_TUNNEL_LOST);
+			continue;
+		}
+		v->reason = PROXY_REASON_TUNNEL_LOST;
+		relay_cut(v->relay);
+		visit_end_relay(v);
+	}
 }

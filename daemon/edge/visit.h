@@ -9,6 +9,12 @@
 #include "daemon/edge/front_http.h"
 #include "util/list.h"
 
+struct front_conn;
+
+/* A visitor's connection counts as long as somebody has a reference, HTTP or not. */
+struct front_conn *front_conn_ref(struct front_conn *c);
+void front_conn_unref(struct front_conn *c);
+
 /* What the visits of one worker share. */
 struct visit_env {
 	struct front_params p;
@@ -19,7 +25,7 @@ struct visit_env {
 	struct log_limit log_limit;
 };
 
-/* Serves an exchange (takes it). */
+/* Serves an exchange (takes it), whose user is the visitor's struct front_conn. */
 void visit_start(struct visit_env *env, struct http_exchange *x);
 /* Breaks all off. */
 void visit_abort_all(struct visit_env *env);

@@ -24,6 +24,7 @@ enum conn_event : uint8_t {
 	CONN_EVENT_BYTES,     /* the first byte of a request */
 	CONN_EVENT_REQUEST,   /* a head, or what is refused as one */
 	CONN_EVENT_FREED,     /* the exchange was given back, its answer is whole */
+	CONN_EVENT_UPGRADED,  /* the stream went to the handler, with the answer's head */
 	CONN_EVENT_SENT_KEEP, /* all written, another request may come */
 	CONN_EVENT_SENT_LAST, /* all written, the last one */
 	CONN_EVENT_LOST,      /* broken, timed out, ended or aborted */

@@ -386,10 +386,7 @@ static void feed(struct h1_rx *rx, struct bufq *to, size_t max)
 ssize_t h1_rx_body(struct h1_rx *rx, struct bufq *to, size_t max)
 {
 	size_t before = to->len;
-	if (rx->is_raw && rx->raw.len)
-		return (ssize_t)bufq_move(to, &rx->raw, max);
-	while (!rx->is_complete && !rx->error && !rx->is_raw && rx->raw.len &&
-	       to->len - before < max)
+	while (!rx->is_complete && !rx->error && rx->raw.len && to->len - before < max)
 		feed(rx, to, max - (to->len - before));
 
 	size_t moved = to->len - before;
@@ -406,7 +403,7 @@ int h1_rx_eof(struct h1_rx *rx)
 		return rx->error;
 	if (rx->is_complete)
 		return 0;
-	if (rx->is_head_done && (rx->until_close || rx->is_raw)) {
+	if (rx->is_head_done && rx->until_close) {
 		rx->is_complete = true;
 		return 0;
 	}

@@ -38,11 +38,9 @@ struct http_call {
 	bool wants_upgrade;
 	bool wants_read;
 	bool wants_write;
-	bool finishes_early; /* before 101 has come */
 	bool is_stopped;
 	bool is_reset;
 	bool peer_ended;
-	bool has_fin; /* our FIN was handed over: after 101 */
 };
 
 static struct http_call *call_of_body(struct stream *s)
@@ -95,19 +93,13 @@ static ssize_t read_conn(struct http_call *call)
 	return n;
 }
 
-/* 101: from here on there is no framing in either direction. */
+/* 101: what follows belongs to whoever takes the connection over. */
 static int switch_protocol(struct http_call *call)
 {
-	if (!call->wants_upgrade || (call->tx.framing != H1_FRAMING_NONE && !call->tx.is_finished))
+	if (!call->wants_upgrade || call->tx.out.len)
 		return -EBADMSG;
 	call->rx.head.body = HTTP_BODY_UPGRADE;
-	call->rx.is_raw = true;
-	call->rx.is_complete = false;
 	call->rx.keep_alive = false;
-	call->tx.framing = H1_FRAMING_CLOSE;
-	call->tx.is_finished = call->finishes_early;
-	if (call->finishes_early)
-		post_flush(call);
 	return 1;
 }
 
@@ -115,11 +107,8 @@ static int switch_protocol(struct http_call *call)
 static int judge_head(struct http_call *call)
 {
 	unsigned int status = call->rx.head.status;
-	if (status >= 200) {
-		if (call->wants_upgrade && call->tx.framing == H1_FRAMING_NONE)
-			(void)h1_tx_finish(&call->tx);
+	if (status >= 200)
 		return 1;
-	}
 	if (status == 101)
 		return switch_protocol(call);
 	if (++call->interim > INTERIM_MAX)
@@ -215,10 +204,6 @@ static void flush(struct http_call *call)
 	if (call->tx.out.len) {
 		watch_progress(call);
 	} else if (call->tx.is_finished) {
-		if (call->rx.is_raw && !call->has_fin) {
-			call->has_fin = true;
-			stream_finish(call->conn);
-		}
 		start_header_timer(call);
 	}
 	if (call->wants_write && call->tx.out.len < H1_OUT_FLUSH) {
@@ -307,11 +292,6 @@ static ssize_t body_write(struct stream *s, struct bufq *from, size_t max)
 		return call->write_error;
 	if (call->is_told && call->error)
 		return -ECONNRESET;
-	if (call->wants_upgrade && !call->rx.is_raw && !call->tx.is_finished &&
-	    call->tx.framing == H1_FRAMING_NONE) {
-		call->wants_write = true;
-		return -EAGAIN; /* until 101 has come */
-	}
 	ssize_t n = h1_tx_body(&call->tx, from, max);
 	if (n == -EAGAIN && call->tx.out.len >= H1_OUT_FLUSH) {
 		flush(call);
@@ -350,11 +330,6 @@ static void body_finish(struct stream *s)
 	struct http_call *call = call_of_body(s);
 	if (call->is_reset || call->write_error)
 		return;
-	/* A request that asks for 101 has ended by itself; this is about what comes after. */
-	if (call->wants_upgrade && !call->is_told && call->tx.framing == H1_FRAMING_NONE) {
-		call->finishes_early = true;
-		return;
-	}
 	if (h1_tx_finish(&call->tx) < 0) {
 		break_off(call); /* shorter than announced, or no buffer for the last chunk */
 		fail_later(call, -ECONNRESET);
@@ -367,7 +342,7 @@ static void body_reset(struct stream *s, uint64_t code)
 {
 	(void)code;
 	struct http_call *call = call_of_body(s);
-	if (!call->tx.is_finished || call->rx.is_raw)
+	if (!call->tx.is_finished)
 		break_off(call);
 }
 
@@ -451,16 +426,14 @@ int http_call_new(struct stream *conn, const struct http_call_params *params,
 	if (!call)
 		return -ENOMEM;
 	call->rx.is_answer_to_head = span_eq_str(params->request->method, "HEAD");
-	call->wants_upgrade = http_head_find(params->request, "upgrade") != NULL;
+	call->wants_upgrade = params->request->body == HTTP_BODY_UPGRADE;
 	int r = h1_tx_request(&call->tx, params->request);
 	if (r < 0) {
 		h1_tx_done(&call->tx);
 		release(&call->garbage);
 		return r;
 	}
-	if (call->wants_upgrade)
-		start_header_timer(call);
-	else if (call->tx.framing == H1_FRAMING_NONE)
+	if (call->tx.framing == H1_FRAMING_NONE)
 		(void)h1_tx_finish(&call->tx);
 	stream_set_user(conn, &conn_user, call);
 	post_flush(call);
@@ -486,9 +459,14 @@ bool http_call_is_untouched(const struct http_call *call)
 bool http_call_is_reusable(const struct http_call *call)
 {
 	return call->is_told && !call->error && !call->write_error && !call->is_reset &&
-	       !call->peer_ended && call->rx.is_complete && !call->rx.is_raw &&
-	       call->rx.keep_alive && !call->rx.raw.len && call->tx.is_finished &&
-	       !call->tx.out.len;
+	       !call->peer_ended && call->rx.is_complete && call->rx.keep_alive &&
+	       !call->rx.raw.len && call->tx.is_finished && !call->tx.out.len;
+}
+
+void http_call_upgrade(struct http_call *call, struct bufq *received)
+{
+	(void)bufq_move(received, &call->rx.raw, call->rx.raw.len);
+	http_call_free(call);
 }
 
 void http_call_free(struct http_call *call)

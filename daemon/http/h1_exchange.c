@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "daemon/http/h1_server_priv.h"
+#include "util/cleanup.h"
 #include "util/macro.h"
 
 enum {
@@ -260,7 +261,7 @@ int http_respond(struct http_exchange *x, const struct http_head *head)
 		return -ECONNRESET;
 	if (x->has_responded)
 		return -EPROTO;
-	if (head->status < 200 ? head->status != 101 : head->status > 999)
+	if (head->status < 200 || head->status > 999)
 		return -EBADMSG;
 	/* Not told to continue: the visitor may send the body all the same, or not. */
 	if (conn->expects_continue || conn->is_draining)
@@ -279,11 +280,6 @@ int http_respond(struct http_exchange *x, const struct http_head *head)
 		conn->close_after = true;
 	if (conn->tx.framing == H1_FRAMING_NONE)
 		(void)h1_tx_finish(&conn->tx);
-	if (head->status == 101) {
-		conn->rx.is_raw = true;
-		conn->rx.is_complete = false;
-		stream_tell(x->body, true, false);
-	}
 	conn->progress_at = loop_now(conn->params.loop);
 	conn_post_flush(conn);
 	stream_tell(x->body, false, true);
@@ -319,12 +315,34 @@ int http_respond_text(struct http_exchange *x, unsigned int status, const char *
 	return h1_tx_finish(&conn->tx);
 }
 
+int http_upgrade(struct http_exchange *x, const struct http_head *head, struct http_upgraded *ret)
+{
+	struct http_conn *conn = conn_of(x);
+	if (x->is_gone || conn->is_aborted)
+		return -ECONNRESET;
+	if (x->has_responded)
+		return -EPROTO;
+	if (head->status != 101 || !conn->rx.is_complete)
+		return -EBADMSG;
+	int r = h1_tx_response(&conn->tx, head, &(struct h1_answer_to){ .minor = 1 });
+	if (r < 0)
+		return r;
+	ret->stream = TAKE_PTR(conn->s);
+	stream_forget_user(ret->stream);
+	bufq_init(&ret->unsent, conn->params.slab);
+	bufq_init(&ret->received, conn->params.slab);
+	(void)bufq_move(&ret->unsent, &conn->tx.out, conn->tx.out.len);
+	(void)bufq_move(&ret->received, &conn->rx.raw, conn->rx.raw.len);
+	conn_step_to(conn, CONN_EVENT_UPGRADED);
+	return 0;
+}
+
 /* ---- the end ---- */
 
 /* Whether the request has been read whole, or can be with what is here now. */
 static bool has_read_request(struct http_conn *conn)
 {
-	if (conn->is_reject || conn->rx.is_raw)
+	if (conn->is_reject)
 		return false;
 	struct bufq drop;
 	bufq_init(&drop, conn->params.slab);

@@ -40,7 +40,6 @@ struct h1_rx {
 	bool has_fields;        /* llhttp has seen the head's end */
 	bool is_head_done;
 	bool is_complete; /* the message has ended */
-	bool is_raw;      /* after 101: no framing */
 	bool keep_alive;
 	bool until_close;
 	bool has_bytes; /* something of this message has come */

@@ -226,7 +226,7 @@ static void step_exchange(struct http_conn *conn)
 		conn->wants_read = false;
 		stream_tell(&conn->body, true, false);
 	}
-	if (!conn->rx.is_complete || conn->rx.is_raw || conn->peer_ended || conn->x.is_gone ||
+	if (!conn->rx.is_complete || conn->peer_ended || conn->x.is_gone ||
 	    conn->rx.raw.len >= H1_READ_LEN)
 		return;
 	ssize_t n = conn_read(conn);

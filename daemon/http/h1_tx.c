@@ -139,7 +139,7 @@ int h1_tx_request(struct h1_tx *tx, const struct http_head *head)
 {
 	if (!http_token_is_valid(head->method) || !is_target(head->target))
 		return -EBADMSG;
-	bool is_upgrade = http_head_find(head, "upgrade") != NULL;
+	bool is_upgrade = head->body == HTTP_BODY_UPGRADE;
 	struct head_writer w = {};
 	bufq_init(&w.q, tx->out.slab);
 	put(&w, head->method);
@@ -171,7 +171,7 @@ int h1_tx_request(struct h1_tx *tx, const struct http_head *head)
 static enum h1_framing response_framing(const struct http_head *head, const struct h1_answer_to *to)
 {
 	if (head->status == 101)
-		return H1_FRAMING_CLOSE;
+		return H1_FRAMING_DROP;
 	if (to->is_head || http_status_is_bodiless(head->status))
 		return H1_FRAMING_DROP;
 	switch (head->body) {
@@ -194,8 +194,9 @@ static void put_framing(struct head_writer *w, const struct http_head *head,
 		put_length(w, 0);
 		break;
 	case H1_FRAMING_DROP:
-		/* What GET would have told; 204 must not (RFC 9110 §8.6). */
-		if ((head->has_length || head->body == HTTP_BODY_LENGTH) && head->status != 204)
+		/* What GET would have told; 1xx and 204 must not (RFC 9110 §8.6). */
+		if ((head->has_length || head->body == HTTP_BODY_LENGTH) && head->status != 204 &&
+		    head->status != 101)
 			put_length(w, head->content_length);
 		break;
 	case H1_FRAMING_LENGTH:

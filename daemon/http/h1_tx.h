@@ -18,7 +18,7 @@ enum h1_framing : uint8_t {
 	H1_FRAMING_DROP,   /* a body is dropped: HEAD, 204, 304 */
 	H1_FRAMING_LENGTH, /* exactly left more bytes */
 	H1_FRAMING_CHUNKED,
-	H1_FRAMING_CLOSE, /* until our FIN; also after 101 */
+	H1_FRAMING_CLOSE, /* until our FIN */
 };
 
 struct h1_tx {

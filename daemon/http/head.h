@@ -13,7 +13,9 @@ enum http_body : uint8_t {
 	HTTP_BODY_NONE,    /* no body at all (also HEAD, 204, 304) */
 	HTTP_BODY_LENGTH,  /* exactly content_length bytes */
 	HTTP_BODY_UNKNOWN, /* until its end: chunked, until close, or the tunnel's FIN */
-	HTTP_BODY_UPGRADE, /* after 101 both directions are a raw pipe */
+	/* Request: asks for the connection to become a WebSocket, no body. Answer: 101, it is one.
+	 */
+	HTTP_BODY_UPGRADE,
 };
 
 /* A request or response head. Spans live in the arena of whoever made it. */

@@ -44,19 +44,33 @@ struct http_handler {
 };
 
 /*
- * Sends the head of the final answer (or 101). head->body says how the body will come: LENGTH needs
+ * Sends the head of the final answer. head->body says how the body will come: LENGTH needs
  * exactly content_length bytes through stream_write(x->body), UNKNOWN is chunked for HTTP/1.1 and
  * close-delimited for 1.0, NONE none. stream_finish(x->body) ends it; stream_reset(x->body, …)
  * breaks it off so that the visitor can tell (RFC 9112 §8): an end without the last chunk or byte,
  * a reset where only that tells. For HEAD, 204 and 304 what is written is dropped. Framing fields
- * and Connection in head->fields are left out (Connection of a 101 stays); hop-by-hop fields must
- * not be there (101: Upgrade may). Returns 0, -ECONNRESET when the visitor is gone, -EPROTO twice,
- * -EBADMSG for a field that can't be sent (bad name, control character), -ENOBUFS.
+ * and Connection in head->fields are left out; hop-by-hop fields must not be there. Returns 0,
+ * -ECONNRESET when the visitor is gone, -EPROTO twice, -EBADMSG for a field that can't be sent (bad
+ * name, control character), -ENOBUFS.
  */
 [[nodiscard]] int http_respond(struct http_exchange *x, const struct http_head *head);
 /* A whole small answer: status, content type (may be NULL), body (copied). */
 [[nodiscard]] int http_respond_text(struct http_exchange *x, unsigned int status,
 				    const char *content_type, struct span body);
+
+/* A visitor's connection that has left HTTP. The queues are the caller's to move or clear. */
+struct http_upgraded {
+	struct stream *stream; /* the caller's, without a user */
+	struct bufq unsent;    /* the answer's head: goes out first */
+	struct bufq received;  /* what has come behind the request */
+};
+/*
+ * Answers a request that has no body with 101 (Upgrade and Connection in head->fields stay) and
+ * takes the connection out of HTTP: the exchange is given back, on_closed comes, the stream goes
+ * on. Returns as http_respond(); on failure the exchange goes on, too.
+ */
+[[nodiscard]] int http_upgrade(struct http_exchange *x, const struct http_head *head,
+			       struct http_upgraded *ret);
 /* Gives the exchange back; an unfinished answer is broken off. The connection goes on if it can. */
 void http_exchange_free(struct http_exchange *x);
 
@@ -70,7 +84,7 @@ struct http_conn_params {
 	void *user;
 	struct ip_port peer;
 	bool is_tls;
-	/* The connection is gone (after all its exchanges were freed). */
+	/* The connection is gone or has left HTTP (after all its exchanges were freed). */
 	void (*on_closed)(struct http_conn *conn, void *user);
 };
 /* Takes the stream. 0 or -ENOMEM (stream closed). */
@@ -104,9 +118,9 @@ struct http_call_params {
 	void *user;
 };
 /*
- * Starts the call on conn (borrowed until the call is freed): queues the head. A request with an
- * Upgrade field asks for 101: Connection is made here, and once 101 has come the body stream is a
- * raw pipe. 0, -ENOMEM, -ENOBUFS, -EBADMSG (a field, method or target that can't be sent).
+ * Starts the call on conn (borrowed until the call is freed): queues the head. A request with
+ * HTTP_BODY_UPGRADE asks for 101: Connection is made here. 0, -ENOMEM, -ENOBUFS, -EBADMSG (a field,
+ * method or target that can't be sent).
  */
 [[nodiscard]] int http_call_new(struct stream *conn, const struct http_call_params *params,
 				struct http_call **ret);
@@ -115,6 +129,11 @@ bool http_request_is_valid(const struct http_head *request);
 /* write: request body, read: response body (0 at its truthful end, -EBADMSG when it broke off). */
 struct stream *http_call_body(struct http_call *call);
 const struct http_head *http_call_response(const struct http_call *call);
+/*
+ * After 101: ends the call, whose connection is a raw pipe from here on. What has come behind the
+ * head goes to the end of received.
+ */
+void http_call_upgrade(struct http_call *call, struct bufq *received);
 /* No byte of an answer came and no body byte was consumed: a retry on a fresh connection is safe
  * (spec §7). */
 bool http_call_is_untouched(const struct http_call *call);

@@ -20,6 +20,7 @@
 enum {
 	ACCEPT_BUDGET = 64, /* of one turn (style L2) */
 	KEEP_ALIVE_PROBES = 3,
+	ACCEPT_KEEP_ALIVE_SEC = 60, /* a WebSocket or TCP visitor may be silent for ever */
 };
 static constexpr nsec_t accept_pause = 100 * NSEC_PER_MSEC;
 
@@ -147,7 +148,7 @@ static int accept_one(struct tcp_listener *l)
 	(void)sockaddr_to_ip_port((struct sockaddr *)&sa, len, &peer);
 	struct ip_port local = local_of(fd);
 	if (peer.ip.family != IP_FAMILY_NONE)
-		set_stream_options(fd, 0);
+		set_stream_options(fd, ACCEPT_KEEP_ALIVE_SEC);
 	l->on_accept(l, fd, &peer, &local);
 	return 0;
 }

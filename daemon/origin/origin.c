@@ -132,6 +132,14 @@ struct stream *origin_call_body(struct origin_call *call)
 	return call->body;
 }
 
+struct stream *origin_call_upgrade(struct origin_call *call, struct bufq *received)
+{
+	struct stream *s = call->ops->upgrade ? call->ops->upgrade(call, received) : NULL;
+	if (s)
+		origin_call_end(call);
+	return s;
+}
+
 void origin_call_end(struct origin_call *call)
 {
 	if (!call)

@@ -96,6 +96,12 @@ struct origin_call_params {
  * (0 at its truthful end, -EBADMSG or -ECONNRESET when it broke off). Owned by the call.
  */
 struct stream *origin_call_body(struct origin_call *call);
+/*
+ * After a head with status 101: ends the call and hands the connection over, which is a raw pipe
+ * from here on. What has come behind the head goes to the end of received. NULL when the kind of
+ * service has no connection; the call goes on then.
+ */
+struct stream *origin_call_upgrade(struct origin_call *call, struct bufq *received);
 /* Gives the call back, at any time, also from its events. A connection whose exchange is whole goes
  * to the idle ones. Accepts NULL. */
 void origin_call_end(struct origin_call *call);

@@ -455,6 +455,13 @@ static void dial(struct origin_http *oh)
 
 /* ---- life ---- */
 
+static struct stream *http_upgrade_conn(struct origin_call *call, struct bufq *received)
+{
+	struct origin_http *oh = http_of(call);
+	http_call_upgrade(TAKE_PTR(oh->http), received);
+	return TAKE_PTR(oh->conn);
+}
+
 static void http_end(struct origin_call *call)
 {
 	let_go(http_of(call));
@@ -465,7 +472,11 @@ static void http_release(struct origin_call *call)
 	free(http_of(call));
 }
 
-static const struct origin_call_ops http_ops = { .end = http_end, .release = http_release };
+static const struct origin_call_ops http_ops = {
+	.upgrade = http_upgrade_conn,
+	.end = http_end,
+	.release = http_release,
+};
 
 static struct origin_http *new_call(struct origin_worker *ow,
 				    const struct origin_call_params *params)

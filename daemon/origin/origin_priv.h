@@ -19,6 +19,8 @@ struct origin_worker {
 };
 
 struct origin_call_ops {
+	/* Gives the connection away after 101; NULL: there is never one. */
+	struct stream *(*upgrade)(struct origin_call *call, struct bufq *received);
 	/* Lets go of what the kind holds. The memory is released by origin_call_free(). */
 	void (*end)(struct origin_call *call);
 	void (*release)(struct origin_call *call);

@@ -4,6 +4,25 @@
  */
 #include "daemon/proxy/access_log.h"
 
+#include <stdlib.h>
+
+void *access_log_keep(enum conf_access_log mode, struct span *const texts[], unsigned int count)
+{
+	size_t len = 0;
+	for (unsigned int i = 0; i < count; i++)
+		len += texts[i]->len;
+	uint8_t *block = mode == CONF_ACCESS_LOG_OFF ? NULL : malloc(len + 1);
+	size_t used = 0;
+	for (unsigned int i = 0; i < count; i++) {
+		size_t n = block ? texts[i]->len : 0;
+		if (n)
+			memcpy(block + used, texts[i]->ptr, n);
+		*texts[i] = span_of(block ? block + used : NULL, n);
+		used += n;
+	}
+	return block;
+}
+
 void access_log_write(const struct log *log, enum conf_access_log mode,
 		      const struct access_record *record)
 {

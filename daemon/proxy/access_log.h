@@ -23,6 +23,12 @@ struct access_record {
 	uint64_t bytes_out;
 };
 
+/*
+ * For what outlives its head: puts the texts into one block of memory, which the caller frees.
+ * NULL, and the texts are empty, when nothing will be logged or there is no memory.
+ */
+void *access_log_keep(enum conf_access_log mode, struct span *const texts[], unsigned int count);
+
 void access_log_write(const struct log *log, enum conf_access_log mode,
 		      const struct access_record *record);
 

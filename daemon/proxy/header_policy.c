@@ -145,11 +145,13 @@ int header_policy_tunnel_to_origin(const struct http_head *in, const struct conf
 	if (!ret->fields)
 		return -ENOMEM;
 	bool has_new_host = o->http_host_header && rule->service.kind == SERVICE_KIND_HTTP;
+	bool is_upgrade = in->body == HTTP_BODY_UPGRADE;
 	for (unsigned int i = 0; i < in->field_count; i++) {
 		const struct http_field *f = &in->fields[i];
 		if (!passes_hop(in, f) || is_listed(f->name, origin_removed) ||
 		    span_eq_nocase(f->name, SPAN_LIT("Host")) || is_removed_by_rule(o, f->name) ||
-		    (has_new_host && span_eq_nocase(f->name, SPAN_LIT("X-Forwarded-Host"))))
+		    (has_new_host && span_eq_nocase(f->name, SPAN_LIT("X-Forwarded-Host"))) ||
+		    (is_upgrade && span_eq_nocase(f->name, SPAN_LIT("Sec-WebSocket-Version"))))
 			continue;
 		ret->fields[ret->field_count++] = *f;
 	}
@@ -160,6 +162,10 @@ int header_policy_tunnel_to_origin(const struct http_head *in, const struct conf
 	if (has_new_host)
 		add(ret, "X-Forwarded-Host", in->authority);
 	add(ret, "Cf-Warp-Tag-Id", connector_id);
+	if (is_upgrade) {
+		add(ret, "Upgrade", SPAN_LIT("websocket"));
+		add(ret, "Sec-WebSocket-Version", SPAN_LIT("13"));
+	}
 	ret->authority = has_new_host ? span_str(o->http_host_header) : in->authority;
 	return 0;
 }

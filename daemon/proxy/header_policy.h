@@ -27,7 +27,8 @@ struct header_visitor {
 [[nodiscard]] int header_policy_visitor_to_tunnel(const struct http_head *in,
 						  const struct header_visitor *visitor,
 						  struct arena *arena, struct http_head *ret);
-/* connector_id: text of the uuid. Also sets ret->authority by the rule. */
+/* connector_id: text of the uuid. Also sets ret->authority by the rule. With HTTP_BODY_UPGRADE the
+ * fields that ask for a WebSocket are set (docs/protocol.md §10.4). */
 [[nodiscard]] int header_policy_tunnel_to_origin(const struct http_head *in,
 						 const struct conf_rule *rule,
 						 struct span connector_id, struct arena *arena,

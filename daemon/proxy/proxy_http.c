@@ -3,6 +3,9 @@
  * One HTTP exchange at the daemon. Two pumps move the bodies by reference; everything else is
  * deciding which ending the edge is told (docs/protocol.md §10.6): an error answer while no head is
  * out, a reset after it, a FIN only for a whole body.
+ *
+ * A WebSocket is an exchange until its 101 is out. Then it gives back all that heads need, and a
+ * relay moves the bytes: an idle one costs as little as can be.
  */
 #include "daemon/proxy/proxy_http.h"
 
@@ -11,6 +14,7 @@
 #include <stdlib.h>
 
 #include "daemon/flow/pump.h"
+#include "daemon/flow/relay.h"
 #include "daemon/origin/origin.h"
 #include "daemon/proxy/access_log.h"
 #include "daemon/proxy/header_policy.h"
@@ -20,6 +24,8 @@
 
 enum { ARENA_MAX = 512 * 1024 }; /* a head may be 64 KiB and is kept in two forms */
 enum { CUT_DELAY_MSEC = 10 };
+/* Towards an edge that isn't ours: it may not tell that the other half is gone (spec §4). */
+static constexpr nsec_t half_silence = 60 * NSEC_PER_SEC;
 
 struct proxy_http {
 	struct proxy_env *env;
@@ -30,13 +36,19 @@ struct proxy_http {
 	struct origin_call *call;
 	struct arena arena;
 	struct http_head request; /* as the visitor sent it */
+	struct span ray;          /* its id */
+	void *kept;               /* their texts when the arena has gone */
 	struct bufq head;         /* ConnectResponse on its way */
 	struct pump up;           /* tunnel -> origin */
 	struct pump down;         /* origin -> tunnel */
+	struct bufq early;        /* WebSocket: what came behind the request */
+	struct relay *relay;      /* has the streams after 101 */
+	nsec_t answered;          /* when that was */
 	bool has_up;
 	bool has_down;
-	bool has_head;  /* an answer has begun: from here on only a reset tells of a failure */
-	bool is_failed; /* the reset comes in the next turn */
+	bool is_upgraded; /* the answer is a 101 that was asked for */
+	bool has_head;    /* an answer has begun: from here on only a reset tells of a failure */
+	bool is_failed;   /* the reset comes in the next turn */
 	bool is_ended;
 	bool is_cutting;
 	struct timer cut;
@@ -54,6 +66,7 @@ static void px_release(struct loop_garbage *garbage)
 {
 	struct proxy_http *px = CONTAINER_OF(garbage, struct proxy_http, garbage);
 	arena_done(&px->arena);
+	free(px->kept);
 	proxy_rules_unref(px->rules);
 	free(px);
 }
@@ -65,7 +78,7 @@ static void px_count(struct proxy_http *px)
 	const struct rule_metrics *m = px->metrics;
 	nsec_t took = loop_now(env->worker->loop) - px->since;
 	metric_add(shard, m->requests[MIN(px->status / 100, 5U)], 1);
-	metric_observe(shard, m->seconds, took);
+	metric_observe(shard, m->seconds, px->answered ? px->answered - px->since : took);
 	metric_add(shard, m->active, -1);
 	metric_add(shard, m->bytes_in, (int64_t)px->bytes_in);
 	metric_add(shard, m->bytes_out, (int64_t)px->bytes_out);
@@ -76,14 +89,13 @@ static void px_count(struct proxy_http *px)
 	} else if (px->status >= 100 && px->status < 1000) {
 		metric_add(shard, env->metrics->codes[px->status], 1);
 	}
-	const struct http_field *ray = http_head_find(&px->request, "Cf-Ray");
 	access_log_write(env->worker->log, px->rules->conf->common.log.access,
 			 &(struct access_record){
 				 .rule = px->rule ? px->rule->name : "none",
 				 .method = px->request.method,
 				 .host = px->request.authority,
 				 .target = px->request.target,
-				 .ray = ray ? ray->value : span_of(NULL, 0),
+				 .ray = px->ray,
 				 .status = px->status,
 				 .reason = px->reason,
 				 .took = took,
@@ -107,6 +119,7 @@ static void px_end(struct proxy_http *px)
 		pump_done(&px->down);
 	}
 	bufq_clear(&px->head);
+	bufq_clear(&px->early);
 	origin_call_end(TAKE_PTR(px->call));
 	stream_close(TAKE_PTR(px->tunnel));
 	loop_task_cancel(&px->again);
@@ -176,6 +189,65 @@ static void px_visitor_gone(struct proxy_http *px, uint64_t code)
 	stream_stop(px->tunnel, STREAM_CODE_NONE);
 	px_end(px);
 }
+
+/* ---- after 101 ------------------------------------------------------------------------------ */
+
+static void px_end_relay(struct proxy_http *px)
+{
+	px->bytes_in = px->relay->a_to_b.moved;
+	px->bytes_out = px->relay->b_to_a.moved;
+	px->relay = NULL;
+	px_end(px);
+}
+
+/* Both directions have ended, well or not. */
+static void on_relay_end(struct relay *relay, void *user)
+{
+	struct proxy_http *px = user;
+	if (relay->b_to_a.state == PUMP_STATE_SOURCE_FAILED)
+		px->reason = PROXY_REASON_ORIGIN_RESET;
+	else if (relay->a_to_b.state == PUMP_STATE_SOURCE_FAILED)
+		px->reason = PROXY_REASON_VISITOR_GONE;
+	px_end_relay(px);
+}
+
+/* The head is out: from here on nobody looks at the bytes. */
+static void px_upgrade(struct proxy_http *px)
+{
+	struct bufq late;
+	bufq_init(&late, px->env->worker->slab);
+	struct stream *origin = origin_call_upgrade(px->call, &late);
+	if (!origin) {
+		px_fail(px, PROXY_REASON_ORIGIN_PROTOCOL, "101 without a connection");
+		return;
+	}
+	px->call = NULL;
+	const struct conf *conf = px->rules->conf;
+	int r = relay_new(
+		&(struct relay_params){
+			.a = TAKE_PTR(px->tunnel),
+			.b = origin,
+			.from_a = &px->early,
+			.from_b = &late,
+			.half_silence = conf->edge.kind == CONF_EDGE_KIND_ADIT ? 0 : half_silence,
+			.on_end = on_relay_end,
+			.user = px,
+		},
+		&px->relay);
+	bufq_clear(&late);
+	if (r < 0) {
+		px->reason = PROXY_REASON_OVERLOADED;
+		px_end(px);
+		return;
+	}
+	px->answered = loop_now(px->env->worker->loop);
+	struct span *texts[] = { &px->request.method, &px->request.authority, &px->request.target,
+				 &px->ray };
+	px->kept = access_log_keep(conf->common.log.access, texts, ARRAY_SIZE(texts));
+	arena_done(&px->arena);
+}
+
+/* ---- bodies --------------------------------------------------------------------------------- */
 
 static void px_run_again(struct loop_task *task);
 
@@ -248,6 +320,10 @@ static void px_run_down(struct proxy_http *px)
 {
 	if (!px->has_head || px->is_failed || px_flush_head(px) <= 0)
 		return;
+	if (px->is_upgraded) {
+		px_upgrade(px);
+		return;
+	}
 	if (!px->has_down) {
 		px_complete(px);
 		return;
@@ -341,7 +417,8 @@ static void on_response(struct origin_call *call, const struct http_head *head, 
 	}
 	px->has_head = true;
 	px->status = head->status;
-	if (head->body != HTTP_BODY_NONE) {
+	px->is_upgraded = head->body == HTTP_BODY_UPGRADE;
+	if (!px->is_upgraded && head->body != HTTP_BODY_NONE) {
 		pump_init(&px->down, origin_call_body(call), px->tunnel);
 		px->has_down = true;
 	}
@@ -453,6 +530,10 @@ static void px_begin_upload(struct proxy_http *px, struct bufq *rest)
 {
 	struct stream *body = origin_call_body(px->call);
 	stream_set_user(body, &body_user, px);
+	if (px->request.body == HTTP_BODY_UPGRADE) {
+		(void)bufq_move(&px->early, rest, rest->len);
+		return;
+	}
 	if (px->request.body == HTTP_BODY_NONE) {
 		stream_finish(body);
 		return;
@@ -504,6 +585,7 @@ static struct proxy_http *px_new(struct proxy_env *env, struct stream *stream)
 	px->cut.on_expire = on_cut;
 	px->garbage.release = px_release;
 	bufq_init(&px->head, env->worker->slab);
+	bufq_init(&px->early, env->worker->slab);
 	list_append(&env->exchanges, &px->node);
 	env->active++;
 	return px;
@@ -538,6 +620,8 @@ void proxy_http_start(struct proxy_env *env, struct stream *stream, struct bufq 
 		reason = px_route(px, &status);
 	else if (r != -EBADMSG)
 		reason = r == -E2BIG ? PROXY_REASON_HEADER_TOO_LARGE : PROXY_REASON_OVERLOADED;
+	const struct http_field *ray = http_head_find(&px->request, "Cf-Ray");
+	px->ray = ray ? ray->value : px->ray;
 	metric_add(shard, px->metrics->active, 1);
 	stream_set_user(stream, &tunnel_user, px);
 	if (status)
@@ -577,6 +661,12 @@ void proxy_http_abort_all(struct proxy_env *env)
 	{
 		struct proxy_http *px = LIST_ENTRY(node, struct proxy_http, node);
 		bool is_begun = px->has_head;
+		if (px->relay) {
+			px->reason = PROXY_REASON_TUNNEL_LOST;
+			relay_cut(px->relay);
+			px_end_relay(px);
+			continue;
+		}
 		px_fail(px, PROXY_REASON_TUNNEL_LOST, "shutting down");
 		if (is_begun)
 			px_cut(px); /* there is no next turn */

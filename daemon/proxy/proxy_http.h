@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One HTTP exchange at the daemon: from a ConnectRequest that came through the tunnel to an origin
- * and back (docs/protocol.md §10.3, §10.6).
+ * and back (docs/protocol.md §10.3, §10.4, §10.6).
  */
 #ifndef DAEMON_PROXY_PROXY_HTTP_H
 #define DAEMON_PROXY_PROXY_HTTP_H
@@ -30,9 +30,9 @@ struct proxy_env {
 };
 
 /*
- * Serves a request of type HTTP. Takes the stream; moves what was read beyond the message out of
- * rest. The request's spans are read before this returns. Never fails: whatever is wrong is
- * answered on the stream.
+ * Serves a request of type HTTP or WebSocket. Takes the stream; moves what was read beyond the
+ * message out of rest. The request's spans are read before this returns. Never fails: whatever is
+ * wrong is answered on the stream.
  */
 void proxy_http_start(struct proxy_env *env, struct stream *stream, struct bufq *rest,
 		      struct connect_request *req);

@@ -79,9 +79,9 @@ int proxy_metrics_init(struct proxy_metrics *m, struct metric_registry *reg)
 		*plain[i] = metric_series(reg, family, NULL);
 	}
 	/* The statuses that occur: a scrape shows them from the start, a request takes no lock. */
-	static const uint16_t codes[] = { 200, 201, 202, 204, 206, 301, 302, 303, 304, 307,
-					  308, 400, 401, 403, 404, 405, 408, 409, 410, 412,
-					  413, 416, 422, 429, 431, 500, 501, 502, 503, 504 };
+	static const uint16_t codes[] = { 101, 200, 201, 202, 204, 206, 301, 302, 303, 304, 307,
+					  308, 400, 401, 403, 404, 405, 408, 409, 410, 412, 413,
+					  416, 422, 429, 431, 500, 501, 502, 503, 504 };
 	for (unsigned int i = 0; i < ARRAY_SIZE(codes); i++) {
 		char text[8];
 		(void)snprintf(text, sizeof(text), "%u", codes[i]);

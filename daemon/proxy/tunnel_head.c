@@ -151,7 +151,10 @@ int tunnel_head_from_request(struct connect_request *req, const struct http_limi
 		r = arena_copy(arena, req->host, &head.authority);
 	if (r < 0)
 		return r;
-	set_request_framing(&framing, &head);
+	if (req->type == CONNECT_TYPE_WEBSOCKET)
+		head.body = HTTP_BODY_UPGRADE;
+	else
+		set_request_framing(&framing, &head);
 	*ret = head;
 	return 0;
 }
@@ -177,8 +180,7 @@ static struct span print_u64(uint64_t v, char text[24])
 	return span_of(text, (size_t)n);
 }
 
-int tunnel_head_write_request(const struct http_head *head, enum connect_type type, void *buf,
-			      size_t cap, struct span *ret)
+int tunnel_head_write_request(const struct http_head *head, void *buf, size_t cap, struct span *ret)
 {
 	struct span dest;
 	int r = write_dest(head, buf, cap, &dest);
@@ -188,7 +190,9 @@ int tunnel_head_write_request(const struct http_head *head, enum connect_type ty
 	bool is_chunked = head->body == HTTP_BODY_UNKNOWN;
 	struct connect_writer w;
 	connect_writer_init(&w, buf, cap - dest.len);
-	connect_request_begin(&w, type, dest, 2 + head->field_count + has_length + is_chunked);
+	connect_request_begin(
+		&w, head->body == HTTP_BODY_UPGRADE ? CONNECT_TYPE_WEBSOCKET : CONNECT_TYPE_HTTP,
+		dest, 2 + head->field_count + has_length + is_chunked);
 	connect_add(&w, SPAN_LIT(CONNECT_KEY_METHOD), head->method);
 	connect_add(&w, SPAN_LIT(CONNECT_KEY_HOST), head->authority);
 	for (unsigned int i = 0; i < head->field_count; i++)

@@ -10,8 +10,9 @@
 #include "daemon/wire/connect.h"
 
 /*
- * Reads a request at the daemon. Texts are copied into the arena. Framing comes from the metadata
- * by §10.3: Content-Length, else chunked, else no body; the two fields themselves are taken out.
+ * Reads a request of type HTTP or WebSocket at the daemon. Texts are copied into the arena. Framing
+ * comes from the metadata by §10.3: Content-Length, else chunked, else no body; the two fields
+ * themselves are taken out. A WebSocket has HTTP_BODY_UPGRADE, whatever they say.
  *
  * Returns 0, -EBADMSG with *ret_reason (static): a well-framed but meaningless request, to be
  * answered with an error; -ENOMEM when the arena is full, -E2BIG over limits->field_max.
@@ -21,11 +22,12 @@
 					   struct http_head *ret, const char **ret_reason);
 
 /*
- * Writes a request at the edge into buf: preamble and message. Fields are head's; the framing is
- * added. Returns 0 with the bytes (borrowed from buf), or -ENOBUFS.
+ * Writes a request at the edge into buf: preamble and message, of type WebSocket with
+ * HTTP_BODY_UPGRADE, else HTTP. Fields are head's; the framing is added. Returns 0 with the bytes
+ * (borrowed from buf), or -ENOBUFS.
  */
-[[nodiscard]] int tunnel_head_write_request(const struct http_head *head, enum connect_type type,
-					    void *buf, size_t cap, struct span *ret);
+[[nodiscard]] int tunnel_head_write_request(const struct http_head *head, void *buf, size_t cap,
+					    struct span *ret);
 
 /* Writes an answer at the daemon: HttpStatus first, then the fields with canonical names. */
 [[nodiscard]] int tunnel_head_write_response(const struct http_head *head, struct arena *arena,

@@ -72,6 +72,13 @@ static ssize_t fake_write(struct stream *s, struct bufq *from, size_t max)
 	return (ssize_t)n;
 }
 
+static int fake_write_error(const struct stream *s)
+{
+	const void *start = (const char *)s - offsetof(struct fake, s);
+	const struct fake *f = start;
+	return f->has_stop ? -EPIPE : 0;
+}
+
 static void fake_finish(struct stream *s)
 {
 	struct fake *f = fake_of(s);
@@ -134,6 +141,7 @@ static const struct stream_ops fake_ops = {
 	.read = fake_read,
 	.write = fake_write,
 	.credit = fake_credit,
+	.write_error = fake_write_error,
 	.finish = fake_finish,
 	.reset = fake_reset,
 	.stop = fake_stop,

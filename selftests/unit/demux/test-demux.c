@@ -184,6 +184,24 @@ static void test_served(void **state)
 	assert_int_equal(metric_value(fx->reg, fx->metrics.total), ARRAY_SIZE(steps));
 }
 
+/* A service that makes no WebSocket of it answers as it does, and the bytes behind are dropped. */
+static void test_websocket_declined(void **state)
+{
+	struct fixture *fx = *state;
+	struct span m = request_of(CONNECT_TYPE_WEBSOCKET, "https://h.test/a");
+	struct stream *peer = open_stream(fx, 0);
+	uint8_t out[1024];
+	struct connect_response resp = {};
+	fake_stream_put(peer, m.ptr, m.len);
+	fake_stream_put(peer, "frame", 5);
+	turn(fx);
+	assert_int_equal(take_answer(peer, out, &resp), 0);
+	assert_int_equal(resp.status, 418);
+	assert_int_equal(stream_write_error(peer), -EPIPE);
+	stream_close(peer);
+	turn(fx);
+}
+
 static void test_refused_with_an_answer(void **state)
 {
 	struct fixture *fx = *state;
@@ -192,7 +210,7 @@ static void test_refused_with_an_answer(void **state)
 		const char *dest;
 		const char *error;
 	} cases[] = {
-		{ CONNECT_TYPE_WEBSOCKET, "https://h.test/", "bad-request: " },
+		{ CONNECT_TYPE_WEBSOCKET, "/%zz", "bad-request: " },
 		{ CONNECT_TYPE_TCP, "127.0.0.1:22", "bad-request: " },
 		{ (enum connect_type)3, "/", "bad-request: " },
 		{ (enum connect_type)65535, "/", "bad-request: " },
@@ -328,6 +346,7 @@ int main(void)
 	conf_global_init();
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_served, start, end),
+		cmocka_unit_test_setup_teardown(test_websocket_declined, start, end),
 		cmocka_unit_test_setup_teardown(test_refused_with_an_answer, start, end),
 		cmocka_unit_test_setup_teardown(test_garbage, start, end),
 		cmocka_unit_test_setup_teardown(test_cut_short, start, end),

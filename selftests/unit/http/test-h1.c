@@ -696,9 +696,9 @@ static void test_send_answers(void **state)
 		  "HTTP/1.1 204 No Content\r\n\r\n", H1_FRAMING_DROP },
 		{ { .status = 304, .has_length = true, .content_length = 9 }, { .minor = 1 },
 		  "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", H1_FRAMING_DROP },
-		{ { .status = 101 }, { .minor = 1 },
+		{ { .status = 101, .has_length = true }, { .minor = 1 },
 		  "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\r\n",
-		  H1_FRAMING_CLOSE },
+		  H1_FRAMING_DROP },
 	};
 	/* clang-format on */
 	struct h1_tx tx;

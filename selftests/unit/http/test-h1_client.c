@@ -470,48 +470,67 @@ static void test_many_interim(void **state)
 	assert_int_equal(told_error, -EBADMSG);
 }
 
+static struct http_field upgrade_field = { SPAN_LIT("Upgrade"), SPAN_LIT("t") };
+static const struct http_head upgrade_get = {
+	.method = SPAN_LIT("GET"),
+	.target = SPAN_LIT("/"),
+	.authority = SPAN_LIT("o"),
+	.body = HTTP_BODY_UPGRADE,
+	.fields = &upgrade_field,
+	.field_count = 1,
+};
+
 static void test_upgrade(void **state)
 {
 	(void)state;
-	struct http_field upgrade = { SPAN_LIT("Upgrade"), SPAN_LIT("t") };
-	struct http_head head = get;
-	head.fields = &upgrade;
-	head.field_count = 1;
-	start(&head);
+	start(&upgrade_get);
 	expect_out("GET / HTTP/1.1\r\nHost: o\r\nUpgrade: t\r\nConnection: Upgrade\r\n\r\n");
-	struct bufq q;
-	bufq_init(&q, slab);
-	assert_int_equal(bufq_append_copy(&q, SPAN_LIT("early")), 0);
-	assert_int_equal(stream_write(http_call_body(call), &q, 100), -EAGAIN);
-	bufq_clear(&q);
-	send_text("HTTP/1.1 101 S\r\nUpgrade: t\r\nConnection: Upgrade\r\n\r\nraw");
+	send_text("HTTP/1.1 100 C\r\n\r\n"
+		  "HTTP/1.1 101 S\r\nUpgrade: t\r\nConnection: Upgrade\r\n\r\nraw");
 	settle();
 	assert_int_equal(told_error, 0);
 	assert_int_equal(http_call_response(call)->body, HTTP_BODY_UPGRADE);
-	read_body();
-	assert_string_equal(body, "raw");
-	assert_int_equal(body_end, -EAGAIN);
-	write_body("ping");
-	stream_finish(http_call_body(call));
-	expect_out("ping");
-	assert_int_equal(out_end, 0);
-	send_text("pong");
-	stream_finish(peer);
-	settle();
-	read_body();
-	assert_string_equal(body, "rawpong");
-	assert_int_equal(body_end, 0);
 	assert_false(http_call_is_reusable(call));
+	struct bufq q;
+	bufq_init(&q, slab);
+	http_call_upgrade(call, &q);
+	call = NULL;
+	assert_int_equal(q.len, 3);
+	assert_memory_equal(bufq_peek(&q).ptr, "raw", 3);
+	/* The connection is as open as before, and nobody's. */
+	assert_int_equal(stream_write(conn, &q, 3), 3);
+	expect_out("raw");
+	assert_int_equal(out_end, -EAGAIN);
+	send_text("more");
+	assert_int_equal(stream_read(conn, &q, 100), 4);
+	bufq_clear(&q);
+}
+
+/* Before the request was taken whole no origin can have agreed to it. */
+static void test_upgrade_too_early(void **state)
+{
+	(void)state;
+	struct http_head head = upgrade_get;
+	struct http_field fields[10];
+	char value[15000];
+	memset(value, 'v', sizeof(value));
+	for (unsigned int i = 0; i < ARRAY_SIZE(fields); i++)
+		fields[i] = (struct http_field){ SPAN_LIT("X"), span_of(value, sizeof(value)) };
+	head.fields = fields;
+	head.field_count = ARRAY_SIZE(fields);
+	start(&head);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(loop_turn(loop, 0), 0); /* and the origin reads nothing */
+	send_text("HTTP/1.1 101 S\r\nUpgrade: t\r\nConnection: Upgrade\r\n\r\n");
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(loop_turn(loop, 0), 0);
+	assert_int_equal(told_error, -EBADMSG);
 }
 
 static void test_upgrade_declined(void **state)
 {
 	(void)state;
-	struct http_field upgrade = { SPAN_LIT("Upgrade"), SPAN_LIT("t") };
-	struct http_head head = get;
-	head.fields = &upgrade;
-	head.field_count = 1;
-	start(&head);
+	start(&upgrade_get);
 	stream_finish(http_call_body(call));
 	send_text("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx");
 	settle();
@@ -540,12 +559,25 @@ static void test_freed_early(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_answers),        TEST(test_keep_alive),       TEST(test_head),
-		TEST(test_upload),         TEST(test_upload_too_long),  TEST(test_upload_too_short),
-		TEST(test_upload_aborted), TEST(test_early_answer),     TEST(test_credit),
-		TEST(test_timeouts),       TEST(test_body_timeout),     TEST(test_reset),
-		TEST(test_reset_in_body),  TEST(test_limits),           TEST(test_many_interim),
-		TEST(test_upgrade),        TEST(test_upgrade_declined), TEST(test_freed_early),
+		TEST(test_answers),
+		TEST(test_keep_alive),
+		TEST(test_head),
+		TEST(test_upload),
+		TEST(test_upload_too_long),
+		TEST(test_upload_too_short),
+		TEST(test_upload_aborted),
+		TEST(test_early_answer),
+		TEST(test_credit),
+		TEST(test_timeouts),
+		TEST(test_body_timeout),
+		TEST(test_reset),
+		TEST(test_reset_in_body),
+		TEST(test_limits),
+		TEST(test_many_interim),
+		TEST(test_upgrade),
+		TEST(test_upgrade_declined),
+		TEST(test_freed_early),
+		TEST(test_upgrade_too_early),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

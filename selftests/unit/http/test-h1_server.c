@@ -697,32 +697,6 @@ static void test_drain_idle(void **state)
 	assert_true(is_closed);
 }
 
-static void test_upgrade(void **state)
-{
-	(void)state;
-	send_text(
-		"GET /hold HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: t\r\n\r\nearly");
-	settle();
-	struct http_field upgrade = { SPAN_LIT("Upgrade"), SPAN_LIT("t") };
-	const struct http_head head = {
-		.status = 101, .body = HTTP_BODY_UPGRADE, .fields = &upgrade, .field_count = 1
-	};
-	assert_int_equal(http_respond(held, &head), 0);
-	assert_int_equal(stream_read(held->body, &q, 100), 5);
-	assert_int_equal(stream_write(held->body, &q, 100), 5);
-	expect_out("HTTP/1.1 101 Switching Protocols\r\nUpgrade: t\r\nConnection: Upgrade\r\n\r\n"
-		   "early");
-	stream_finish(peer); /* one direction only */
-	settle();
-	assert_int_equal(stream_read(held->body, &q, 100), 0);
-	assert_int_equal(bufq_append_copy(&q, SPAN_LIT("late")), 0);
-	assert_int_equal(stream_write(held->body, &q, 100), 4);
-	stream_finish(held->body);
-	let_go();
-	expect_out("late");
-	assert_int_equal(out_end, 0);
-}
-
 static void test_bad_answer_fields(void **state)
 {
 	(void)state;
@@ -788,7 +762,6 @@ int main(void)
 		TEST(test_stalled_reader_is_cut),
 		TEST(test_drain),
 		TEST(test_drain_idle),
-		TEST(test_upgrade),
 		TEST(test_bad_answer_fields),
 		TEST(test_no_buffers),
 	};

@@ -200,6 +200,25 @@ static void test_tunnel_to_origin_by_rule(void **state)
 	arena_done(&fx.arena);
 }
 
+/* The fields that ask for a WebSocket are ours, its key and the rest the visitor's. */
+static void test_tunnel_to_origin_websocket(void **state)
+{
+	(void)state;
+	struct fixture fx;
+	struct conf_rule rule = { .service.kind = SERVICE_KIND_HTTP };
+	read_head(&fx, "Connection: Upgrade\nUpgrade: other\nsec-websocket-version: 8\n"
+		       "Sec-WebSocket-Key: k\nSec-WebSocket-Protocol: p\nOrigin: o\n");
+	fx.in.body = HTTP_BODY_UPGRADE;
+	assert_int_equal(header_policy_tunnel_to_origin(&fx.in, &rule, SPAN_LIT(CONNECTOR),
+							&fx.arena, &fx.out),
+			 0);
+	assert_string_equal(print_head(&fx),
+			    "Sec-WebSocket-Key: k\nSec-WebSocket-Protocol: p\nOrigin: o\n"
+			    "Cf-Warp-Tag-Id: " CONNECTOR "\nUpgrade: websocket\n"
+			    "Sec-WebSocket-Version: 13\n");
+	arena_done(&fx.arena);
+}
+
 /* ---- back ---------------------------------------------------------------------------------- */
 
 static int (*const back[])(const struct http_head *in, struct arena *arena,
@@ -269,6 +288,7 @@ int main(void)
 		cmocka_unit_test(test_visitor_with_tls),
 		cmocka_unit_test(test_tunnel_to_origin),
 		cmocka_unit_test(test_tunnel_to_origin_by_rule),
+		cmocka_unit_test(test_tunnel_to_origin_websocket),
 		cmocka_unit_test(test_back),
 		cmocka_unit_test(test_no_memory),
 	};

@@ -215,7 +215,8 @@ static void test_request_round_trip(void **state)
 	} bodies[] = { { HTTP_BODY_NONE, 0, false },
 		       { HTTP_BODY_NONE, 0, true },
 		       { HTTP_BODY_LENGTH, UINT64_C(1) << 40, true },
-		       { HTTP_BODY_UNKNOWN, 0, false } };
+		       { HTTP_BODY_UNKNOWN, 0, false },
+		       { HTTP_BODY_UPGRADE, 0, false } };
 	for (size_t i = 0; i < ARRAY_SIZE(bodies); i++) {
 		struct http_head in = { .method = SPAN_LIT("PATCH"),
 					.target = SPAN_LIT("/a?b"),
@@ -230,10 +231,10 @@ static void test_request_round_trip(void **state)
 		struct span message;
 		struct connect_request req;
 		const char *reason;
-		assert_int_equal(tunnel_head_write_request(&in, CONNECT_TYPE_HTTP, buf, sizeof(buf),
-							   &message),
-				 0);
+		assert_int_equal(tunnel_head_write_request(&in, buf, sizeof(buf), &message), 0);
 		assert_int_equal(connect_request_decode(span_skip(message, PREAMBLE_MAX), &req), 0);
+		assert_int_equal(req.type, in.body == HTTP_BODY_UPGRADE ? CONNECT_TYPE_WEBSOCKET
+									: CONNECT_TYPE_HTTP);
 		assert_true(span_eq_str(req.dest, "http://h.test:8080/a?b"));
 		assert_int_equal(
 			tunnel_head_from_request(&req, &http_limits_default, &arena, &out, &reason),
@@ -264,7 +265,7 @@ static void test_small_buffers(void **state)
 	for (size_t cap = 0; cap < 1024; cap++) {
 		uint8_t *exact = malloc(cap + !cap);
 		assert_non_null(exact);
-		int r = tunnel_head_write_request(&in, CONNECT_TYPE_HTTP, exact, cap, &message);
+		int r = tunnel_head_write_request(&in, exact, cap, &message);
 		assert_true(r == (has_request ? 0 : -ENOBUFS) || r == 0);
 		has_request |= r == 0;
 		r = tunnel_head_write_response(&in, &arena, exact, cap, &message);
