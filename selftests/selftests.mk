@@ -200,4 +200,4 @@ ops_unit := admin cli
 packages_unit :=
 
 # Measurements (selftests/bench), each with its budgets in selftests/bench/budget.txt.
-benches := pipe
+benches := pipe compare

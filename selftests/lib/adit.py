@@ -112,7 +112,7 @@ class Edge(Program):
 
     def __init__(self, processes, folder, name="edge", hosts=None, host="127.0.0.1", both=True,
                  workers=2, extra="", edge_keys=None, advertise=None, netns=None, tunnel="home",
-                 tunnel_keys=None, env=None, process=None):
+                 tunnel_keys=None, env=None, process=None, log_level="debug"):
         super().__init__(processes, folder, name, netns, env)
         self.host = host
         self.hosts = hosts or [f"a.{DOMAIN}", f"*.wild.{DOMAIN}"]
@@ -127,7 +127,8 @@ class Edge(Program):
         self.born = self._tunnel_section(tunnel)
         hosts_of = [host, "::1"] if both and host == "127.0.0.1" else [host]
         process = {"workers": workers, **(process or {})}
-        self.write(self._text(hosts_of, process, edge_keys or {}, tunnel_keys or {}) + extra)
+        self.write(self._text(hosts_of, process, edge_keys or {}, tunnel_keys or {})
+                   + section("log", level=log_level) + extra)
 
     def _public_certificate(self):
         chain, key = self.authority.leaf("public", [f"a.{DOMAIN}", f"*.{DOMAIN}",
@@ -170,8 +171,7 @@ class Edge(Program):
                 + section("https", listen=listen(self.https_port), certificates=self.certificates,
                           redirect_http="no")
                 + section("metrics", listen=f"127.0.0.1:{self.metrics_port}")
-                + section("process", **process) + section("log", level="debug")
-                + self.born + more)
+                + section("process", **process) + self.born + more)
 
     def start(self, *options, env=None, wrap=(), wait=True):
         super().start(*options, env=env, wrap=wrap)
@@ -229,7 +229,7 @@ class Daemon(Program):
 
     def __init__(self, processes, folder, name="aditd", token_file=None, rules=(), connections=2,
                  workers=2, tunnel_keys=None, edge_keys=None, extra="", netns=None, env=None,
-                 origin_keys=None, process=None):
+                 origin_keys=None, process=None, log_level="debug"):
         super().__init__(processes, folder, name, netns, env)
         self.connections = connections
         keys = {"token_file": token_file, "protocol": "quic", "connections": connections,
@@ -244,7 +244,7 @@ class Daemon(Program):
             text += section("origin-defaults", **origin_keys)
         self.write(text + section("metrics", listen=f"127.0.0.1:{self.metrics_port}")
                    + section("process", workers=workers, **(process or {}))
-                   + section("log", level="debug") + extra)
+                   + section("log", level=log_level) + extra)
 
     def ready(self):
         """Connections that /ready counts; 0 while it answers 503 or not at all."""

@@ -11,7 +11,7 @@ daemon off;
 master_process off;
 pid {folder}/pid;
 error_log stderr warn;
-events {{ worker_connections 2048; }}
+events {{ worker_connections 8192; }}
 http {{
   access_log {folder}/access.log;
   client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
@@ -23,6 +23,8 @@ http {{
     root {folder}/www;
     location /put/ {{ dav_methods PUT; create_full_put_path on; }}
     location /sum {{ proxy_pass {upstream}; proxy_http_version 1.1; }}
+    location /ws {{ proxy_pass {websocket}; proxy_http_version 1.1; proxy_read_timeout 1h;
+      proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; }}
     location = /hello {{ add_header X-Origin nginx; return 200 "hello from nginx\\n"; }}
   }}
 }}
@@ -30,10 +32,11 @@ http {{
 
 
 class Nginx:
-    """Serves FOLDER/www; takes PUT below /put/; hands /sum to `upstream` (an Origin's service)."""
+    """Serves FOLDER/www; takes PUT below /put/; hands /sum to `upstream` and upgrades of
+    /ws to `websocket` (services)."""
 
     def __init__(self, processes, folder, upstream="http://127.0.0.1:9", port=None,
-                 netns=None):
+                 netns=None, websocket="http://127.0.0.1:9"):
         self.folder = pathlib.Path(folder)
         self.www = self.folder / "www"
         (self.www / "put").mkdir(parents=True)
@@ -43,7 +46,8 @@ class Nginx:
         self.port = port or ports.free()
         listen = f"listen 127.0.0.1:{self.port}; listen [::1]:{self.port};"
         config = self.folder / "nginx.conf"
-        config.write_text(CONFIG.format(folder=self.folder, listen=listen, upstream=upstream))
+        config.write_text(CONFIG.format(folder=self.folder, listen=listen, upstream=upstream,
+                                        websocket=websocket))
         self.process = processes.start("nginx", ["nginx", "-e", "stderr", "-p", self.folder,
                                                  "-c", config], netns=netns)
         until(lambda: (self.folder / "pid").exists() and (self.folder / "pid").read_text(), 10,
