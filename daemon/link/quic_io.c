@@ -14,6 +14,8 @@
 #include "daemon/link/quic_stream.h"
 #include "util/macro.h"
 
+#define ACK_WAIT NSEC_PER_MSEC /* what an acknowledgement may wait for company */
+
 /* ---- in ------------------------------------------------------------------------------------ */
 
 void quic_io_feed(struct quic_link *link, const ngtcp2_path *path, struct span packet,
@@ -256,6 +258,11 @@ void quic_io_on_flush(struct loop_task *task)
 	refresh_stats(link);
 	quic_conn_check_drained(link);
 	nsec_t at = ngtcp2_conn_get_expiry(link->conn);
+	/* With nothing to send only acknowledgements, loss and idleness are timed. The library
+	 * would acknowledge after an eighth of the round trip; an answer that comes sooner takes it
+	 * along. */
+	if (link->is_handshake_done && list_is_empty(&link->ready) && !link->dgrams.count)
+		at = MAX(at, now + ACK_WAIT);
 	at = MIN(at, retry);
 	/* A full quantum: the pacer says when the next may follow, at once if it doesn't. */
 	if (has_more && at > now + NSEC_PER_MSEC)
