@@ -223,8 +223,18 @@ static void connect_socket(struct quic_accept *a, struct quic_link *link)
 void quic_accept_announce(struct quic_link *link)
 {
 	struct quic_accept *a = link->qw->accept;
+	/*
+	 * Only who gets our packets there completes a handshake. Until now it counted among those
+	 * taken on trust; meanwhile others of its address may have come with a token.
+	 */
+	if (!link->is_validated &&
+	    count_of(a, &link->dial.peer.ip, true) >= a->server->max_per_addr) {
+		quic_count(&a->counters.refused_addr, 1);
+		quic_conn_close(link, LINK_CODE_NONE, "too many connections of this address");
+		return;
+	}
+	link->is_validated = true;
 	link->is_announced = true;
-	link->is_validated = true; /* only who gets our packets there completes a handshake */
 	link->base.sink = a->sink;
 	connect_socket(a, link);
 	link->base.user = a->on_link(&link->base, a->arg);

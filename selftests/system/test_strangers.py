@@ -20,7 +20,6 @@ pytestmark = pytest.mark.group("edge")
 
 LIB = pathlib.Path(__file__).resolve().parents[1]
 UNREGISTERED, PER_ADDRESS, REGISTER = 1024, 16, 5       # defaults of the edge; seconds
-UNDER_WAY = 4 if SLOW <= 1 else PER_ADDRESS     # handshakes of one address
 SECONDS = 6         # that the crowd takes to come
 
 
@@ -73,17 +72,18 @@ def test_completed_handshakes(processes, tmp_path):
     assert len(completed) >= 300 / SLOW, f"{len(completed)} of {len(every)}: too slow to mean much"
 
     assert max(samples) <= UNREGISTERED
-    for _, begun, done, closed in completed:
-        assert closed, "each is closed"
+    assert all(closed for *_, closed in completed), "each is closed"
+    # Those without a token count against the address from their completion on: who completes when
+    # it has filled its share is closed there and then.
+    kept = [[s for s in part if s[2] and s[3] > s[2] + REGISTER / 2] for part in results]
+    for _, begun, done, closed in sum(kept, []):
         assert done + REGISTER - seconds(1) < closed < begun + REGISTER + seconds(3)
-    assert at_once(alive(completed)) <= UNREGISTERED
-    # Those without a token count against the address from their completion on: what is under way
-    # when it fills its share still completes.
-    assert PER_ADDRESS // 2 <= at_once(alive(results[0])) <= PER_ADDRESS + UNDER_WAY
-    for part in results[1:]:
+    assert at_once(alive(sum(kept, []))) <= UNREGISTERED
+    assert PER_ADDRESS // 2 <= at_once(alive(kept[0])) <= PER_ADDRESS
+    for part in kept[1:]:
         for source in {stranger[0] for stranger in part}:
             assert at_once(alive([s for s in part if s[0] == source])) <= PER_ADDRESS
-    assert edge.counter("adit_drops_total", where="register", reason="timeout") >= len(completed)
+    assert edge.counter("adit_drops_total", where="register", reason="timeout") >= len(sum(kept, []))
     assert edge.counter("adit_drops_total", where="accept", reason="address") > 0
     until(lambda: edge.counter("adit_edge_unregistered") == 0, 10, "nobody left")
 
