@@ -139,10 +139,12 @@ test-promtext_parts := admin base
 unit_tests += cli/test-client cli/test-print
 test-client_parts := cli base
 test-print_parts := cli base
-unit_tests += net/test-ca $(addprefix edge/test-,directory enroll error_page front_metrics origin_tunnel tunnel_metrics)
+unit_tests += net/test-ca $(addprefix edge/test-,directory edge_conn enroll error_page \
+	front_metrics origin_tunnel tunnel_metrics)
 test-ca_parts := net base
 test-directory_parts := edge base
 test-enroll_parts := edge net conf wire base
+test-edge_conn_parts := edge link flow net conf wire base
 test-error_page_parts := edge proxy http flow wire base
 test-error_page_libs := libsystemd
 test-front_metrics_parts := edge proxy base

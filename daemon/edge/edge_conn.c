@@ -267,10 +267,10 @@ static void on_unregister(struct control_serve *cs, void *user)
  * closes the connection itself when its requests are done; before, it is a daemon that has lost its
  * mind or ours.
  */
-static void on_control_end(struct control_serve *cs, bool is_fin, void *user)
+static void on_control_end(struct control_serve *cs, enum rpc_channel_end end, void *user)
 {
-	(void)is_fin;
 	struct edge_conn *c = user;
+	c->env->rpc_timeouts += end == RPC_CHANNEL_END_STALLED;
 	control_serve_free(cs);
 	c->control = NULL;
 	if (!c->el)
@@ -310,8 +310,9 @@ static int on_rpc_call(void *user, uint32_t answer_id, const struct rpc_message 
 
 static void on_rpc_end(void *user, enum rpc_channel_end end)
 {
-	(void)end;
-	rpc_done(user);
+	struct conn_rpc *rpc = user;
+	rpc->conn->env->rpc_timeouts += end == RPC_CHANNEL_END_STALLED;
+	rpc_done(rpc);
 }
 
 static const struct rpc_channel_ops rpc_ops = {
@@ -334,6 +335,7 @@ static void conn_serve_rpc(struct edge_conn *c, struct stream *stream)
 		return;
 	}
 	rpc_channel_expect_signature(rpc->channel);
+	rpc_channel_set_timeout(rpc->channel, c->env->rpc_timeout, true);
 	list_append(&c->rpc, &rpc->node);
 	c->rpc_count++;
 }
@@ -346,8 +348,11 @@ static void on_stream(struct link *link, struct stream *stream, uint64_t id, voi
 		conn_serve_rpc(c, stream);
 		return;
 	}
-	if (control_serve_new(c->env->worker->loop, stream, &control_events, c, &c->control) < 0)
+	if (control_serve_new(c->env->worker->loop, stream, &control_events, c, &c->control) < 0) {
 		link_close(c->link, 0, "no memory");
+		return;
+	}
+	control_serve_set_timeout(c->control, c->env->control_timeout);
 }
 
 static void on_datagram(struct link *link, struct span payload, void *user)
@@ -410,24 +415,40 @@ void edge_conn_count_lost(struct edge_conn_env *env)
 	}
 }
 
+nsec_t edge_conn_drain_step(unsigned int links, unsigned int workers, nsec_t grace)
+{
+	nsec_t fastest = grace / 2 / MAX(links, 1U);
+	return MIN(workers * NSEC_PER_SEC, fastest);
+}
+
+/* A connection of the reference, which doesn't hear that we go. */
+static bool is_reference(const struct edge_conn *c)
+{
+	return c->el && !c->el->is_adit;
+}
+
 /*
  * Daemons of ours dial elsewhere when they are told. The reference doesn't hear it and would dial
- * anew with all its connections at once: its links go one a second (spec §4), whatever worker they
- * live on.
+ * anew with all its connections at once: its links go one after the other. Each worker begins at a
+ * moment of its own.
  */
 void edge_conn_drain_all(struct edge_conn_env *env)
 {
 	struct loop *loop = env->worker->loop;
-	unsigned int turn = env->worker->index;
+	unsigned int links = 0, workers = worker_set_count(env->set);
+	LIST_FOREACH(node, &env->conns)
+	links += is_reference(LIST_ENTRY(node, struct edge_conn, node));
+	nsec_t step = edge_conn_drain_step(links, workers, env->grace);
+	nsec_t turn = loop_now(loop) + step * env->worker->index / workers;
 	LIST_FOREACH(node, &env->conns)
 	{
 		struct edge_conn *c = LIST_ENTRY(node, struct edge_conn, node);
-		if (!c->el || c->el->is_adit) {
+		if (!is_reference(c)) {
 			conn_leave(c, true);
 			continue;
 		}
-		timer_start(loop, &c->leave, loop_now(loop) + turn * NSEC_PER_SEC);
-		turn += worker_set_count(env->set);
+		timer_start(loop, &c->leave, turn);
+		turn += step;
 	}
 }
 

@@ -23,9 +23,12 @@ struct edge_conn_env {
 	uint64_t registrations;
 	uint64_t refusals[ENROLL_REFUSAL_MAX_];
 	uint64_t datagrams;
+	uint64_t rpc_timeouts; /* streams on which no message became whole in time */
 	struct log_limit log_limit;
 	_Atomic uint64_t *next_serial; /* of the process */
 	nsec_t grace;                  /* for a connection that is replaced or drained */
+	nsec_t rpc_timeout;            /* for a message on an RPC stream, and between two */
+	nsec_t control_timeout;        /* for one on the control stream that has begun */
 };
 
 void edge_conn_env_init(struct edge_conn_env *env);
@@ -48,6 +51,12 @@ void edge_conn_walk(struct edge_conn_env *env,
 
 /* Adds what the connections have lost since the last call to their counters. */
 void edge_conn_count_lost(struct edge_conn_env *env);
+
+/*
+ * Between two links of the reference that one of so many workers sends away: all workers together
+ * one a second (spec §4), or as fast as it takes to tell the last at half of the grace period.
+ */
+nsec_t edge_conn_drain_step(unsigned int links, unsigned int workers, nsec_t grace);
 
 /* Sends every daemon away: FIN on control streams, no new requests; closes links as they run empty.
  */

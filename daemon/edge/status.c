@@ -108,7 +108,7 @@ struct edge_status {
 	metric_id registered, unregistered, connected_sockets;
 	metric_id registrations, refused[ENROLL_REFUSAL_MAX_];
 	metric_id drops[ARRAY_SIZE(drops)], events[ARRAY_SIZE(events)];
-	metric_id datagrams;
+	metric_id datagrams, rpc_timeouts;
 	metric_id clients;
 };
 
@@ -152,6 +152,8 @@ static int define(struct edge_status *st, struct edge *e)
 	st->clients = metric_series(reg, f[F_DROPS], (const char *const[]){ "accept", "client" });
 	st->datagrams =
 		metric_series(reg, f[F_DROPS], (const char *const[]){ "datagram", "no-flow" });
+	st->rpc_timeouts =
+		metric_series(reg, f[F_DROPS], (const char *const[]){ "rpc", "timeout" });
 	for (unsigned int i = 0; i < ARRAY_SIZE(events); i++)
 		st->events[i] = metric_series(reg, f[F_EVENTS], &events[i].where);
 	return worker_metrics_init(&st->workers, reg, e->worker_count);
@@ -206,6 +208,7 @@ static void refresh(struct worker *worker, void *arg)
 	for (unsigned int i = 1; i < ENROLL_REFUSAL_MAX_; i++)
 		metric_set(shard, st->refused[i], (int64_t)ew->conns.refusals[i]);
 	metric_set(shard, st->datagrams, (int64_t)ew->conns.datagrams);
+	metric_set(shard, st->rpc_timeouts, (int64_t)ew->conns.rpc_timeouts);
 	if (ew->front)
 		metric_set(shard, st->clients, (int64_t)front_refused(ew->front));
 	if (worker->index == 0)

@@ -253,6 +253,8 @@ void edge_wiring_start(struct worker *worker)
 	ew->conns.metrics = &e->tunnel_metrics;
 	ew->conns.next_serial = &e->next_serial;
 	ew->conns.grace = 30 * NSEC_PER_SEC;
+	ew->conns.rpc_timeout = 30 * NSEC_PER_SEC;
+	ew->conns.control_timeout = 60 * NSEC_PER_SEC; /* a configuration may be 4 MiB */
 	int r = quic_server_start(e->server, worker, &edge_conn_sink, edge_conn_accept, &ew->conns);
 	if (r < 0)
 		log_error(e->log, "start", "the tunnel listener doesn't start", KV_ERR(r));

@@ -76,7 +76,7 @@ static int on_call(void *user, uint32_t answer_id, const struct rpc_message *cal
 static void on_end(void *user, enum rpc_channel_end end)
 {
 	struct control_serve *cs = user;
-	cs->events->on_end(cs, end == RPC_CHANNEL_END_FIN, cs->user);
+	cs->events->on_end(cs, end, cs->user);
 }
 
 static const struct rpc_channel_ops channel_ops = {
@@ -109,6 +109,11 @@ int control_serve_new(struct loop *loop, struct stream *stream,
 	}
 	*ret = cs;
 	return 0;
+}
+
+void control_serve_set_timeout(struct control_serve *cs, nsec_t timeout)
+{
+	rpc_channel_set_timeout(cs->channel, timeout, false);
 }
 
 void control_serve_go_away(struct control_serve *cs)

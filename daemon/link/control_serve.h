@@ -8,6 +8,7 @@
 #define DAEMON_LINK_CONTROL_SERVE_H
 
 #include "daemon/link/link.h"
+#include "daemon/link/rpc_channel.h"
 #include "daemon/wire/rpc_tunnel.h"
 
 struct control_serve;
@@ -24,14 +25,16 @@ struct control_serve_events {
 	void (*on_local_config)(struct control_serve *cs, struct span json, void *user);
 	/* unregisterConnection: answer follows by itself; send no new requests. */
 	void (*on_unregister)(struct control_serve *cs, void *user);
-	/* The daemon ended the stream: control_serve_free() it. is_fin: an ordinary end. */
-	void (*on_end)(struct control_serve *cs, bool is_fin, void *user);
+	/* The stream is over: control_serve_free() it. */
+	void (*on_end)(struct control_serve *cs, enum rpc_channel_end end, void *user);
 };
 
 /* Takes the stream (the first that the daemon opened). 0 or -ENOMEM (the stream is closed then). */
 [[nodiscard]] int control_serve_new(struct loop *loop, struct stream *stream,
 				    const struct control_serve_events *events, void *user,
 				    struct control_serve **ret);
+/* A message that the daemon has begun must be whole in time. */
+void control_serve_set_timeout(struct control_serve *cs, nsec_t timeout);
 /* FIN on the control stream: going away (spec §4). The session ends. */
 void control_serve_go_away(struct control_serve *cs);
 /* Accepts NULL. */

@@ -24,6 +24,7 @@ static void channel_release(struct loop_garbage *garbage)
 /* Closes the stream and frees the channel once nothing is left to be sent (or nobody takes it). */
 static void channel_dispose(struct rpc_channel *ch)
 {
+	timer_stop(&ch->deadline);
 	stream_close(TAKE_PTR(ch->stream));
 	loop_defer_free(ch->loop, &ch->garbage);
 }
@@ -111,6 +112,7 @@ static void channel_end(struct rpc_channel *ch, enum rpc_channel_end end)
 	if (ch->is_over)
 		return;
 	ch->is_over = true;
+	timer_stop(&ch->deadline);
 	rpc_session_lost(&ch->session);
 	if (!ch->stream)
 		return; /* closed by whom a call's end was told */
@@ -119,6 +121,29 @@ static void channel_end(struct rpc_channel *ch, enum rpc_channel_end end)
 		stream_stop(ch->stream, STREAM_CODE_NONE);
 	if (ch->ops)
 		ch->ops->on_end(ch->user, end);
+}
+
+/* The time for the next message begins when the last is whole, or when it has begun itself. */
+static void channel_time(struct rpc_channel *ch, bool has_progress)
+{
+	if (ch->timeout == 0 || ch->is_over)
+		return;
+	if (!ch->times_idle && bufq_is_empty(&ch->in))
+		timer_stop(&ch->deadline);
+	else if (has_progress || !timer_is_armed(&ch->deadline))
+		timer_start(ch->loop, &ch->deadline, nsec_add(loop_now(ch->loop), ch->timeout));
+}
+
+static void on_deadline(struct timer *timer)
+{
+	struct rpc_channel *ch = CONTAINER_OF(timer, struct rpc_channel, deadline);
+	bufq_clear(&ch->out);
+	if (!ch->ops) { /* closed by its user, and the peer doesn't take the farewell */
+		channel_dispose(ch);
+		return;
+	}
+	stream_reset(ch->stream, STREAM_CODE_NONE);
+	channel_end(ch, RPC_CHANNEL_END_STALLED);
 }
 
 /* Feeds the first len bytes of the input as one frame. */
@@ -134,6 +159,7 @@ static int input_frame(struct rpc_channel *ch, size_t len)
 	r = rpc_session_input(&ch->session, frame);
 	scratch_drop(ch);
 	bufq_consume(&ch->in, len);
+	ch->frames++;
 	return r;
 }
 
@@ -172,6 +198,7 @@ static enum rpc_channel_end end_of(ssize_t error)
 static void on_readable(struct stream *s, void *user)
 {
 	struct rpc_channel *ch = user;
+	unsigned int frames = ch->frames;
 	if (ch->is_over)
 		return;
 	for (;;) {
@@ -190,6 +217,7 @@ static void on_readable(struct stream *s, void *user)
 			return;
 		}
 	}
+	channel_time(ch, ch->frames != frames);
 	if (!channel_flush(ch))
 		channel_end(ch, RPC_CHANNEL_END_LOST);
 }
@@ -224,6 +252,7 @@ int rpc_channel_new(struct loop *loop, struct stream *stream, const struct rpc_c
 	ch->loop = loop;
 	ch->stream = stream;
 	ch->frame_max = CAPNP_RPC_MAX;
+	ch->deadline.on_expire = on_deadline;
 	ch->garbage.release = channel_release;
 	bufq_init(&ch->in, stream->slab);
 	bufq_init(&ch->out, stream->slab);
@@ -241,6 +270,13 @@ void rpc_channel_give(struct rpc_channel *ch, struct bufq *from)
 void rpc_channel_set_frame_max(struct rpc_channel *ch, size_t frame_max)
 {
 	ch->frame_max = frame_max;
+}
+
+void rpc_channel_set_timeout(struct rpc_channel *ch, nsec_t timeout, bool also_idle)
+{
+	ch->timeout = timeout;
+	ch->times_idle = also_idle;
+	channel_time(ch, true);
 }
 
 void rpc_channel_expect_signature(struct rpc_channel *ch)
@@ -307,4 +343,7 @@ void rpc_channel_close(struct rpc_channel *ch, bool polite)
 	}
 	if (!channel_flush(ch) || bufq_is_empty(&ch->out))
 		channel_dispose(ch);
+	else
+		timer_start(ch->loop, &ch->deadline,
+			    loop_now(ch->loop) + RPC_CHANNEL_FAREWELL_SEC * NSEC_PER_SEC);
 }

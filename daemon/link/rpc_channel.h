@@ -15,9 +15,10 @@
 struct rpc_channel;
 
 enum rpc_channel_end : uint8_t {
-	RPC_CHANNEL_END_FIN,    /* the peer's end of stream or its Abort */
-	RPC_CHANNEL_END_LOST,   /* the stream was reset or its link ended */
-	RPC_CHANNEL_END_BROKEN, /* malformed input, a broken rule, or output over its bound */
+	RPC_CHANNEL_END_FIN,     /* the peer's end of stream or its Abort */
+	RPC_CHANNEL_END_LOST,    /* the stream was reset or its link ended */
+	RPC_CHANNEL_END_STALLED, /* no whole message in time */
+	RPC_CHANNEL_END_BROKEN,  /* malformed input, a broken rule, or output over its bound */
 };
 
 struct rpc_channel_ops {
@@ -41,8 +42,12 @@ struct rpc_channel {
 	uint8_t *scratch; /* while a frame is being built */
 	unsigned int scratch_users;
 	struct preamble_reader preamble;
-	bool has_preamble; /* the signature of an RPC stream is still to be read */
-	bool is_over;      /* no more input; what is left of out still goes */
+	bool has_preamble;   /* the signature of an RPC stream is still to be read */
+	bool is_over;        /* no more input; what is left of out still goes */
+	bool times_idle;     /* the timeout runs between messages, too */
+	unsigned int frames; /* whole ones, so far */
+	nsec_t timeout;      /* 0: none */
+	struct timer deadline;
 	struct loop_garbage garbage;
 };
 
@@ -50,6 +55,7 @@ struct rpc_channel {
 enum {
 	RPC_CHANNEL_OUT_MAX = 8 * 1024 * 1024, /* of who calls: a configuration may be 4 MiB */
 	RPC_CHANNEL_ANSWERS_MAX = 64 * 1024,   /* of who answers, perhaps a stranger (spec §13) */
+	RPC_CHANNEL_FAREWELL_SEC = 10,         /* what is queued at the end has to go in */
 };
 
 /* Takes the stream. Returns 0 or -ENOMEM (the stream is closed then). */
@@ -63,6 +69,12 @@ void rpc_channel_set_frame_max(struct rpc_channel *ch, size_t frame_max);
 /* The peer's first bytes are the signature of an RPC stream; anything else ends the session as
  * BROKEN. */
 void rpc_channel_expect_signature(struct rpc_channel *ch);
+/*
+ * From now on a message that the peer has begun has to become whole within timeout, however many
+ * bytes come meanwhile, else the session ends as STALLED. also_idle: and the next one has to be
+ * whole within timeout of the last.
+ */
+void rpc_channel_set_timeout(struct rpc_channel *ch, nsec_t timeout, bool also_idle);
 /* Writes raw bytes ahead of the session (the signature of an RPC stream). 0 or -ENOBUFS. */
 [[nodiscard]] int rpc_channel_prefix(struct rpc_channel *ch, struct span bytes);
 
@@ -81,8 +93,8 @@ struct rpc_channel_call {
 void rpc_channel_cancel(struct rpc_channel *ch, uint64_t tag);
 
 /*
- * Ends the session: polite says goodbye (Release, Abort), then FIN; what is queued still goes out.
- * The channel is gone for the caller. Accepts NULL.
+ * Ends the session: polite says goodbye (Release, Abort), then FIN; what is queued still goes out
+ * if the peer takes it within 10 s. The channel is gone for the caller. Accepts NULL.
  */
 void rpc_channel_close(struct rpc_channel *ch, bool polite);
 

@@ -8,11 +8,13 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
 #include "daemon/wire/rpc_tunnel.h"
 #include "selftests/lib/fake_stream.h"
+#include "util/cleanup.h"
 #include "util/macro.h"
 
 enum { BUDGET = 1 << 20, WINDOW = 64 * 1024, TAG = 7 };
@@ -211,6 +213,160 @@ static void test_answers_are_bounded(void **state)
 	loop_free(loop);
 }
 
+/* ---- timeouts ---- */
+
+static const nsec_t soon = 40 * NSEC_PER_MSEC;
+
+struct timed {
+	struct loop *loop;
+	struct slab *slab;
+	struct stream *ours, *theirs;
+	struct recorded bytes;
+	struct user user;
+};
+
+static void end_stalled(void *arg, enum rpc_channel_end end)
+{
+	struct user *u = arg;
+	assert_int_equal(end, RPC_CHANNEL_END_STALLED);
+	u->ends++;
+}
+
+static const struct rpc_channel_ops timed_ops = { .on_call = refuse_call, .on_end = end_stalled };
+
+static void timed_begin(struct timed *t, bool also_idle)
+{
+	*t = (struct timed){};
+	assert_int_equal(loop_new(&t->loop), 0);
+	assert_int_equal(slab_new(BUDGET, &t->slab), 0);
+	record(t->loop, t->slab, &t->bytes);
+	assert_int_equal(fake_pair_new(t->loop, t->slab, WINDOW, &t->ours, &t->theirs), 0);
+	assert_int_equal(rpc_channel_new(t->loop, t->ours, &timed_ops, &t->user, &t->user.ch), 0);
+	rpc_channel_set_timeout(t->user.ch, soon, also_idle);
+}
+
+static void timed_end(struct timed *t)
+{
+	rpc_channel_close(t->user.ch, false);
+	stream_close(t->theirs);
+	for (unsigned int i = 0; i < 3; i++)
+		assert_int_equal(loop_turn(t->loop, 0), 0);
+	slab_free(t->slab);
+	loop_free(t->loop);
+}
+
+/* Turns for some time, or until the end has come; each millisecond the peer says a byte of text. */
+static void timed_run(struct timed *t, nsec_t time, const void *text, size_t len)
+{
+	const uint8_t *bytes = text;
+	nsec_t now = nsec_clock(CLOCK_MONOTONIC), end = now + time, next = now;
+	size_t said = 0;
+	while (t->user.ends == 0 && now < end) {
+		if (said < len && now >= next) {
+			fake_stream_put(t->theirs, bytes + said++, 1);
+			next = now + NSEC_PER_MSEC;
+		}
+		assert_int_equal(loop_turn(t->loop, NSEC_PER_MSEC / 4), 0);
+		now = nsec_clock(CLOCK_MONOTONIC);
+	}
+}
+
+static void assert_peer_is_reset(struct timed *t)
+{
+	uint8_t got[1024];
+	size_t len = 0;
+	assert_int_equal(fake_stream_take(t->theirs, got, sizeof(got), &len), -ECONNRESET);
+}
+
+/* Nothing comes: where silence counts that is the end, elsewhere it isn't. */
+static void test_silence(void **state)
+{
+	(void)state;
+	struct timed t;
+	timed_begin(&t, true);
+	timed_run(&t, 100 * soon, NULL, 0);
+	assert_int_equal(t.user.ends, 1);
+	assert_peer_is_reset(&t);
+	timed_end(&t);
+
+	timed_begin(&t, false);
+	timed_run(&t, 3 * soon, NULL, 0);
+	assert_int_equal(t.user.ends, 0);
+	/* A whole message, and silence again. */
+	fake_stream_put(t.theirs, t.bytes.bootstrap, t.bytes.bootstrap_len);
+	timed_run(&t, 3 * soon, NULL, 0);
+	assert_int_equal(t.user.ends, 0);
+	timed_end(&t);
+}
+
+/* A message that never ends, byte after byte: the bytes are no progress. */
+static void test_trickle(void **state)
+{
+	(void)state;
+	static const uint8_t head[8] = { 0, 0, 0, 0, 0xff, 0x03 }; /* 1 023 words */
+	for (unsigned int also_idle = 0; also_idle < 2; also_idle++) {
+		struct timed t;
+		uint8_t text[8192] = {};
+		memcpy(text, head, sizeof(head));
+		timed_begin(&t, also_idle);
+		timed_run(&t, 100 * soon, text, sizeof(text));
+		assert_int_equal(t.user.ends, 1);
+		assert_peer_is_reset(&t);
+		timed_end(&t);
+	}
+}
+
+static void timed_turn(struct timed *t)
+{
+	for (unsigned int i = 0; i < 3; i++)
+		assert_int_equal(loop_turn(t->loop, 0), 0);
+}
+
+/* A whole message moves the end away, a part of one doesn't. */
+static void test_progress(void **state)
+{
+	(void)state;
+	struct timed t;
+	timed_begin(&t, true);
+	const struct timer *deadline = &t.user.ch->deadline;
+	rpc_channel_set_timeout(t.user.ch, NSEC_PER_SEC * 3600, true);
+	const void *const texts[] = { t.bytes.bootstrap, t.bytes.call };
+	const size_t lens[] = { t.bytes.bootstrap_len, t.bytes.call_len };
+	for (unsigned int i = 0; i < ARRAY_SIZE(texts); i++) {
+		nsec_t before = deadline->at;
+		fake_stream_put(t.theirs, texts[i], 1);
+		timed_turn(&t);
+		assert_true(timer_is_armed(deadline) && deadline->at == before);
+		fake_stream_put(t.theirs, (const uint8_t *)texts[i] + 1, lens[i] - 1);
+		timed_turn(&t);
+		assert_true(timer_is_armed(deadline) && deadline->at > before);
+	}
+	assert_int_equal(t.user.ends, 0);
+	timed_end(&t);
+}
+
+/* A peer that takes nothing doesn't keep a closed channel for ever. */
+static void test_farewell_is_bounded(void **state)
+{
+	(void)state;
+	struct timed t = {};
+	assert_int_equal(loop_new(&t.loop), 0);
+	assert_int_equal(slab_new(BUDGET, &t.slab), 0);
+	assert_int_equal(fake_pair_new(t.loop, t.slab, 8, &t.ours, &t.theirs), 0);
+	assert_int_equal(rpc_channel_new(t.loop, t.ours, &caller_ops, &t.user, &t.user.ch), 0);
+	assert_int_equal(rpc_channel_bootstrap(t.user.ch), 0);
+	struct rpc_channel *ch = TAKE_PTR(t.user.ch);
+	rpc_channel_close(ch, true);
+	assert_int_equal(loop_turn(t.loop, 0), 0);
+	assert_true(timer_is_armed(&ch->deadline));
+	timer_stop(&ch->deadline);
+	ch->deadline.on_expire(&ch->deadline);
+	for (unsigned int i = 0; i < 3; i++)
+		assert_int_equal(loop_turn(t.loop, 0), 0);
+	assert_peer_is_reset(&t);
+	timed_end(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -218,6 +374,10 @@ int main(void)
 		cmocka_unit_test(test_closed_while_the_end_is_told),
 		cmocka_unit_test(test_refused_while_waiting_for_credit),
 		cmocka_unit_test(test_answers_are_bounded),
+		cmocka_unit_test(test_silence),
+		cmocka_unit_test(test_trickle),
+		cmocka_unit_test(test_progress),
+		cmocka_unit_test(test_farewell_is_bounded),
 	};
 	return cmocka_run_group_tests_name("rpc_channel", tests, NULL, NULL);
 }

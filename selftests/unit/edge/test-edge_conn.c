@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A daemon's connection at the edge over a link of the test's own: streams on which nothing becomes
+ * whole, and how the links of the reference are sent away.
+ */
+#include "daemon/edge/edge_conn.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "daemon/conf/load.h"
+#include "daemon/link/rpc_channel.h"
+#include "selftests/lib/fake_stream.h"
+#include "util/cleanup.h"
+
+#define ID      "6ff42ae2-765d-4adf-8112-31c55c1551ef"
+#define ACCOUNT "0123456789abcdef0123456789abcdef"
+/* SHA-256 of 32 zero bytes. */
+#define SHA_ZERO "66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925"
+
+enum { BUDGET = 4 << 20, WINDOW = 64 * 1024, DAEMONS = 16, TAG = 1, SERIES = 1000 };
+
+/* A link that does nothing but remember. */
+struct fake_link {
+	struct link base; /* first */
+	bool is_registered, is_drained, is_closed;
+};
+
+struct daemon_end {
+	struct fake_link link;
+	struct stream *control; /* the daemon's end */
+	struct rpc_channel *rpc;
+	unsigned int returns;
+};
+
+struct fixture {
+	struct worker_set *set;
+	struct loop *loop;
+	struct slab *slab;
+	struct directory *directory;
+	struct enroll enroll;
+	struct metric_registry *registry;
+	struct tunnel_metrics metrics;
+	struct edge_conn_env env;
+	_Atomic uint64_t serial;
+	struct daemon_end daemons[DAEMONS];
+};
+
+static struct fake_link *fake_of(struct link *link)
+{
+	return (struct fake_link *)link;
+}
+
+static void fake_drain(struct link *link)
+{
+	fake_of(link)->is_drained = true;
+}
+
+static void fake_close(struct link *link, uint64_t code, const char *reason)
+{
+	(void)code;
+	(void)reason;
+	fake_of(link)->is_closed = true;
+}
+
+static void fake_set_registered(struct link *link)
+{
+	fake_of(link)->is_registered = true;
+}
+
+static void fake_get_stats(struct link *link, struct link_stats *ret)
+{
+	(void)link;
+	*ret = (struct link_stats){};
+}
+
+static void fake_free(struct link *link)
+{
+	(void)link;
+}
+
+static const struct link_ops link_ops = {
+	.protocol = "fake",
+	.drain = fake_drain,
+	.close = fake_close,
+	.set_registered = fake_set_registered,
+	.get_stats = fake_get_stats,
+	.free = fake_free,
+};
+
+static void turn(struct fixture *f)
+{
+	for (unsigned int i = 0; i < 8; i++)
+		assert_int_equal(loop_turn(f->loop, 0), 0);
+}
+
+static bool until(struct fixture *f, bool (*check)(struct fixture *f))
+{
+	nsec_t end = nsec_clock(CLOCK_MONOTONIC) + 5 * NSEC_PER_SEC;
+	while (!check(f) && nsec_clock(CLOCK_MONOTONIC) < end)
+		assert_int_equal(loop_turn(f->loop, NSEC_PER_MSEC), 0);
+	return check(f);
+}
+
+static void load(struct fixture *f)
+{
+	static const char *const settings[] = {
+		"tunnel.home.id=" ID,
+		"tunnel.home.account=" ACCOUNT,
+		"tunnel.home.secret-sha256=" SHA_ZERO,
+	};
+	struct conf_source src = { .set = settings, .set_count = ARRAY_SIZE(settings) };
+	struct conf_report report = {};
+	struct edge_conf *conf = NULL;
+	const char *reason = NULL;
+	assert_int_equal(edge_conf_load(&src, &report, &conf), 0);
+	conf_report_done(&report);
+	assert_int_equal(enroll_init(&f->enroll, conf, &reason), 0);
+	edge_conf_unref(conf);
+}
+
+static int begin(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	assert_non_null(f);
+	load(f);
+	assert_int_equal(metric_registry_new(SERIES, &f->registry), 0);
+	assert_int_equal(tunnel_metrics_init(&f->metrics, f->registry, f->enroll.conf, 1), 0);
+	struct worker_params params = { .count = 1, .memory = BUDGET, .metrics = f->registry };
+	assert_int_equal(worker_set_new(&params, &f->set), 0);
+	struct worker *worker = worker_set_get(f->set, 0);
+	f->loop = worker->loop;
+	f->slab = worker->slab;
+	assert_int_equal(directory_new(worker, 1, &f->directory), 0);
+	f->env = (struct edge_conn_env){
+		.worker = worker,
+		.set = f->set,
+		.directories = &f->directory,
+		.enroll = &f->enroll,
+		.metrics = &f->metrics,
+		.next_serial = &f->serial,
+		.grace = 3600 * NSEC_PER_SEC,
+		.rpc_timeout = 3600 * NSEC_PER_SEC,
+		.control_timeout = 3600 * NSEC_PER_SEC,
+	};
+	edge_conn_env_init(&f->env);
+	*state = f;
+	return 0;
+}
+
+static int end(void **state)
+{
+	struct fixture *f = *state;
+	edge_conn_env_done(&f->env);
+	for (unsigned int i = 0; i < DAEMONS; i++)
+		rpc_channel_close(f->daemons[i].rpc, false);
+	turn(f);
+	directory_free(f->directory);
+	worker_set_free(f->set);
+	tunnel_metrics_done(&f->metrics);
+	metric_registry_free(f->registry);
+	enroll_done(&f->enroll);
+	free(f);
+	return 0;
+}
+
+static void on_return(void *user, uint64_t tag, const struct rpc_reply *reply)
+{
+	struct daemon_end *d = user;
+	d->returns += tag == TAG && reply->outcome == RPC_OUTCOME_RESULTS;
+}
+
+static void on_end(void *user, enum rpc_channel_end end)
+{
+	(void)user;
+	(void)end;
+}
+
+static const struct rpc_channel_ops client_ops = { .on_return = on_return, .on_end = on_end };
+
+static void dial(struct fixture *f, struct daemon_end *d)
+{
+	d->link.base =
+		(struct link){ .ops = &link_ops, .sink = &edge_conn_sink, .worker = f->env.worker };
+	d->link.base.user = edge_conn_accept(&d->link.base, &f->env);
+	assert_non_null(d->link.base.user);
+}
+
+/* Another stream that the daemon opens; its own end. */
+static struct stream *open_stream(struct fixture *f, struct daemon_end *d, uint64_t id)
+{
+	struct stream *edge = NULL, *own = NULL;
+	assert_int_equal(fake_pair_new(f->loop, f->slab, WINDOW, &edge, &own), 0);
+	edge_conn_sink.on_stream(&d->link.base, edge, id, d->link.base.user);
+	return own;
+}
+
+/* Registers as the reference (without a feature of ours), or as one of ours. */
+static void enlist(struct fixture *f, struct daemon_end *d, bool is_adit)
+{
+	static const uint8_t secret[32], connector[16] = { 1 }, address[16];
+	struct uuid id;
+	assert_int_equal(uuid_parse(SPAN_LIT(ID), &id), 0);
+	struct tunnel_register reg = {
+		.conn_index = (uint8_t)(d - f->daemons),
+		.account_tag = SPAN_LIT(ACCOUNT),
+		.secret = span_of(secret, sizeof(secret)),
+		.tunnel_id = uuid_span(&id),
+		.client_id = span_of(connector, sizeof(connector)),
+		.features = { SPAN_LIT("adit_1") },
+		.feature_count = is_adit,
+		.version = SPAN_LIT("test"),
+		.arch = SPAN_LIT("test"),
+		.origin_local_ip = span_of(address, sizeof(address)),
+	};
+	struct rpc_channel_call call = {
+		.interface_id = RPC_IFACE_REGISTRATION,
+		.method_id = RPC_REGISTER_CONNECTION,
+		.params = tunnel_register_body(&reg),
+		.tag = TAG,
+	};
+	dial(f, d);
+	d->control = open_stream(f, d, 0);
+	assert_int_equal(rpc_channel_new(f->loop, d->control, &client_ops, d, &d->rpc), 0);
+	assert_int_equal(rpc_channel_bootstrap(d->rpc), 0);
+	assert_int_equal(rpc_channel_call(d->rpc, &call), 0);
+	turn(f);
+	assert_int_equal(d->returns, 1);
+	assert_true(d->link.is_registered);
+}
+
+/* ---- streams ---- */
+
+static bool has_one_timeout(struct fixture *f)
+{
+	return f->env.rpc_timeouts == 1;
+}
+
+static int said(struct stream *s)
+{
+	uint8_t got[256];
+	size_t len = 0;
+	return fake_stream_take(s, got, sizeof(got), &len);
+}
+
+/* A message that is begun and never whole, on a stream of its own: that stream ends. */
+static void test_rpc_stream_without_progress(void **state)
+{
+	struct fixture *f = *state;
+	struct daemon_end *d = &f->daemons[0];
+	static const uint8_t head[8] = { 0, 0, 0, 0, 4 };
+	uint8_t signature[PREAMBLE_MAX];
+	struct packer p = packer_over(signature, sizeof(signature));
+	preamble_write(&p, PREAMBLE_KIND_RPC);
+	enlist(f, d, true);
+	f->env.rpc_timeout = 30 * NSEC_PER_MSEC;
+	struct stream *begun = open_stream(f, d, 4);
+	fake_stream_put(begun, packer_span(&p).ptr, packer_span(&p).len);
+	fake_stream_put(begun, head, sizeof(head));
+	assert_true(until(f, has_one_timeout));
+	assert_int_equal(said(begun), -ECONNRESET);
+	stream_close(begun);
+
+	/* One that says nothing at all. */
+	f->env.rpc_timeouts = 0;
+	struct stream *silent = open_stream(f, d, 8);
+	assert_true(until(f, has_one_timeout));
+	assert_int_equal(said(silent), -ECONNRESET);
+	stream_close(silent);
+
+	assert_false(d->link.is_closed);
+	assert_int_equal(directory_count(f->directory, 0), 1);
+}
+
+/* Before registration there is no such stream. */
+static void test_rpc_stream_of_a_stranger(void **state)
+{
+	struct fixture *f = *state;
+	dial(f, &f->daemons[0]);
+	struct stream *s = open_stream(f, &f->daemons[0], 4);
+	turn(f);
+	assert_int_equal(said(s), -ECONNRESET);
+	stream_close(s);
+	assert_int_equal(f->env.rpc_timeouts, 0);
+}
+
+/* The control stream may be silent for as long as it likes, but not in the middle of a message. */
+static void test_control_stream_without_progress(void **state)
+{
+	struct fixture *f = *state;
+	struct daemon_end *d = &f->daemons[0];
+	static const uint8_t head[8] = { 0, 0, 0, 0, 4 };
+	f->env.control_timeout = 30 * NSEC_PER_MSEC;
+	enlist(f, d, true);
+	nsec_t since = nsec_clock(CLOCK_MONOTONIC);
+	while (nsec_clock(CLOCK_MONOTONIC) < since + 4 * f->env.control_timeout)
+		assert_int_equal(loop_turn(f->loop, NSEC_PER_MSEC), 0);
+	assert_int_equal(f->env.rpc_timeouts, 0);
+	fake_stream_put(d->control, head, sizeof(head));
+	assert_true(until(f, has_one_timeout));
+	turn(f);
+	assert_int_equal(directory_count(f->directory, 0), 0); /* no new requests */
+}
+
+/* ---- going away ---- */
+
+static void test_drain_step(void **state)
+{
+	(void)state;
+	static const struct {
+		unsigned int links, workers;
+		nsec_t grace, step;
+	} cases[] = {
+		{ 0, 1, 30 * NSEC_PER_SEC, NSEC_PER_SEC },
+		{ 4, 1, 30 * NSEC_PER_SEC, NSEC_PER_SEC },
+		{ 15, 1, 30 * NSEC_PER_SEC, NSEC_PER_SEC },
+		{ 30, 1, 30 * NSEC_PER_SEC, NSEC_PER_SEC / 2 },
+		{ 4, 2, 30 * NSEC_PER_SEC, 2 * NSEC_PER_SEC },
+		{ 30, 2, 30 * NSEC_PER_SEC, NSEC_PER_SEC / 2 },
+		{ 1500, 4, 30 * NSEC_PER_SEC, 10 * NSEC_PER_MSEC },
+		{ 64, 1, 0, 0 },
+	};
+	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++)
+		assert_int_equal(
+			edge_conn_drain_step(cases[i].links, cases[i].workers, cases[i].grace),
+			cases[i].step);
+}
+
+static unsigned int drained(const struct fixture *f)
+{
+	unsigned int n = 0;
+	for (unsigned int i = 0; i < DAEMONS; i++)
+		n += f->daemons[i].link.is_drained;
+	return n;
+}
+
+static bool are_all_drained(struct fixture *f)
+{
+	return drained(f) == DAEMONS;
+}
+
+/* Ours hear it at once; those of the reference go one after the other, within half of the grace. */
+static void test_drain(void **state)
+{
+	struct fixture *f = *state;
+	for (unsigned int i = 0; i < DAEMONS; i++)
+		enlist(f, &f->daemons[i], i < 2);
+	f->env.grace = 2 * 14 * 20 * NSEC_PER_MSEC;
+	edge_conn_drain_all(&f->env);
+	assert_int_equal(drained(f), 2);
+	assert_true(until(f, are_all_drained));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_rpc_stream_without_progress, begin, end),
+		cmocka_unit_test_setup_teardown(test_rpc_stream_of_a_stranger, begin, end),
+		cmocka_unit_test_setup_teardown(test_control_stream_without_progress, begin, end),
+		cmocka_unit_test(test_drain_step),
+		cmocka_unit_test_setup_teardown(test_drain, begin, end),
+	};
+	conf_global_init();
+	return cmocka_run_group_tests_name("edge_conn", tests, NULL, NULL);
+}
