@@ -12,6 +12,7 @@
 #include "daemon/edge/error_page.h"
 #include "daemon/edge/visit.h"
 #include "daemon/flow/stream_io.h"
+#include "daemon/proxy/access_log.h"
 #include "util/cleanup.h"
 
 /* Visitors' connections of one client address (/64 for IPv6). */
@@ -180,8 +181,32 @@ static struct span host_of(struct span authority)
 	return span_first(authority, literal + span_find(span_skip(authority, literal), ':'));
 }
 
-/* Clear text is sent to TLS where there is TLS: to the first port of [https]. */
-static void redirect(struct http_exchange *x, uint16_t https_port)
+/* Counts and logs what is answered here, as a visit does with what goes to a tunnel. */
+static void note_answer(struct front *f, const struct http_exchange *x, struct span ray,
+			unsigned int status, enum proxy_reason reason)
+{
+	const struct front_params *p = &f->visits.p;
+	const struct front_host *m = &p->metrics->hosts[p->metrics->host_count];
+	metric_add(p->worker->metrics, m->requests[MIN(status / 100, 5U)], 1);
+	if (reason)
+		metric_add(p->worker->metrics, m->errors[reason], 1);
+	access_log_write(p->worker->log, p->conf->common.log.access,
+			 &(struct access_record){
+				 .rule = "none",
+				 .method = x->request.method,
+				 .host = x->request.authority,
+				 .target = x->request.target,
+				 .ray = ray,
+				 .status = status,
+				 .reason = reason,
+			 });
+}
+
+/*
+ * Clear text is sent to TLS where there is TLS: to the first port of [https]. Returns the status, 0
+ * when there is no memory for an answer.
+ */
+static unsigned int redirect(struct http_exchange *x, uint16_t https_port)
 {
 	static const char scheme[] = "https://";
 	struct span host = host_of(x->request.authority), target = x->request.target;
@@ -190,21 +215,19 @@ static void redirect(struct http_exchange *x, uint16_t https_port)
 		(void)snprintf(port, sizeof(port), ":%u", (unsigned int)https_port);
 	size_t len = sizeof(scheme) - 1 + host.len + sizeof(port) + target.len;
 	uint8_t *text = arena_alloc(x->arena, len);
-	if (text) {
-		struct packer p = packer_over(text, len);
-		packer_str(&p, scheme);
-		packer_bytes(&p, host);
-		packer_str(&p, port);
-		if (!span_eq(target, SPAN_LIT("*")))
-			packer_bytes(&p, target);
-		struct http_field field = { .name = SPAN_LIT("Location"),
-					    .value = packer_span(&p) };
-		struct http_head head = {
-			.status = 308, .has_length = true, .fields = &field, .field_count = 1
-		};
-		(void)http_respond(x, &head);
-	}
-	http_exchange_free(x);
+	if (!text)
+		return 0;
+	struct packer p = packer_over(text, len);
+	packer_str(&p, scheme);
+	packer_bytes(&p, host);
+	packer_str(&p, port);
+	if (!span_eq(target, SPAN_LIT("*")))
+		packer_bytes(&p, target);
+	struct http_field field = { .name = SPAN_LIT("Location"), .value = packer_span(&p) };
+	struct http_head head = {
+		.status = 308, .has_length = true, .fields = &field, .field_count = 1
+	};
+	return http_respond(x, &head) < 0 ? 0 : head.status;
 }
 
 static void on_request(struct http_exchange *x, void *user)
@@ -214,28 +237,30 @@ static void on_request(struct http_exchange *x, void *user)
 	const struct edge_conf *conf = f->visits.p.conf;
 	x->user = c;
 	/* Without a Host there is no address to send it to; it is refused as unknown. */
-	if (!x->is_tls && conf->front.redirect_http && f->visits.p.certs &&
-	    x->request.authority.len > 0)
-		redirect(x, conf->front.https.listens[0].addr.port);
-	else
+	if (x->is_tls || !conf->front.redirect_http || !f->visits.p.certs ||
+	    x->request.authority.len == 0) {
 		visit_start(&f->visits, x);
+		return;
+	}
+	char text[VISIT_RAY_MAX];
+	unsigned int status = redirect(x, conf->front.https.listens[0].addr.port);
+	note_answer(f, x, visit_make_ray(&f->visits, text, sizeof(text)), status,
+		    PROXY_REASON_NONE);
+	http_exchange_free(x);
 }
 
 /* What came wasn't a request: the page is ours, the status the parser's. */
 static void on_reject(struct http_exchange *x, unsigned int status, void *user)
 {
 	struct front_conn *c = user;
-	const struct front_params *p = &c->front->visits.p;
-	const struct front_host *m = &p->metrics->hosts[p->metrics->host_count];
-	char text[96];
+	char text[VISIT_RAY_MAX];
 	enum proxy_reason reason = status == 431   ? PROXY_REASON_HEADER_TOO_LARGE
 				   : status == 413 ? PROXY_REASON_BODY_TOO_LARGE
 				   : status == 408 ? PROXY_REASON_HEADER_TIMEOUT
 						   : PROXY_REASON_BAD_REQUEST;
-	metric_add(p->worker->metrics, m->requests[MIN(status / 100, 5U)], 1);
-	metric_add(p->worker->metrics, m->errors[reason], 1);
 	struct span ray = visit_make_ray(&c->front->visits, text, sizeof(text));
 	error_page_respond(x, reason, status, ray);
+	note_answer(c->front, x, ray, status, reason);
 	http_exchange_free(x);
 }
 

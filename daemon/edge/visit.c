@@ -41,7 +41,7 @@ struct visit {
 	uint32_t tunnel_index; /* whose it is; conf->tunnel_count: nobody's */
 	unsigned int tries;
 	struct http_head request; /* as it goes into the tunnel */
-	char ray_text[96];
+	char ray_text[VISIT_RAY_MAX];
 	struct span ray;
 	char address[64];
 	struct bufq out; /* ConnectRequest on its way */

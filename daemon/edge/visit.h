@@ -15,6 +15,8 @@ struct front_conn;
 struct front_conn *front_conn_ref(struct front_conn *c);
 void front_conn_unref(struct front_conn *c);
 
+enum { VISIT_RAY_MAX = 96 }; /* bytes of a request id */
+
 /* What the visits of one worker share. */
 struct visit_env {
 	struct front_params p;

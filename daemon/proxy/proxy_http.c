@@ -591,6 +591,26 @@ static struct proxy_http *px_new(struct proxy_env *env, struct stream *stream)
 	return px;
 }
 
+/* A request that isn't begun at all. However many there are, one line a second says so. */
+static void px_refuse_new(struct proxy_env *env, struct stream *stream, const char *detail)
+{
+	struct metric_shard *shard = env->worker->metrics;
+	const struct rule_metrics *none = &env->rules->none;
+	struct log_limit *limit = &env->refused_limit;
+	metric_add(shard, env->metrics->failed, 1);
+	metric_add(shard, none->requests[5], 1);
+	metric_add(shard, none->errors[PROXY_REASON_OVERLOADED], 1);
+	if (log_limit_pass(limit, loop_now(env->worker->loop), 1)) {
+		log_warning(env->worker->log, "proxy", "request refused",
+			    KV_STR("reason", proxy_reason_info(PROXY_REASON_OVERLOADED)->name),
+			    KV_STR("detail", detail), KV_U64("in_progress", env->active),
+			    KV_U64("limit", env->active_max),
+			    KV_U64("not_logged", limit->suppressed));
+		limit->suppressed = 0;
+	}
+	proxy_refuse(env, stream, PROXY_REASON_OVERLOADED, detail);
+}
+
 void proxy_http_start(struct proxy_env *env, struct stream *stream, struct bufq *rest,
 		      struct connect_request *req)
 {
@@ -602,12 +622,7 @@ void proxy_http_start(struct proxy_env *env, struct stream *stream, struct bufq 
 				    : NULL;
 	struct proxy_http *px = lacks ? NULL : px_new(env, stream);
 	if (!px) {
-		const struct rule_metrics *none = &env->rules->none;
-		metric_add(shard, env->metrics->failed, 1);
-		metric_add(shard, none->requests[5], 1);
-		metric_add(shard, none->errors[PROXY_REASON_OVERLOADED], 1);
-		proxy_refuse(env, stream, PROXY_REASON_OVERLOADED,
-			     lacks ? lacks : "no room for the request");
+		px_refuse_new(env, stream, lacks ? lacks : "no room for the request");
 		return;
 	}
 	metric_add(shard, env->metrics->concurrent, 1);

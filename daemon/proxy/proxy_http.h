@@ -27,6 +27,7 @@ struct proxy_env {
 	unsigned int active;
 	unsigned int active_max; /* of this worker; over it: overloaded */
 	struct log_limit log_limit;
+	struct log_limit refused_limit; /* of lines about requests that weren't begun */
 };
 
 /*

@@ -5,10 +5,12 @@
 """
 import json
 import re
+import socket
+import time
 
 import pytest
 
-from lib.adit import Daemon, binary, peer_edge_keys, write_token
+from lib.adit import Daemon, Edge, binary, peer_edge_keys, write_token
 from lib.metrics import get
 from lib.origin import Origin
 from lib.peer_edge import PeerEdge
@@ -98,3 +100,45 @@ def test_versions(processes):
     helped = processes.run("help", [binary("aditd"), "--help"])
     assert helped.code == 0 and "--config" in helped.out.read_text()
 
+
+
+def test_refusal_at_the_limit(run):
+    """Limits: a request refused at `streams` is a line in the log; many are no more than one a second."""
+    link, daemon = run("[log]\nlevel = info\nformat = text\n[limits]\nstreams = 2\n")
+    held = link.send_request(path="/silent")
+    until(lambda: daemon.counter("adit_requests_active") == 1, 5, "the request that holds the place")
+    started = time.monotonic()
+    for _ in range(50):
+        assert link.request(path="/x").error.startswith("overloaded: too many requests")
+    seconds = time.monotonic() - started
+    assert daemon.counter("adit_request_errors_total", reason="overloaded") == 50
+    held.reset(0)
+    assert daemon.stop() == 0
+    lines = [line for line in daemon.process.log.splitlines() if "request refused" in line]
+    assert 1 <= len(lines) <= 2 + seconds, daemon.process.log
+    assert "reason=overloaded" in lines[0] and "limit=1" in lines[0]
+
+
+@pytest.mark.parametrize("access, is_whole", [("on", True), ("errors", False)])
+def test_access_log_of_the_edge(processes, tmp_path, access, is_whole):
+    """Logs: what the edge answers by itself is there as well: rejected requests, and redirections."""
+    edge = Edge(processes, tmp_path)
+    text = edge.config.read_text().replace("redirect-http = no\n", "")
+    edge.write(text.replace("[log]\n", f"[log]\nformat = text\naccess = {access}\n"))
+    edge.start()
+    requests = {400: b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 501: b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n",
+                431: b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 70000 + b"\r\n\r\n",
+                505: b"GET / HTTP/9.1\r\nHost: a\r\n\r\n",
+                308: b"GET /moved?secret=1 HTTP/1.1\r\nHost: a.adit.test\r\nConnection: close\r\n\r\n"}
+    for status, request in requests.items():
+        with socket.create_connection(("127.0.0.1", edge.http_port), timeout=5) as connection:
+            connection.sendall(request)
+            assert connection.recv(12)[9:12].decode() == str(status)
+    assert edge.stop() == 0
+    lines = [line for line in edge.process.log.splitlines() if " access: request " in line]
+    for status in requests:
+        found = [line for line in lines if f"status={status} " in line]
+        assert len(found) == (1 if is_whole or status != 308 else 0), edge.process.log
+        assert all(re.search(r"ray=[0-9a-f]{16}-tst", line) for line in found)
+    assert "secret" not in edge.process.log
+    assert not is_whole or any("path=/moved" in line for line in lines)
