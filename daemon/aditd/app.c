@@ -17,6 +17,7 @@
 #include "daemon/base/process.h"
 #include "daemon/base/random.h"
 #include "daemon/base/version.h"
+#include "daemon/base/watchdog.h"
 #include "daemon/conf/dump.h"
 #include "util/cleanup.h"
 
@@ -366,6 +367,22 @@ static void stop_threads(struct app *a)
 	worker_set_stop(a->workers);
 }
 
+static int start_watchdog(struct app *a)
+{
+	const struct watchdog_params params = {
+		.loop = a->loop,
+		.workers = a->workers,
+		.log = a->log,
+	};
+	int r = watchdog_start(&params, &a->watchdog);
+	return r < 0 ? fail(a, "cannot serve the service manager's watchdog", r) : EXIT_OK;
+}
+
+static void stop_watchdog(struct app *a)
+{
+	watchdog_stop(TAKE_PTR(a->watchdog));
+}
+
 static const struct {
 	int (*start)(struct app *a);
 	void (*stop)(struct app *a); /* also after its own start has failed half-way */
@@ -382,6 +399,7 @@ static const struct {
 	{ start_signals, NULL },
 	{ start_admin, stop_admin },
 	{ start_threads, stop_threads },
+	{ start_watchdog, stop_watchdog },
 };
 
 static int serve(struct app *a)

@@ -16,6 +16,7 @@
 struct page;
 struct status;
 struct varlink;
+struct watchdog;
 
 struct app {
 	struct app_params params;
@@ -25,6 +26,7 @@ struct app {
 	struct metric_shard *shard; /* the control thread's */
 	struct mainloop *loop;
 	struct worker_set *workers;
+	struct watchdog *watchdog; /* NULL: nobody asks for it */
 	unsigned int worker_count;
 	struct wiring_shared shared;
 	struct wiring *wirings;     /* one per worker */

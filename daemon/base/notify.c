@@ -40,6 +40,11 @@ void notify_reloading(void)
 			 nsec_clock(CLOCK_MONOTONIC) / NSEC_PER_USEC);
 }
 
+void notify_watchdog(void)
+{
+	(void)sd_notify(0, "WATCHDOG=1");
+}
+
 void notify_stopping(const char *status)
 {
 	notify_with("STOPPING=1\n", status);

@@ -12,6 +12,8 @@ void notify_ready(const char *status);
 void notify_status(const char *status);
 /* A reload has begun; notify_ready() ends it. */
 void notify_reloading(void);
+/* The process is alive (base/watchdog). */
+void notify_watchdog(void);
 void notify_stopping(const char *status);
 /* Asks for that much more time to start or stop, from now. */
 void notify_extend_timeout(nsec_t more);

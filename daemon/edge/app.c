@@ -17,6 +17,7 @@
 #include "daemon/base/process.h"
 #include "daemon/base/secret.h"
 #include "daemon/base/version.h"
+#include "daemon/base/watchdog.h"
 #include "daemon/edge/status.h"
 #include "daemon/edge/wiring.h"
 #include "daemon/net/ca.h"
@@ -390,6 +391,22 @@ static void stop_threads(struct edge *e)
 	worker_set_stop(e->workers);
 }
 
+static int start_watchdog(struct edge *e)
+{
+	const struct watchdog_params params = {
+		.loop = e->loop,
+		.workers = e->workers,
+		.log = e->log,
+	};
+	int r = watchdog_start(&params, &e->watchdog);
+	return r < 0 ? fail(e, "cannot serve the service manager's watchdog", r) : EXIT_OK;
+}
+
+static void stop_watchdog(struct edge *e)
+{
+	watchdog_stop(TAKE_PTR(e->watchdog));
+}
+
 static void on_grace_over(struct mainloop_timer *timer)
 {
 	struct edge *e = CONTAINER_OF(timer, struct edge, grace_timer);
@@ -429,6 +446,7 @@ static const struct {
 	{ start_drop, NULL },
 	{ start_signals, NULL },
 	{ start_threads, stop_threads },
+	{ start_watchdog, stop_watchdog },
 };
 
 int edge_run(const struct edge_params *params)

@@ -12,6 +12,7 @@
 
 struct page;
 struct varlink;
+struct watchdog;
 struct edge_status;
 
 struct edge_params {
@@ -45,6 +46,7 @@ struct edge {
 	struct metric_shard *shard;
 	struct mainloop *loop;
 	struct worker_set *workers;
+	struct watchdog *watchdog; /* NULL: nobody asks for it */
 	unsigned int worker_count;
 	struct enroll enroll;
 	struct hosts *hosts;
