@@ -168,12 +168,12 @@ static const struct stream_user inner_user = {
 
 /* ---- ends ---- */
 
-/* The connection stays open. */
-static void end_exchange(struct origin_http *oh)
+/* Takes the exchange off the connection, which stays open. */
+static struct http_call *take_exchange(struct origin_http *oh)
 {
 	if (oh->http)
 		metric_add(oh->call.ow->params.metrics, oh->call.series.active, -1);
-	http_call_free(TAKE_PTR(oh->http));
+	return TAKE_PTR(oh->http);
 }
 
 /* Lets go of names, sockets and the exchange; the connection is kept if it is fit for another. */
@@ -186,7 +186,7 @@ static void let_go(struct origin_http *oh)
 	happy_cancel(TAKE_PTR(oh->happy));
 	bool is_fit =
 		oh->http && http_call_is_reusable(oh->http) && oh->generation == ow->generation;
-	end_exchange(oh);
+	http_call_free(take_exchange(oh));
 	if (!oh->conn)
 		return;
 	if (!is_fit) {
@@ -257,7 +257,7 @@ static void retry(struct origin_http *oh)
 {
 	oh->has_retried = true;
 	oh->call.ow->stats.retried++;
-	end_exchange(oh);
+	http_call_free(take_exchange(oh));
 	stream_close(TAKE_PTR(oh->conn));
 	step_to(oh, ORIGIN_EVENT_RETRY);
 	dial(oh);
@@ -458,7 +458,7 @@ static void dial(struct origin_http *oh)
 static struct stream *http_upgrade_conn(struct origin_call *call, struct bufq *received)
 {
 	struct origin_http *oh = http_of(call);
-	http_call_upgrade(TAKE_PTR(oh->http), received);
+	http_call_upgrade(take_exchange(oh), received);
 	return TAKE_PTR(oh->conn);
 }
 

@@ -197,6 +197,7 @@ static void px_end_relay(struct proxy_http *px)
 	px->bytes_in = px->relay->a_to_b.moved;
 	px->bytes_out = px->relay->b_to_a.moved;
 	px->relay = NULL;
+	metric_add(px->env->worker->metrics, px->metrics->origin.active, -1);
 	px_end(px);
 }
 
@@ -240,6 +241,8 @@ static void px_upgrade(struct proxy_http *px)
 		px_end(px);
 		return;
 	}
+	/* The call counted its connection while it had it. */
+	metric_add(px->env->worker->metrics, px->metrics->origin.active, 1);
 	px->answered = loop_now(px->env->worker->loop);
 	struct span *texts[] = { &px->request.method, &px->request.authority, &px->request.target,
 				 &px->ray };

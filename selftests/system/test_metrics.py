@@ -7,15 +7,18 @@ import http.client
 import pathlib
 import re
 import signal
+import socket
 import threading
 
 import pytest
+from websockets.sync.client import connect
 
 from lib import tunnelrpc as rpc
 from lib.adit import DOMAIN, Daemon, Edge, peer_edge_keys, write_token
 from lib.origin import Origin
 from lib.peer_edge import SILENT, PeerEdge
 from lib.wait import until
+from lib.websocket import EchoOrigin
 
 pytestmark = pytest.mark.group("ops")
 
@@ -51,9 +54,13 @@ def shown(seen):
 
 @pytest.fixture(scope="module", name="pipe")
 def fixture_pipe(make_pipe):
-    pipe = make_pipe("metrics", rules=[(f"*.wild.{DOMAIN}", "http_status:204")])
-    assert pipe.fetch("/").status == 200
-    return pipe
+    with EchoOrigin() as echo:
+        pipe = make_pipe("metrics", edge={"hosts": [f"a.{DOMAIN}", f"*.wild.{DOMAIN}",
+                                                    f"ws.{DOMAIN}"]},
+                         rules=[(f"*.wild.{DOMAIN}", "http_status:204"),
+                                (f"ws.{DOMAIN}", echo.service)])
+        assert pipe.fetch("/").status == 200
+        yield pipe
 
 
 @pytest.fixture(name="peer")
@@ -113,6 +120,18 @@ def test_origin_connections(pipe):
     assert pipe.daemon.counter("adit_origin_connections", rule="rule1") == 0
     connection.close()
     until(lambda: gauge("active") == 0, 5, "its end")
+
+
+def test_origin_connection_of_a_websocket(pipe):
+    """§12: a connection that has become a WebSocket is active until it ends."""
+    def active():
+        return pipe.daemon.counter("adit_origin_connections", rule="rule2", state="active")
+    where = f"ws://ws.{DOMAIN}:{pipe.edge.http_port}/echo"
+    with connect(where, sock=socket.create_connection(("127.0.0.1", pipe.edge.http_port), 10)) as ws:
+        ws.send("hello")
+        assert ws.recv(10) == "hello"
+        assert active() == 1
+    until(lambda: active() == 0, 5, "its end")
 
 
 def test_links_at_both_ends(pipe):
