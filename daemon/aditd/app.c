@@ -12,6 +12,7 @@
 #include "daemon/aditd/status.h"
 #include "daemon/aditd/supervisor.h"
 #include "daemon/aditd/wiring.h"
+#include "daemon/base/exit.h"
 #include "daemon/base/mainloop.h"
 #include "daemon/base/notify.h"
 #include "daemon/base/process.h"
@@ -22,9 +23,6 @@
 #include "util/cleanup.h"
 
 enum {
-	EXIT_OK = 0,
-	EXIT_FAILED = 1,
-	EXIT_CONFIG = 78,
 	READY_AT_THE_LATEST_SEC = 10,
 	CONNECTIONS_VENDOR = 4,
 	VENDOR_IDLE_SEC = 5,

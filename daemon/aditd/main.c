@@ -10,6 +10,7 @@
 
 #include "daemon/aditd/app.h"
 #include "daemon/base/argv.h"
+#include "daemon/base/exit.h"
 #include "daemon/base/opt.h"
 #include "daemon/base/secret.h"
 #include "daemon/base/version.h"
@@ -18,10 +19,6 @@
 #include "util/cleanup.h"
 
 enum {
-	EXIT_OK = 0,
-	EXIT_FAILED = 1,
-	EXIT_USAGE_ = 64,
-	EXIT_CONFIG = 78,
 	SETS_MAX = OPT_ARGS_MAX + 4,
 	SET_LEN = 4096,
 };
@@ -155,7 +152,7 @@ static int load(const struct options *o, const struct paths *paths, const struct
 	size_t count = 0;
 	if (collect_sets(o, sets, room, &count) < 0) {
 		(void)fprintf(stderr, "aditd: a path is too long\n");
-		return EXIT_USAGE_;
+		return EXIT_USAGE;
 	}
 	bool has_settings = token->secret || count > 0 || has_environment();
 	const char *path = o->config ? o->config : paths->config;
@@ -224,12 +221,12 @@ int main(int argc, char **argv)
 	conf_global_init();
 	if (opt_parse(&parser, argc - 1, argv + 1) < 0) {
 		(void)fprintf(stderr, "aditd: %s: %s\n", parser.error.arg, parser.error.reason);
-		return EXIT_USAGE_;
+		return EXIT_USAGE;
 	}
 	if (parser.args.count > 0) {
 		(void)fprintf(stderr, "aditd: '%s' is not an option; see aditd --help\n",
 			      parser.args.items[0]);
-		return EXIT_USAGE_;
+		return EXIT_USAGE;
 	}
 	if (o.help)
 		return print_help(stdout);
@@ -248,7 +245,7 @@ int main(int argc, char **argv)
 				      .state_dir = o.state_dir };
 	if (take_token(&o, &token) < 0 || paths_find(&where, &paths) < 0) {
 		(void)fprintf(stderr, "aditd: --instance, --run-dir or --state-dir: not usable\n");
-		return EXIT_USAGE_;
+		return EXIT_USAGE;
 	}
 	struct conf *conf = NULL;
 	int code = load(&o, &paths, &token, &conf);

@@ -11,11 +11,10 @@
 #include "daemon/aditd/service.h"
 #include "daemon/admin/page.h"
 #include "daemon/admin/worker_metrics.h"
+#include "daemon/base/exit.h"
 #include "util/cleanup.h"
 
 enum {
-	EXIT_OK = 0,
-	EXIT_FAILED = 1,
 	FIRST_PORT = 20241,
 	PORTS = 5,
 };

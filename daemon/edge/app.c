@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "daemon/base/drop_priv.h"
+#include "daemon/base/exit.h"
 #include "daemon/base/file.h"
 #include "daemon/base/notify.h"
 #include "daemon/base/process.h"
@@ -25,9 +26,6 @@
 #include "util/cleanup.h"
 
 enum {
-	EXIT_OK = 0,
-	EXIT_FAILED = 1,
-	EXIT_CONFIG = 78,
 	EDGE_IDLE_SEC = 60,
 	METRIC_SERIES_ALL = 32768,
 	UDP_BUFFER = 4 * 1024 * 1024,

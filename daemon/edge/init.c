@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "daemon/base/exit.h"
 #include "daemon/base/file.h"
 #include "daemon/base/paths.h"
 #include "daemon/base/random.h"
@@ -25,10 +26,6 @@
 #include "util/macro.h"
 
 enum {
-	EXIT_OK = 0,
-	EXIT_FAILED = 1,
-	EXIT_USAGE_ = 64,
-	EXIT_CONFIG = 78,
 	PATH_LEN = 4096,
 	SECRET_LEN = 32,
 	ACCOUNT_LEN = 16,
@@ -69,7 +66,7 @@ static int make_certificates(const struct init_params *p)
 	if (r == -EINVAL) {
 		(void)fprintf(stderr, "adit-edge init: --domain: '%s' is not a DNS name\n",
 			      p->domain);
-		return EXIT_USAGE_;
+		return EXIT_USAGE;
 	}
 	if (r < 0 && r != -EEXIST)
 		return complain("cannot make a certificate authority in", p->state_dir, r);
@@ -275,18 +272,18 @@ static int check_params(const struct init_params *p)
 	const char *reason = "";
 	if (!p->domain || !p->advertise) {
 		(void)fprintf(stderr, "adit-edge init: --domain and --advertise are required\n");
-		return EXIT_USAGE_;
+		return EXIT_USAGE;
 	}
 	if (strlen(p->advertise) > TUNNEL_EDGE_MAX ||
 	    endpoint_parse(span_str(p->advertise), &e, &reason) < 0 ||
 	    e.kind == ENDPOINT_KIND_UNIX) {
 		(void)fprintf(stderr, "adit-edge init: --advertise: '%s' is not HOST:PORT\n",
 			      p->advertise);
-		return EXIT_USAGE_;
+		return EXIT_USAGE;
 	}
 	if (p->hostname_count > 0 && !p->tunnel) {
 		(void)fprintf(stderr, "adit-edge init: --hostname needs --tunnel\n");
-		return EXIT_USAGE_;
+		return EXIT_USAGE;
 	}
 	return EXIT_OK;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/base/exit.h"
 #include "daemon/base/opt.h"
 #include "daemon/base/version.h"
 #include "daemon/conf/dump.h"
@@ -15,13 +16,6 @@
 #include "daemon/edge/app.h"
 #include "daemon/edge/init.h"
 #include "util/cleanup.h"
-
-enum {
-	EXIT_OK = 0,
-	EXIT_FAILED = 1,
-	EXIT_USAGE_ = 64,
-	EXIT_CONFIG = 78,
-};
 
 struct options {
 	char *config;
@@ -140,13 +134,13 @@ int main(int argc, char **argv)
 	conf_global_init();
 	if (opt_parse(&parser, argc - 1, argv + 1) < 0) {
 		(void)fprintf(stderr, "adit-edge: %s: %s\n", parser.error.arg, parser.error.reason);
-		return EXIT_USAGE_;
+		return EXIT_USAGE;
 	}
 	bool is_init = parser.args.count == 1 && strcmp(parser.args.items[0], "init") == 0;
 	if (parser.args.count > (is_init ? 1U : 0U)) {
 		(void)fprintf(stderr, "adit-edge: '%s' is not an option; see adit-edge --help\n",
 			      parser.args.items[0]);
-		return EXIT_USAGE_;
+		return EXIT_USAGE;
 	}
 	if (o.help)
 		return print_help();
@@ -160,7 +154,7 @@ int main(int argc, char **argv)
 				      .state_dir = o.state_dir };
 	if (paths_find(&where, &paths) < 0) {
 		(void)fprintf(stderr, "adit-edge: --run-dir or --state-dir: too long\n");
-		return EXIT_USAGE_;
+		return EXIT_USAGE;
 	}
 	return is_init ? run_init(&o, &paths) : run_edge(&o, &paths);
 }

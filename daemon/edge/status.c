@@ -9,12 +9,11 @@
 
 #include "daemon/admin/page.h"
 #include "daemon/admin/worker_metrics.h"
+#include "daemon/base/exit.h"
 #include "daemon/edge/app.h"
 #include "util/cleanup.h"
 
 enum {
-	EXIT_OK = 0,
-	EXIT_FAILED = 1,
 	ADMIN_PORT = 7845,
 };
 

@@ -8,14 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "daemon/base/exit.h"
 #include "daemon/edge/app.h"
 #include "daemon/edge/status.h"
 #include "daemon/link/quic_ledger.h"
 #include "util/cleanup.h"
 
 enum {
-	EXIT_OK = 0,
-	EXIT_FAILED = 1,
 	BACKLOG = 4096,
 	DRAIN_LOOK_MSEC = 20,
 	CERTS_RELOAD_SEC = 60,
