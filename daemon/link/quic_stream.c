@@ -21,6 +21,7 @@ enum {
 	PRESSURE_EASY = 500,          /* thousandths of the budget */
 	ROOM_MIN = 4 * 1024,          /* room that is worth an on_writable */
 	RX_LARGE_FROM = 4 * 1024,     /* queued bytes from which large buffers are used */
+	RX_COPY = 256,                /* so few are copied behind what the reader has */
 };
 #define RETRY_BLOCKED (500 * NSEC_PER_MSEC)
 #define RETRY_READ    (10 * NSEC_PER_MSEC)
@@ -103,6 +104,23 @@ static void on_retry(struct timer *timer)
 	tell_readable(CONTAINER_OF(timer, struct quic_stream, retry));
 }
 
+/*
+ * Moves what has come. A few bytes are copied: a reader who collects a message that comes byte by
+ * byte would hold a buffer for each of them.
+ */
+static size_t take(struct bufq *to, struct bufq *rx, size_t max)
+{
+	uint8_t bytes[RX_COPY];
+	size_t n = MIN(max, rx->len);
+	if (bufq_is_empty(to) || n > sizeof(bytes))
+		return bufq_move(to, rx, max);
+	n = bufq_copy_out(rx, bytes, n);
+	if (bufq_append_copy(to, span_of(bytes, n)) < 0)
+		return bufq_move(to, rx, max);
+	bufq_consume(rx, n);
+	return n;
+}
+
 static ssize_t op_read(struct stream *s, struct bufq *to, size_t max)
 {
 	struct quic_stream *qs = quic_stream_of(s);
@@ -116,7 +134,7 @@ static ssize_t op_read(struct stream *s, struct bufq *to, size_t max)
 		return qs->is_lost ? -ECONNRESET : -EAGAIN;
 	}
 
-	size_t n = bufq_move(to, &qs->rx, max);
+	size_t n = take(to, &qs->rx, max);
 	if (n == 0 && max) {
 		/* Not in the next turn: the loop would spin until others give nodes back. */
 		if (!timer_is_armed(&qs->retry))

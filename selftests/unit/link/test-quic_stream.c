@@ -554,6 +554,41 @@ static bool has_eaten(void *arg)
 	return ((struct hungry *)arg)->got.len > 0;
 }
 
+static bool has_bytes(void *arg)
+{
+	return !bufq_is_empty(&((struct quic_stream *)arg)->rx);
+}
+
+/* Who collects a message that comes byte by byte doesn't hold a buffer for each. */
+static void test_bytes_one_by_one(void **state)
+{
+	(void)state;
+	enum { COUNT = 300 };
+	struct stream *c = open_stream(pair.client.link), *s = NULL;
+	struct slab_stats before = {}, after = {};
+	struct bufq got;
+	for (size_t i = 0; i < COUNT; i++) {
+		uint8_t byte = (uint8_t)i;
+		assert_int_equal(talk_write(c, &byte, 1), 1);
+		if (i == 0) {
+			wait_server_streams(1);
+			s = pair.accepted[0]->streams[0];
+			bufq_init(&got, s->slab);
+			slab_get_stats(s->slab, &before);
+		}
+		assert_true(pair_until(&pair, has_bytes, s, 2000));
+		assert_int_equal(stream_read(s, &got, SIZE_MAX), 1);
+	}
+	slab_get_stats(got.slab, &after);
+	assert_true(after.in_use <= before.in_use + 2 * SLAB_SMALL_LEN);
+	uint8_t bytes[COUNT];
+	assert_int_equal(bufq_copy_out(&got, bytes, COUNT), COUNT);
+	for (size_t i = 0; i < COUNT; i++)
+		assert_int_equal(bytes[i], (uint8_t)i);
+	bufq_clear(&got);
+	stream_close(c);
+}
+
 static struct slice *take_all_slices(struct slab *slab)
 {
 	struct slice *all = NULL, *one;
@@ -571,11 +606,6 @@ static void give_slices(struct slab *slab, struct slice *all)
 		all = one->next;
 		slice_put(slab, one);
 	}
-}
-
-static bool has_bytes(void *arg)
-{
-	return !bufq_is_empty(&((struct quic_stream *)arg)->rx);
 }
 
 /* A reader for whom there is no slice node is told again, but doesn't keep the loop spinning. */
@@ -739,6 +769,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_short_memory_evicts_the_stuck,
 						setup_little_memory, teardown),
 		cmocka_unit_test_setup_teardown(test_reader_without_slice_nodes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bytes_one_by_one, setup, teardown),
 		cmocka_unit_test(test_window_grows_with_use),
 		cmocka_unit_test_setup_teardown(test_send_queue_is_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stream_limit_moves_on, setup_few_streams,
