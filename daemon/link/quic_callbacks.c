@@ -157,6 +157,7 @@ static int on_stream_data(ngtcp2_conn *conn, uint32_t flags, int64_t id, uint64_
 	(void)id;
 	(void)offset;
 	struct quic_link *link = user;
+	link->has_payload = true;
 	if (stream_user) {
 		quic_stream_on_data(stream_user, span_of(data, len),
 				    flags & NGTCP2_STREAM_DATA_FLAG_FIN);
@@ -233,6 +234,7 @@ static int on_datagram(ngtcp2_conn *conn, uint32_t flags, const uint8_t *data, s
 	(void)conn;
 	(void)flags;
 	struct quic_link *link = user;
+	link->has_payload = true;
 	if (!link->base.sink || link->is_freed || link->base.state < LINK_STATE_UP) {
 		link->stats.dropped_datagrams++;
 		return 0;

@@ -118,6 +118,7 @@ static void fill_settings(struct quic_link *link, const ngtcp2_cid *odcid, ngtcp
 	ret->initial_ts = loop_now(link->qw->worker->loop);
 	ret->cc_algo = s->use_bbr ? NGTCP2_CC_ALGO_BBR : NGTCP2_CC_ALGO_CUBIC;
 	ret->max_tx_udp_payload_size = QUIC_MTU_MAX;
+	ret->ack_thresh = 1; /* when is decided by quic_io */
 	ret->pmtud_probes = probes;
 	ret->pmtud_probeslen = ARRAY_SIZE(probes);
 	ret->handshake_timeout = s->handshake_timeout;

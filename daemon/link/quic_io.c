@@ -14,7 +14,9 @@
 #include "daemon/link/quic_stream.h"
 #include "util/macro.h"
 
-#define ACK_WAIT NSEC_PER_MSEC /* what an acknowledgement may wait for company */
+/* What an acknowledgement may wait for company; our max_ack_delay is 25 ms. */
+#define ACK_WAIT      NSEC_PER_MSEC
+#define ACK_WAIT_LONG (10 * NSEC_PER_MSEC)
 
 /* ---- in ------------------------------------------------------------------------------------ */
 
@@ -29,6 +31,7 @@ void quic_io_feed(struct quic_link *link, const ngtcp2_path *path, struct span p
 	timer_stop(&link->tickle);
 	link->tickles_left = 0;
 	link->has_news = true;
+	link->has_payload = false;
 	link->stats.heard = now;
 	link->depth++;
 	int r = ngtcp2_conn_read_pkt(link->conn, path, &info, packet.ptr, packet.len, now);
@@ -37,6 +40,7 @@ void quic_io_feed(struct quic_link *link, const ngtcp2_path *path, struct span p
 		quic_conn_dispose(link);
 		return;
 	}
+	link->unanswered += link->has_payload;
 	if (r != 0) {
 		quic_conn_fail(link, r);
 		return;
@@ -227,6 +231,31 @@ static void refresh_stats(struct quic_link *link)
 	link->is_stalled = is_stalled;
 }
 
+static bool has_cargo(const struct quic_link *link)
+{
+	return !link->is_handshake_done || !list_is_empty(&link->ready) || link->dgrams.count;
+}
+
+/*
+ * The library acknowledges with every write. A lone packet that brought nothing to send is most
+ * often a request or an answer, and what follows from it will have something to send: true while
+ * the acknowledgement waits for that. Loss of what is on the way may be noticed as much later.
+ */
+static bool may_wait(struct quic_link *link, nsec_t now)
+{
+	if (has_cargo(link) || link->unanswered != 1)
+		return false;
+	if (!link->answer_by) {
+		ngtcp2_conn_info info;
+		ngtcp2_conn_get_conn_info(link->conn, &info);
+		link->answer_by = now + (info.bytes_in_flight ? ACK_WAIT : ACK_WAIT_LONG);
+	}
+	if (now >= link->answer_by)
+		return false;
+	timer_start(link->qw->worker->loop, &link->timer, link->answer_by);
+	return true;
+}
+
 void quic_io_on_flush(struct loop_task *task)
 {
 	struct quic_link *link = CONTAINER_OF(task, struct quic_link, flush);
@@ -240,6 +269,10 @@ void quic_io_on_flush(struct loop_task *task)
 	}
 
 	nsec_t retry = quic_stream_retry_blocked(link, now);
+	if (retry == NSEC_NEVER && may_wait(link, now))
+		return;
+	link->unanswered = 0;
+	link->answer_by = 0;
 	quic_mtu_check(&link->mtu, now, ngtcp2_conn_get_pto(link->conn));
 	bool has_more = false;
 	link->depth++;
@@ -258,11 +291,6 @@ void quic_io_on_flush(struct loop_task *task)
 	refresh_stats(link);
 	quic_conn_check_drained(link);
 	nsec_t at = ngtcp2_conn_get_expiry(link->conn);
-	/* With nothing to send only acknowledgements, loss and idleness are timed. The library
-	 * would acknowledge after an eighth of the round trip; an answer that comes sooner takes it
-	 * along. */
-	if (link->is_handshake_done && list_is_empty(&link->ready) && !link->dgrams.count)
-		at = MAX(at, now + ACK_WAIT);
 	at = MIN(at, retry);
 	/* A full quantum: the pacer says when the next may follow, at once if it doesn't. */
 	if (has_more && at > now + NSEC_PER_MSEC)

@@ -123,7 +123,10 @@ struct quic_link {
 	unsigned int stream_count;
 	unsigned int blocked; /* streams that ran out of credit since blocked_tried, about */
 	nsec_t blocked_tried;
-	bool has_news;        /* packets came since then */
+	bool has_news;           /* packets came since then */
+	bool has_payload;        /* the packet being read brings stream data or a datagram */
+	unsigned int unanswered; /* packets with it that came since the last write */
+	nsec_t answer_by; /* a lone packet's answer waits for company until then; 0: none does */
 	unsigned int senders; /* streams with bytes that aren't acknowledged */
 	uint64_t streams_total;
 	struct quic_window window;

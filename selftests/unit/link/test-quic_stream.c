@@ -689,6 +689,51 @@ static void test_windows_share_the_budget(void **state)
 	stream_close(s);
 }
 
+static bool has_nothing_unacked(void *arg)
+{
+	const struct quic_stream *qs = arg;
+	return bufq_is_empty(&qs->tx);
+}
+
+static uint64_t packets_sent(struct link *link)
+{
+	struct link_stats stats;
+	link_get_stats(link, &stats);
+	return stats.tx_packets;
+}
+
+/* Question and answer take a packet each: acknowledgements travel with the next one. */
+static void test_acknowledgements_have_company(void **state)
+{
+	(void)state;
+	enum { ROUNDS = 100 };
+	pair.accepted[0]->on_stream = echo;
+	struct stream *s = open_stream(pair.client.link);
+	struct reading r;
+	pair_run(&pair, 200); /* the path's size is known by then */
+	uint64_t asked = packets_sent(pair.client.link);
+	uint64_t answered = packets_sent(pair.accepted[0]->link);
+	for (unsigned int i = 0; i < ROUNDS; i++) {
+		assert_int_equal(talk_write(s, "question", 8), 8);
+		assert_int_equal(read_one(s, &r), 8);
+		pair_run(&pair, 2);
+	}
+	assert_true(packets_sent(pair.client.link) - asked < ROUNDS * 3 / 2);
+	assert_true(packets_sent(pair.accepted[0]->link) - answered < ROUNDS * 3 / 2);
+
+	stream_finish(s);
+	assert_int_equal(read_one(s, &r), 0);
+
+	/* A lone one is acknowledged without it. */
+	pair.accepted[0]->on_stream = NULL;
+	struct stream *lone = open_stream(pair.client.link);
+	assert_int_equal(talk_write(lone, "x", 1), 1);
+	struct quic_stream *qs = (struct quic_stream *)lone;
+	assert_true(pair_until(&pair, has_nothing_unacked, qs, 1000));
+	stream_close(lone);
+	stream_close(s);
+}
+
 static void test_send_queue_is_bounded(void **state)
 {
 	(void)state;
@@ -771,6 +816,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_reader_without_slice_nodes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bytes_one_by_one, setup, teardown),
 		cmocka_unit_test(test_window_grows_with_use),
+		cmocka_unit_test_setup_teardown(test_acknowledgements_have_company, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_send_queue_is_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stream_limit_moves_on, setup_few_streams,
 						teardown),
