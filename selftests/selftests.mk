@@ -203,4 +203,5 @@ ops_unit := admin cli
 packages_unit :=
 
 # Measurements (selftests/bench), each with its budgets in selftests/bench/budget.txt.
-benches := pipe compare
+bench_c := selftests/bench/count_allocs.c # preloaded by counts, which compiles it
+benches := pipe counts compare

@@ -99,8 +99,7 @@ struct quic_link {
 	SSL *ssl;
 	ngtcp2_crypto_ossl_ctx *octx;
 	ngtcp2_crypto_conn_ref ref;
-	struct loop_task flush; /* writes packets, once a turn */
-	struct loop_task events;
+	struct loop_task flush, events; /* flush writes packets, once a turn */
 	struct timer timer;
 	struct loop_garbage garbage;
 	unsigned int depth; /* inside a call of ngtcp2 */
@@ -123,9 +122,8 @@ struct quic_link {
 	unsigned int stream_count;
 	unsigned int blocked; /* streams that ran out of credit since blocked_tried, about */
 	nsec_t blocked_tried;
-	bool has_news;           /* packets came since then */
-	bool has_payload;        /* the packet being read brings stream data or a datagram */
-	unsigned int unanswered; /* packets with it that came since the last write */
+	bool has_news, has_payload; /* packets came since then; the one being read brings data */
+	unsigned int unanswered;    /* packets with it that came since the last write */
 	nsec_t answer_by; /* a lone packet's answer waits for company until then; 0: none does */
 	unsigned int senders; /* streams with bytes that aren't acknowledged */
 	uint64_t streams_total;
@@ -140,11 +138,10 @@ struct quic_link {
 	int ledger_slot;                   /* server: -1 when not written down */
 	struct list unregistered;          /* server: counts against the limits */
 	struct timer register_timer;       /* server */
-	bool is_validated;                 /* its address was proved */
 	ngtcp2_cid client_dcid, first_cid; /* server: the client's first choice, and ours */
 	uint64_t ecn_sent, ecn_gap;        /* packets with ECT; without since the last with */
-	bool is_stalled;                   /* link-level credit is used up */
-	struct timer tickle;               /* asks a silent peer for a stateless reset */
+	bool is_validated, is_stalled; /* its address was proved; link-level credit is used up */
+	struct timer tickle;           /* asks a silent peer for a stateless reset */
 	unsigned int tickles_left;
 	int qlog_fd;
 	struct link_stats stats; /* what the library doesn't count; final after the end */

@@ -3,6 +3,8 @@
  * A preload library that counts allocations of the program's own code and of its libraries, told
  * apart by who called. The counts stand in the file that COUNT_ALLOCS names: two 64-bit numbers.
  */
+#include "selftests/bench/count_allocs.h"
+
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -10,11 +12,6 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-extern void *__libc_malloc(size_t size);
-extern void *__libc_calloc(size_t count, size_t size);
-extern void *__libc_realloc(void *p, size_t size);
-extern void *__libc_memalign(size_t align, size_t size);
 
 struct counts {
 	_Atomic uint64_t own, library;
