@@ -78,7 +78,8 @@ test-wire_mutation_data := edge-protocol.json
 
 # link
 unit_tests += $(addprefix link/test-,link_fsm quic quic_accept quic_cid quic_dgram \
-	quic_mtu quic_path quic_stream quic_threads rpc_channel rpc_metrics)
+	quic_mtu quic_path quic_stream quic_threads quic_window rpc_channel \
+	rpc_metrics)
 test-rpc_channel_parts := link flow net wire base
 test-rpc_metrics_parts := link base
 test-quic_threads_parts := link flow net wire base
@@ -90,6 +91,7 @@ test-quic_dgram_parts := link flow net wire base
 test-quic_mtu_parts := link flow net wire base
 test-quic_path_parts := link flow net wire base
 test-quic_stream_parts := link flow net wire base
+test-quic_window_parts := link flow net wire base
 
 # http
 unit_tests += http/test-conn_fsm http/test-h1 http/test-h1_client http/test-h1_server \

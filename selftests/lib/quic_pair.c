@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "selftests/lib/talk.h"
 #include "util/macro.h"
 
 #define NAME "quic.cftunnel.com"
@@ -289,4 +290,48 @@ void pair_connect(struct quic_pair *p)
 	bool is_ok = pair_until(p, are_up, p, 5000);
 	assert(is_ok);
 	link_set_registered(p->accepted[0]->link);
+}
+
+struct stream *pair_open_stream(struct link *link)
+{
+	struct stream *s = NULL;
+	int r = link_open_stream(link, &s);
+	assert(r == 0);
+	(void)r;
+	return s;
+}
+
+struct wanted {
+	const struct quic_pair *pair;
+	unsigned int count;
+};
+
+static bool has_streams(void *arg)
+{
+	const struct wanted *w = arg;
+	return w->pair->accepted[0]->stream_count >= w->count;
+}
+
+void pair_wait_streams(struct quic_pair *p, unsigned int count)
+{
+	struct wanted w = { p, count };
+	bool is_done = pair_until(p, has_streams, &w, 2000);
+	assert(is_done);
+	(void)is_done;
+}
+
+bool pair_has_read(void *arg)
+{
+	struct pair_reading *r = arg;
+	r->ret = talk_read(r->s, r->buf, sizeof(r->buf));
+	return r->ret != -EAGAIN;
+}
+
+ssize_t pair_read_one(struct quic_pair *p, struct stream *s, struct pair_reading *r)
+{
+	r->s = s;
+	bool is_done = pair_until(p, pair_has_read, r, 2000);
+	assert(is_done);
+	(void)is_done;
+	return r->ret;
 }

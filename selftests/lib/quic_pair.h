@@ -83,4 +83,19 @@ void pair_turn(struct quic_pair *p);
 void pair_connect(struct quic_pair *p);
 void pair_end_free(struct pair_end *end);
 
+/* Opens a stream; it must be possible. */
+struct stream *pair_open_stream(struct link *link);
+/* Waits until the first accepted link has seen so many streams. */
+void pair_wait_streams(struct quic_pair *p, unsigned int count);
+/* What a stream said last when it was read. */
+struct pair_reading {
+	struct stream *s;
+	uint8_t buf[256];
+	ssize_t ret;
+};
+/* Reads once; true when stream_read() said something else than -EAGAIN. arg: a pair_reading. */
+bool pair_has_read(void *arg);
+/* Waits for that; returns what it said. */
+ssize_t pair_read_one(struct quic_pair *p, struct stream *s, struct pair_reading *r);
+
 #endif
