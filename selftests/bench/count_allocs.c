@@ -77,20 +77,20 @@ void *malloc(size_t size)
 	return __libc_malloc(size);
 }
 
-void *calloc(size_t n, size_t size)
+void *calloc(size_t nmemb, size_t size)
 {
 	count(__builtin_return_address(0));
-	return __libc_calloc(n, size);
+	return __libc_calloc(nmemb, size);
 }
 
-void *realloc(void *p, size_t size)
+void *realloc(void *ptr, size_t size)
 {
 	count(__builtin_return_address(0));
-	return __libc_realloc(p, size);
+	return __libc_realloc(ptr, size);
 }
 
-void *aligned_alloc(size_t align, size_t size)
+void *aligned_alloc(size_t alignment, size_t size)
 {
 	count(__builtin_return_address(0));
-	return __libc_memalign(align, size);
+	return __libc_memalign(alignment, size);
 }
