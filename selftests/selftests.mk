@@ -94,11 +94,12 @@ test-quic_stream_parts := link flow net wire base
 test-quic_window_parts := link flow net wire base
 
 # http
-unit_tests += http/test-conn_fsm http/test-h1 http/test-h1_client http/test-h1_server \
-	http/test-h1_tx http/test-h1_upgrade http/test-head http/test-serve
+unit_tests += http/test-conn_fsm http/test-h1 http/test-h1_client http/test-h1_exchange \
+	http/test-h1_server http/test-h1_tx http/test-h1_upgrade http/test-head http/test-serve
 test-conn_fsm_parts := http
 test-h1_parts := http flow wire base
 test-h1_client_parts := http flow wire base
+test-h1_exchange_parts := http flow wire base
 test-h1_server_parts := http flow wire base
 test-h1_tx_parts := http flow wire base
 test-h1_upgrade_parts := http flow wire base

@@ -125,6 +125,7 @@ static int define_totals(struct link_metrics *m, struct metric_registry *reg)
 	m->drops_cut = metric_series(reg, drops, (const char *const[]){ "stream", "cut-short" });
 	m->drops_datagram =
 		metric_series(reg, drops, (const char *const[]){ "datagram", "no-flow" });
+	m->drops_hints = metric_series(reg, drops, (const char *const[]){ "answer", "interim" });
 	return 0;
 }
 
@@ -196,6 +197,7 @@ static void refresh_totals(const struct link_metrics *m, struct wiring *w)
 	}
 	metric_set(shard, m->drops_malformed, (int64_t)w->demux.stats.malformed);
 	metric_set(shard, m->drops_cut, (int64_t)w->demux.stats.cut_short);
+	metric_set(shard, m->drops_hints, (int64_t)o->hints);
 	metric_set(shard, m->drops_datagram, (int64_t)w->demux.stats.datagrams);
 }
 

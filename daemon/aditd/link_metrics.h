@@ -16,7 +16,7 @@ struct link_metrics {
 	metric_id dialled, ended;
 	metric_id rx_datagrams, tx_datagrams, dropped_datagrams;
 	metric_id opened, reused, retried;
-	metric_id drops_malformed, drops_cut, drops_datagram;
+	metric_id drops_malformed, drops_cut, drops_datagram, drops_hints;
 	metric_id build, config_version, config_errors, pushes, push_errors;
 };
 

@@ -107,8 +107,8 @@ static inline int stream_write_error(const struct stream *s)
 	return s->ops->write_error ? s->ops->write_error(s) : 0;
 }
 
-/* Why what is still to be read is of no use: -ECONNRESET (error_code), or 0. For users who can't
- * read now but want to know that the other side has given up (after on_readable). */
+/* Why what is still to be read is of no use: -ECONNRESET (error_code), 1 where a FIN is known to be
+ * behind it, or 0. For users who can't read now but want to know if the other side has left. */
 static inline int stream_read_error(struct stream *s)
 {
 	return s->ops->read_error ? s->ops->read_error(s) : 0;

@@ -200,6 +200,12 @@ static int op_write_error(const struct stream *s)
 	return !sio->io || iostream_error(sio->io) < 0 ? -ECONNRESET : 0;
 }
 
+static int op_read_error(struct stream *s)
+{
+	const struct stream_io *sio = of_const(s);
+	return sio->io ? iostream_peer_end(sio->io) : -ECONNRESET;
+}
+
 static size_t op_credit(const struct stream *s)
 {
 	const struct stream_io *sio = of_const(s);
@@ -258,6 +264,7 @@ static const struct stream_ops ops = {
 	.write = op_write,
 	.credit = op_credit,
 	.write_error = op_write_error,
+	.read_error = op_read_error,
 	.finish = op_finish,
 	.reset = op_reset,
 	.stop = op_stop,

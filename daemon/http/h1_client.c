@@ -31,10 +31,11 @@ struct http_call {
 	struct loop_task fail; /* to tell of an error that was found inside a call of ours */
 	struct loop_garbage garbage;
 	nsec_t progress_at;
-	unsigned int interim;
-	int error;       /* of the call before its head, or of the answer's body */
-	int write_error; /* the connection takes no more */
-	bool is_told;    /* on_response was called */
+	unsigned int interim; /* 1xx answers passed over, */
+	unsigned int hints;   /* of them other than 100 */
+	int error;            /* of the call before its head, or of the answer's body */
+	int write_error;      /* the connection takes no more */
+	bool is_told;         /* on_response was called */
 	bool wants_upgrade;
 	bool wants_read;
 	bool wants_write;
@@ -111,6 +112,7 @@ static int judge_head(struct http_call *call)
 		return 1;
 	if (status == 101)
 		return switch_protocol(call);
+	call->hints += status != 100;
 	if (++call->interim > INTERIM_MAX)
 		return -EBADMSG;
 	h1_rx_next(&call->rx);
@@ -449,6 +451,11 @@ struct stream *http_call_body(struct http_call *call)
 const struct http_head *http_call_response(const struct http_call *call)
 {
 	return &call->rx.head;
+}
+
+unsigned int http_call_hints(const struct http_call *call)
+{
+	return call->hints;
 }
 
 bool http_call_is_untouched(const struct http_call *call)

@@ -247,8 +247,7 @@ void exchange_start(struct http_conn *conn)
 	begin(conn, head);
 	conn->expects_continue =
 		head->body != HTTP_BODY_NONE && head->minor && http_head_find(head, "expect");
-	if (conn->rx.is_complete)
-		conn_post_step(conn);
+	conn_post_step(conn); /* the visitor may be gone already */
 	conn->params.handler->on_request(&conn->x, conn->params.user);
 }
 

@@ -215,13 +215,25 @@ static void step_head(struct http_conn *conn)
 	conn_post_step(conn);
 }
 
+/* Whether the visitor's end has come behind bytes that nobody reads now (a body that is held back).
+ */
+static bool has_hung_up(const struct http_conn *conn)
+{
+	return !conn->tx.is_finished && !conn->peer_ended && !conn->x.is_gone &&
+	       stream_read_error(conn->s) != 0;
+}
+
 /*
- * The request has been read whole: looks whether the visitor is still there. What it sends ahead is
- * kept up to a bound. A FIN counts as leaving, as everywhere among proxies: it can't be told from a
- * closed browser.
+ * Looks whether the visitor is still there. When the request has been read whole, what it sends
+ * ahead is kept up to a bound; before, its end shows without reading. A FIN counts as leaving, as
+ * everywhere among proxies: it can't be told from a closed browser.
  */
 static void step_exchange(struct http_conn *conn)
 {
+	if (has_hung_up(conn)) {
+		conn_lost(conn);
+		return;
+	}
 	if (conn->wants_read) {
 		conn->wants_read = false;
 		stream_tell(&conn->body, true, false);

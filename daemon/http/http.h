@@ -134,6 +134,8 @@ const struct http_head *http_call_response(const struct http_call *call);
  * head goes to the end of received.
  */
 void http_call_upgrade(struct http_call *call, struct bufq *received);
+/* How many 1xx answers other than 100 and 101 were passed over. */
+unsigned int http_call_hints(const struct http_call *call);
 /* No byte of an answer came and no body byte was consumed: a retry on a fresh connection is safe
  * (spec §7). */
 bool http_call_is_untouched(const struct http_call *call);

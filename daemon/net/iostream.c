@@ -60,6 +60,7 @@ struct iostream {
 	bool is_rx_cut;      /* a reset was told to the writer: the end that follows is none */
 	bool rx_wants_write; /* TLS: what unblocks can be the other direction */
 	bool tx_wants_read;
+	int peer_end;  /* as epoll has told: 1 FIN, -ECONNRESET */
 	bool has_told; /* the first event says that writing is possible */
 	bool wants_shutdown;
 	bool has_shutdown;
@@ -374,10 +375,19 @@ static void on_opening(struct iostream *io, uint32_t revents)
 	}
 }
 
+static void note_end(struct iostream *io, uint32_t revents)
+{
+	if (revents & EPOLLERR)
+		io->peer_end = -ECONNRESET;
+	else if ((revents & (EPOLLRDHUP | EPOLLHUP)) && !io->peer_end)
+		io->peer_end = 1;
+}
+
 static void on_event(struct loop_io *lio, uint32_t revents)
 {
 	struct iostream *io = CONTAINER_OF(lio, struct iostream, io);
 	io->is_rx_ending |= (revents & (EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0;
+	note_end(io, revents);
 	if (io->state == IO_STATE_CONNECTING || io->state == IO_STATE_HANDSHAKE) {
 		on_opening(io, revents);
 		return;
@@ -480,6 +490,11 @@ void iostream_free(struct iostream *io, bool with_reset)
 int iostream_error(const struct iostream *io)
 {
 	return io->error;
+}
+
+int iostream_peer_end(const struct iostream *io)
+{
+	return io->peer_end;
 }
 
 bool iostream_is_ready(const struct iostream *io)

@@ -51,6 +51,9 @@ bool iostream_has_unsent(const struct iostream *io);
  * handshake -EPERM when the peer's certificate was refused here, else -EPROTO or -ECONNRESET.
  */
 int iostream_error(const struct iostream *io);
+/* 1: the peer's FIN has come, -ECONNRESET: its reset, else 0. Bytes before it may be unread. Told
+ * as readable. */
+int iostream_peer_end(const struct iostream *io);
 bool iostream_is_ready(const struct iostream *io); /* connected, handshake done */
 /* OpenSSL's words for a failed handshake or verification, "" when there are none. Borrowed. */
 const char *iostream_tls_error(const struct iostream *io);

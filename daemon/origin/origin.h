@@ -31,6 +31,7 @@ struct origin_stats {
 	uint64_t opened;  /* connections that were established */
 	uint64_t reused;  /* calls that got an idle one */
 	uint64_t retried; /* calls that began again on a fresh one */
+	uint64_t hints;   /* 1xx answers that were passed over */
 	uint64_t failed[ORIGIN_FAILURE_MAX_];
 	uint64_t expired; /* idle connections that ended: time, peer, limit, drain */
 	unsigned int idle;

@@ -171,8 +171,10 @@ static const struct stream_user inner_user = {
 /* Takes the exchange off the connection, which stays open. */
 static struct http_call *take_exchange(struct origin_http *oh)
 {
-	if (oh->http)
+	if (oh->http) {
+		oh->call.ow->stats.hints += http_call_hints(oh->http);
 		metric_add(oh->call.ow->params.metrics, oh->call.series.active, -1);
+	}
 	return TAKE_PTR(oh->http);
 }
 

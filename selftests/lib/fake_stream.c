@@ -79,6 +79,12 @@ static int fake_write_error(const struct stream *s)
 	return f->has_stop ? -EPIPE : 0;
 }
 
+static int fake_read_error(struct stream *s)
+{
+	const struct fake *f = fake_of(s);
+	return f->has_reset ? -ECONNRESET : f->has_fin;
+}
+
 static void fake_finish(struct stream *s)
 {
 	struct fake *f = fake_of(s);
@@ -142,6 +148,7 @@ static const struct stream_ops fake_ops = {
 	.write = fake_write,
 	.credit = fake_credit,
 	.write_error = fake_write_error,
+	.read_error = fake_read_error,
 	.finish = fake_finish,
 	.reset = fake_reset,
 	.stop = fake_stop,

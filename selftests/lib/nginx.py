@@ -18,6 +18,7 @@ http {{
   uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
   client_max_body_size 0;
   keepalive_requests 100000;
+  gzip on; gzip_proxied any; gzip_types text/plain; gzip_min_length 1000;
   server {{
     {listen}
     root {folder}/www;

@@ -13,6 +13,11 @@
   /garbage           answers with something that is not HTTP
   /status/N          that status, no body
   /early             answers before it has read the body
+  /early-wait        the same, and stays without reading
+  /raw/NAME          the bytes origin.raw[NAME] as they are, then closes
+  /headers/N         an answer with N fields
+  /stale             answers; the next request on the connection is read, and the connection closed
+  /trailers          chunked, with the trailers X-Sum (the request's SHA-256) and X-Last
 Everything else: "origin NAME" and the target.
 """
 import contextlib
@@ -20,6 +25,7 @@ import functools
 import hashlib
 import json
 import os
+import select
 import socket
 import struct
 import threading
@@ -79,7 +85,7 @@ class Request:
             self.headers.append((name, value.strip()))
         self.reader, self.hash, self.length = reader, hashlib.sha256(), 0
         self.complete = False
-        self.cancelled = False      # the client left while it waited for /silent
+        self.cancelled = False      # the client left while it waited for /silent or /stall
 
     def header(self, name):
         return next((v for n, v in self.headers if n.lower() == name.lower()), None)
@@ -106,8 +112,10 @@ class Request:
 class Origin:
     """Listens on a port of loopback, or on a unix socket."""
 
-    def __init__(self, name="origin", host="127.0.0.1", port=0, path=None, netns=None):
-        self.name, self.path = name, path
+    def __init__(self, name="origin", host="127.0.0.1", port=0, path=None, netns=None, tls=None):
+        """tls: an ssl.SSLContext for the server's side."""
+        self.name, self.path, self.tls = name, path, tls
+        self.raw = {}               # answers of /raw/NAME
         self.requests = []          # every Request whose head came in
         self.connections = 0
         self.open = set()
@@ -132,9 +140,9 @@ class Origin:
     def service(self):
         """As `service =` takes it."""
         if self.path:
-            return f"unix:{self.path}"
+            return f"unix{'+tls' if self.tls else ''}:{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return f"http{'s' if self.tls else ''}://{host}:{self.port}"
 
     def __enter__(self):
         return self
@@ -166,6 +174,11 @@ class Origin:
             threading.Thread(target=self._connection, args=(connection,), daemon=True).start()
 
     def _connection(self, connection):
+        if self.tls:
+            try:
+                connection = self.tls.wrap_socket(connection, server_side=True)
+            except OSError:
+                return
         self.open.add(connection)
         reader = Reader(connection)
         with connection, contextlib.suppress(OSError, EOFError, ValueError):
@@ -259,8 +272,13 @@ class Origin:
                 return False
         return False
 
-    def serve_stall(self, _connection, _request):
-        self.release.wait(300)
+    def serve_stall(self, connection, request):
+        watch = select.poll()
+        watch.register(connection, select.POLLRDHUP)    # and POLLERR, POLLHUP
+        while not self.release.is_set():
+            if watch.poll(50):
+                request.cancelled = True
+                return False
         return False
 
     def serve_close(self, _connection, request):
@@ -279,3 +297,32 @@ class Origin:
     def serve_early(self, connection, request):
         self.answer(connection, request, b"early\n", headers="Connection: close\r\n")
         return False
+
+    def serve_early_wait(self, connection, request):
+        self.answer(connection, request, b"early\n")
+        return self.serve_stall(connection, request)
+
+    def serve_raw(self, connection, request):
+        request.read()
+        connection.sendall(self.raw[request.target.split("/")[2]])
+        return False
+
+    def serve_headers(self, connection, request, count):
+        request.read()
+        lines = "".join(f"X-{n}: {n}\r\n" for n in range(count))
+        self.answer(connection, request, b"many\n", headers=lines)
+
+    def serve_stale(self, connection, request):
+        request.read()
+        self.answer(connection, request, b"fresh\n")
+        following = Request(request.reader)
+        following.read()
+        self.requests.append(following)
+        return False
+
+    def serve_trailers(self, connection, request):
+        request.read()
+        trailers = b"X-Sum: %s\r\nX-Last: 1\r\n" % request.hash.hexdigest().encode()
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+                           b"Trailer: X-Sum, X-Last\r\n\r\n5\r\nhello\r\n0\r\n" + trailers
+                           + b"\r\n")

@@ -314,6 +314,33 @@ static void test_reset(void **state)
 	end_close(&b);
 }
 
+/* The peer's end shows although what it had sent before is not read. */
+static void test_peer_end(void **state)
+{
+	(void)state;
+	for (int with_reset = 0; with_reset <= 1; with_reset++) {
+		int fds[2];
+		struct end a, b;
+		tcp_pair(fds);
+		end_open(&a, fds[0], NULL);
+		end_open(&b, fds[1], NULL);
+		RUN_UNTIL(a.opened && b.opened);
+		b.is_quiet = true;
+		assert_int_equal(stream_read_error(b.s), 0);
+		put(&a, 100000);
+		write_all(&a);
+		RUN_UNTIL(bufq_is_empty(&a.tx));
+		if (with_reset)
+			stream_reset(a.s, 0);
+		else
+			stream_finish(a.s);
+		RUN_UNTIL(stream_read_error(b.s) != 0);
+		assert_int_equal(stream_read_error(b.s), with_reset ? -ECONNRESET : 1);
+		end_close(&a);
+		end_close(&b);
+	}
+}
+
 /* Stopped: the peer's bytes are dropped, so it isn't blocked, and ours still get through. */
 static void test_stop(void **state)
 {
@@ -476,6 +503,7 @@ int main(void)
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_back_pressure),
 		cmocka_unit_test(test_reset),
+		cmocka_unit_test(test_peer_end),
 		cmocka_unit_test(test_stop),
 		cmocka_unit_test(test_linger),
 		cmocka_unit_test(test_close_unfinished),

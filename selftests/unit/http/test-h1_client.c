@@ -468,6 +468,7 @@ static void test_many_interim(void **state)
 		send_text("HTTP/1.1 103 Hint\r\n\r\n");
 	settle();
 	assert_int_equal(told_error, -EBADMSG);
+	assert_int_equal(http_call_hints(call), 17);
 }
 
 static struct http_field upgrade_field = { SPAN_LIT("Upgrade"), SPAN_LIT("t") };

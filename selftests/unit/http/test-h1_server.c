@@ -530,39 +530,6 @@ static void test_no_answer(void **state)
 	assert_true(is_closed);
 }
 
-/* The visitor breaks off its upload, or leaves before the answer. */
-static void test_visitor_gone(void **state)
-{
-	(void)state;
-	send_text("POST /hold HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc");
-	settle();
-	assert_int_equal(stream_read(held->body, &q, 100), 3);
-	stream_finish(peer);
-	settle();
-	assert_int_equal(stream_read(held->body, &q, 100), -ECONNRESET);
-	assert_true(held->is_gone);
-	assert_int_equal(stream_write(held->body, &q, 100), -ECONNRESET);
-	assert_int_equal(http_respond_text(held, 200, NULL, SPAN_LIT("x")), -ECONNRESET);
-	let_go();
-	settle();
-	assert_true(is_closed);
-}
-
-static void test_visitor_gone_while_waiting(void **state)
-{
-	(void)state;
-	get_hold();
-	assert_false(held->is_gone);
-	stream_close(peer);
-	peer = NULL;
-	settle();
-	assert_true(held->is_gone);
-	assert_false(is_closed); /* the exchange is still the handler's */
-	let_go();
-	settle();
-	assert_true(is_closed);
-}
-
 static void test_rejects(void **state)
 {
 	(void)state;
@@ -749,8 +716,6 @@ int main(void)
 		TEST(test_abort_stalled),
 		TEST(test_unfinished_answers),
 		TEST(test_no_answer),
-		TEST(test_visitor_gone),
-		TEST(test_visitor_gone_while_waiting),
 		TEST(test_rejects),
 		TEST_PAGE(test_reject_pages),
 		TEST_PAGE(test_expectation),
