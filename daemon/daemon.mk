@@ -57,7 +57,8 @@ link_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o l
 link_libs := libngtcp2 libngtcp2_crypto_ossl libnghttp2 openssl
 
 origin_objs := daemon/origin/origin.o daemon/origin/origin_fixed.o daemon/origin/origin_fsm.o \
-	daemon/origin/origin_hello.o daemon/origin/origin_http.o daemon/origin/origin_pool.o
+	daemon/origin/origin_hello.o daemon/origin/origin_http.o daemon/origin/origin_pool.o \
+	daemon/origin/origin_tls.o
 
 session_objs :=
 

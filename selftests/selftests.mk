@@ -107,11 +107,12 @@ test-head_parts := http wire
 test-serve_parts := http flow wire base
 
 # origin
-unit_tests += $(addprefix origin/test-,origin_fixed origin_fsm origin_http origin_pool)
+unit_tests += $(addprefix origin/test-,origin_fixed origin_fsm origin_http origin_pool origin_tls)
 test-origin_fixed_parts := origin http flow net wire base
 test-origin_fsm_parts := origin
 test-origin_http_parts := origin http flow net wire base
 test-origin_pool_parts := origin http flow net wire base
+test-origin_tls_parts := origin http flow net wire base
 
 # conf, route
 unit_tests += $(addprefix conf/test-,config_errors credential ini load parse pattern rule \

@@ -155,7 +155,14 @@ static int start_shared(struct app *a)
 	};
 	if (conf_key_log_open(&c->common.debug, a->log, &sh->quic.keylog_fd) < 0)
 		return EXIT_FAILED;
-	int r = proxy_rules_new(a->conf, &sh->proxy_metrics, &sh->rules);
+	struct proxy_rules_error error = {};
+	int r = proxy_rules_new(a->conf, &sh->proxy_metrics, &sh->rules, &error);
+	if (r == -EINVAL) {
+		log_error(a->log, "start", "ca-pool", KV_STR("rule", error.rule->name),
+			  KV_STR("file", error.rule->origin.ca_pool),
+			  KV_STR("reason", error.reason));
+		return EXIT_CONFIG;
+	}
 	if (r < 0)
 		return fail(a, "cannot compile the rules", r);
 	size_t len = 0;

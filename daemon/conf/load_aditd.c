@@ -10,7 +10,8 @@
 /* ---- rules ---- */
 
 static const char service_accepts[] =
-	"http://HOST:PORT, unix:PATH, http_status:NUMBER or hello_world";
+	"http://HOST:PORT, https://HOST:PORT, unix:PATH, unix+tls:PATH, http_status:NUMBER or "
+	"hello_world";
 
 static bool is_catch_all(const struct conf_rule *rule)
 {

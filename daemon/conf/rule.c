@@ -304,13 +304,11 @@ int service_parse(struct conf_arena *a, struct span text, bool bastion, struct c
 const char *service_missing_kind(const struct conf_service *s)
 {
 	switch (s->kind) {
+	case SERVICE_KIND_HTTP:
+	case SERVICE_KIND_UNIX:
 	case SERVICE_KIND_STATUS:
 	case SERVICE_KIND_HELLO:
 		return NULL;
-	case SERVICE_KIND_HTTP:
-		return s->tls ? "https" : NULL;
-	case SERVICE_KIND_UNIX:
-		return s->tls ? "unix+tls" : NULL;
 	case SERVICE_KIND_SOCKS:
 		return "socks-proxy";
 	case SERVICE_KIND_BASTION:

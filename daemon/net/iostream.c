@@ -55,12 +55,11 @@ struct iostream {
 	struct bufq unsent; /* TLS: the slice that OpenSSL is busy with */
 	size_t want;        /* size of the next receive buffer */
 	bool is_rx_blocked;
-	bool is_rx_ending;   /* the kernel has told of an end: there may be no further event */
 	bool is_tx_blocked;  /* and the user has to be told when it is over */
 	bool is_rx_cut;      /* a reset was told to the writer: the end that follows is none */
 	bool rx_wants_write; /* TLS: what unblocks can be the other direction */
 	bool tx_wants_read;
-	int peer_end;  /* as epoll has told: 1 FIN, -ECONNRESET */
+	int peer_end;  /* as epoll has told: 1 FIN, -ECONNRESET; no event may follow */
 	bool has_told; /* the first event says that writing is possible */
 	bool wants_shutdown;
 	bool has_shutdown;
@@ -221,7 +220,7 @@ static ssize_t read_once(struct iostream *io, struct bufq *to, size_t max)
 	if (n > 0) {
 		adapt_want(io, (size_t)n, len);
 		/* Less than asked for was all that there was: what follows comes with an event. */
-		io->is_rx_blocked = !io->ssl && (size_t)n < len && !io->is_rx_ending;
+		io->is_rx_blocked = !io->ssl && (size_t)n < len && !io->peer_end;
 	} else if (n == -EAGAIN) {
 		io->is_rx_blocked = true;
 	} else if (n < 0) {
@@ -386,7 +385,6 @@ static void note_end(struct iostream *io, uint32_t revents)
 static void on_event(struct loop_io *lio, uint32_t revents)
 {
 	struct iostream *io = CONTAINER_OF(lio, struct iostream, io);
-	io->is_rx_ending |= (revents & (EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0;
 	note_end(io, revents);
 	if (io->state == IO_STATE_CONNECTING || io->state == IO_STATE_HANDSHAKE) {
 		on_opening(io, revents);

@@ -41,6 +41,14 @@ static void dir_closep(DIR **dir)
 		(void)closedir(*dir);
 }
 
+int tlsctx_ref(SSL_CTX *ctx, SSL_CTX **ret)
+{
+	if (!SSL_CTX_up_ref(ctx))
+		return -ENOMEM;
+	*ret = ctx;
+	return 0;
+}
+
 void tlsctx_free(SSL_CTX *ctx)
 {
 	SSL_CTX_free(ctx);
@@ -186,6 +194,46 @@ int tlsctx_new_tunnel_server(const char *chain_file, const char *key_file, SSL_C
 	}
 	*ret = TAKE_PTR(ctx);
 	return 0;
+}
+
+/* ---- origins ------------------------------------------------------------------------------- */
+
+int tlsctx_new_origin_client(const char *ca_file, bool verify, SSL_CTX **ret,
+			     const char **ret_reason)
+{
+	*ret_reason = "out of memory";
+	_cleanup_(SSL_CTX_freep) SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	if (!ctx)
+		return -ENOMEM;
+	tlsctx_setup_common(ctx, TLS1_2_VERSION);
+	(void)SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_verify(ctx, verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+	if (verify && !SSL_CTX_set_default_verify_paths(ctx))
+		return -ENOMEM;
+	if (ca_file && !SSL_CTX_load_verify_file(ctx, ca_file)) {
+		*ret_reason = "can't be read or holds no certificate";
+		return -EINVAL;
+	}
+	*ret = TAKE_PTR(ctx);
+	return 0;
+}
+
+int tlsctx_open_origin(SSL_CTX *ctx, const char *name, SSL **ret)
+{
+	SSL *ssl = SSL_new(ctx);
+	if (!ssl)
+		return -ENOMEM;
+	SSL_set_connect_state(ssl);
+	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
+				       X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+	bool is_address = X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) == 1;
+	if (name[0] && (is_address ||
+			(SSL_set_tlsext_host_name(ssl, name) == 1 && SSL_set1_host(ssl, name)))) {
+		*ret = ssl;
+		return 0;
+	}
+	SSL_free(ssl);
+	return -EINVAL;
 }
 
 /* ---- ALPN ---------------------------------------------------------------------------------- */

@@ -43,6 +43,17 @@ struct tls_trust {
 [[nodiscard]] int tlsctx_new_tunnel_server(const char *chain_file, const char *key_file,
 					   SSL_CTX **ret, const char **ret_reason);
 /*
+ * Client end of origins: TLS 1.2 and later, the system's store and the certificates of ca_file
+ * (NULL: none) besides. verify false: any certificate is taken.
+ */
+[[nodiscard]] int tlsctx_new_origin_client(const char *ca_file, bool verify, SSL_CTX **ret,
+					   const char **ret_reason);
+/*
+ * One connection of such a context. name: what to ask for and to verify, a host name or an address
+ * (which isn't asked for). Returns 0, -ENOMEM, or -EINVAL for a name that can't be one.
+ */
+[[nodiscard]] int tlsctx_open_origin(SSL_CTX *ctx, const char *name, SSL **ret);
+/*
  * ALPN: protocols offered or accepted, separated by commas, best first ("argotunnel",
  * "h2,http/1.1"); no match: alert 120. protocols is borrowed and outlives ctx (a literal).
  */
@@ -50,6 +61,8 @@ struct tls_trust {
 /* Writes secrets for a debugger to fd (NSS key log format), which is borrowed and outlives ctx. */
 void tlsctx_set_keylog(SSL_CTX *ctx, int fd);
 
+/* One more owner of ctx. Returns 0 or -ENOMEM. */
+[[nodiscard]] int tlsctx_ref(SSL_CTX *ctx, SSL_CTX **ret);
 /* Accepts NULL. Connections that use it keep it alive. */
 void tlsctx_free(SSL_CTX *ctx);
 

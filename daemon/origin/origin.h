@@ -13,13 +13,15 @@
 #include "daemon/http/head.h"
 
 struct resolver;
+struct ssl_ctx_st;
 
 /* Why there is no answer. */
 enum origin_failure : uint8_t {
 	ORIGIN_FAILURE_NONE,
 	ORIGIN_FAILURE_REFUSED,     /* nobody listens there */
 	ORIGIN_FAILURE_UNREACHABLE, /* no address, no route, no socket */
-	ORIGIN_FAILURE_TIMEOUT,     /* connect-timeout or response-header-timeout has passed */
+	ORIGIN_FAILURE_TLS,         /* no handshake, or a certificate that isn't trusted */
+	ORIGIN_FAILURE_TIMEOUT,     /* connect-, tls- or response-header-timeout has passed */
 	ORIGIN_FAILURE_PROTOCOL,    /* what came is no HTTP answer */
 	ORIGIN_FAILURE_RESET,       /* the connection ended before an answer */
 	ORIGIN_FAILURE_OVERLOADED,  /* our own memory or budget */
@@ -77,6 +79,7 @@ struct origin_call_events {
 struct origin_call_params {
 	const struct conf_rule *rule;    /* borrowed until origin_call_end() */
 	const struct http_head *request; /* so is what it points to, not itself */
+	struct ssl_ctx_st *tls;          /* origin_tls_context() of the rule; borrowed as well */
 	const struct origin_call_events *events;
 	void *user;
 	struct origin_series series;

@@ -12,6 +12,7 @@ enum origin_state : uint8_t {
 	ORIGIN_STATE_START,    /* has no connection and asks for none yet */
 	ORIGIN_STATE_RESOLVE,  /* the name is looked up */
 	ORIGIN_STATE_CONNECT,  /* a connection is being made */
+	ORIGIN_STATE_SECURE,   /* TLS is being agreed on */
 	ORIGIN_STATE_EXCHANGE, /* the request is on its way */
 	ORIGIN_STATE_ANSWERED, /* the answer's head was told */
 	ORIGIN_STATE_FAILED,   /* the failure is or will be told */
@@ -21,6 +22,7 @@ enum origin_state : uint8_t {
 enum origin_event : uint8_t {
 	ORIGIN_EVENT_LOOKUP,
 	ORIGIN_EVENT_DIAL,
+	ORIGIN_EVENT_SHAKE,     /* connected; now TLS */
 	ORIGIN_EVENT_CONNECTED, /* fresh or idle */
 	ORIGIN_EVENT_RETRY,     /* the idle one was dead: once more from the start */
 	ORIGIN_EVENT_ANSWER,

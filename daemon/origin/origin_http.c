@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A call to a service that speaks HTTP/1.1 over TCP or a unix socket: an idle connection if there
- * is one, else name, connect, exchange. The caller's body stream stands in front of whatever
- * connection serves the call, so that a request can begin again on another one unseen.
+ * A call to a service that speaks HTTP/1.1 over TCP or a unix socket, with TLS or without: an idle
+ * connection if there is one, else name, connect, handshake, exchange. The caller's body stream
+ * stands in front of whatever connection serves the call, so that a request can begin again on
+ * another one unseen.
  */
 #include <assert.h>
 #include <errno.h>
@@ -14,8 +15,10 @@
 #include "daemon/net/happy.h"
 #include "daemon/net/resolve.h"
 #include "daemon/net/tcp.h"
+#include "daemon/net/tlsctx.h"
 #include "daemon/origin/origin_fsm.h"
 #include "daemon/origin/origin_priv.h"
+#include "daemon/origin/origin_tls.h"
 #include "util/cleanup.h"
 
 struct origin_http {
@@ -26,7 +29,9 @@ struct origin_http {
 	struct http_call *http; /* on conn */
 	struct resolve_query *query;
 	struct happy *happy;
-	struct timer timer; /* connect-timeout */
+	struct timer timer;     /* connect-timeout, then tls-timeout */
+	struct ssl_ctx_st *tls; /* borrowed; NULL: in clear */
+	const char *tls_name;   /* in service[]: asked for and verified */
 	struct http_limits limits;
 	uint64_t generation; /* of the worker when the call began */
 	bool is_reused;      /* conn was idle before */
@@ -178,6 +183,19 @@ static struct http_call *take_exchange(struct origin_http *oh)
 	return TAKE_PTR(oh->http);
 }
 
+/* Idle connections that may be kept beside this one. Where visitors choose the name of TLS, what
+ * one of them may cause is bounded by all that is idle, whatever its name. */
+static unsigned int idle_limit(const struct origin_http *oh)
+{
+	const struct origin_worker *ow = oh->call.ow;
+	unsigned int limit = oh->call.rule->origin.keep_alive_connections;
+	if (limit == 0)
+		return 0;
+	limit /= MAX(ow->params.workers, 1U);
+	limit = MAX(limit, 1U);
+	return origin_tls_name_varies(oh->call.rule) && ow->stats.idle >= limit ? 0 : limit;
+}
+
 /* Lets go of names, sockets and the exchange; the connection is kept if it is fit for another. */
 static void let_go(struct origin_http *oh)
 {
@@ -195,11 +213,9 @@ static void let_go(struct origin_http *oh)
 		stream_close(TAKE_PTR(oh->conn));
 		return;
 	}
-	const struct conf_origin *set = &oh->call.rule->origin;
-	unsigned int share = set->keep_alive_connections / MAX(ow->params.workers, 1U);
 	const struct origin_pool_terms terms = {
-		.limit = set->keep_alive_connections ? MAX(share, 1U) : 0,
-		.timeout = set->keep_alive_timeout,
+		.limit = idle_limit(oh),
+		.timeout = oh->call.rule->origin.keep_alive_timeout,
 		.gauge = oh->call.series.idle,
 	};
 	origin_pool_put(&ow->pool, pool_key(oh), TAKE_PTR(oh->conn), &terms);
@@ -348,6 +364,44 @@ static void use_connection(struct origin_http *oh, struct stream *conn_take)
 		fail_exchange(oh, r);
 }
 
+static void on_secure(struct stream *s, int error, void *user)
+{
+	struct origin_http *oh = user;
+	const char *words = stream_io_tls_error(s);
+	if (error == 0) {
+		oh->conn = NULL;
+		use_connection(oh, s);
+	} else if (error == -EPERM) {
+		fail(oh, ORIGIN_FAILURE_TLS, error,
+		     words[0] ? words : "the certificate is refused");
+	} else {
+		fail(oh, ORIGIN_FAILURE_TLS, error, words[0] ? words : "the handshake broke off");
+	}
+}
+
+/* fd (taken) is connected: TLS next. */
+static void secure(struct origin_http *oh, int fd)
+{
+	const struct origin_worker_params *p = &oh->call.ow->params;
+	struct ssl_st *ssl = NULL;
+	timer_stop(&oh->timer);
+	step_to(oh, ORIGIN_EVENT_SHAKE);
+	int r = tlsctx_open_origin(oh->tls, oh->tls_name, &ssl);
+	if (r < 0)
+		(void)fd_close(fd);
+	else
+		r = stream_io_new(p->loop, p->slab, fd, ssl, &oh->conn);
+	if (r < 0) {
+		oh->conn = NULL;
+		fail_connect(oh, r);
+		return;
+	}
+	nsec_t timeout = oh->call.rule->origin.tls_timeout;
+	if (timeout)
+		timer_start(p->loop, &oh->timer, nsec_add(loop_now(p->loop), timeout));
+	stream_io_on_open(oh->conn, on_secure, oh);
+}
+
 static void on_happy(int fd_or_error, const struct ip_port *peer, void *user)
 {
 	(void)peer;
@@ -355,6 +409,10 @@ static void on_happy(int fd_or_error, const struct ip_port *peer, void *user)
 	oh->happy = NULL;
 	if (fd_or_error < 0) {
 		fail_connect(oh, fd_or_error);
+		return;
+	}
+	if (oh->tls) {
+		secure(oh, fd_or_error);
 		return;
 	}
 	const struct origin_worker_params *p = &oh->call.ow->params;
@@ -423,6 +481,10 @@ static void connect_unix(struct origin_http *oh)
 		fail_connect(oh, fd);
 		return;
 	}
+	if (oh->tls) {
+		secure(oh, fd);
+		return;
+	}
 	int r = stream_io_new(p->loop, p->slab, fd, NULL, &oh->conn);
 	if (r < 0) {
 		oh->conn = NULL;
@@ -434,7 +496,11 @@ static void connect_unix(struct origin_http *oh)
 
 static void on_connect_timeout(struct timer *timer)
 {
-	fail_connect(CONTAINER_OF(timer, struct origin_http, timer), -ETIMEDOUT);
+	struct origin_http *oh = CONTAINER_OF(timer, struct origin_http, timer);
+	if (oh->state == ORIGIN_STATE_SECURE)
+		fail(oh, ORIGIN_FAILURE_TIMEOUT, -ETIMEDOUT, "no TLS within tls-timeout");
+	else
+		fail_connect(oh, -ETIMEDOUT);
 }
 
 /* connect-timeout covers the name, too. */
@@ -481,17 +547,20 @@ static const struct origin_call_ops http_ops = {
 };
 
 static struct origin_http *new_call(struct origin_worker *ow,
-				    const struct origin_call_params *params)
+				    const struct origin_call_params *params, const char *tls_name)
 {
 	const struct conf_rule *rule = params->rule;
 	const struct origin_worker_params *p = &ow->params;
 	/* Rules don't share connections: their settings may differ. */
-	size_t len = strlen(rule->name) + 1 + strlen(rule->service.text) + 1;
+	size_t front = strlen(rule->name) + 1 + strlen(rule->service.text) + 1;
+	size_t len = front + strlen(tls_name) + 1;
 	struct origin_http *oh = calloc(1, sizeof(*oh) + len);
 	if (!oh)
 		return NULL;
 	origin_call_init(&oh->call, &http_ops, ow, params);
-	(void)snprintf(oh->service, len, "%s %s", rule->name, rule->service.text);
+	(void)snprintf(oh->service, len, "%s %s %s", rule->name, rule->service.text, tls_name);
+	oh->tls_name = oh->service + front;
+	oh->tls = params->tls;
 	oh->call.body = &oh->body;
 	oh->body = (struct stream){ .ops = &body_ops, .loop = p->loop, .slab = p->slab };
 	oh->state = ORIGIN_STATE_START;
@@ -509,11 +578,14 @@ static struct origin_http *new_call(struct origin_worker *ow,
 int origin_http_start(struct origin_worker *ow, const struct origin_call_params *params,
 		      struct origin_call **ret)
 {
-	if (params->rule->service.tls)
+	char tls_name[ORIGIN_TLS_NAME_MAX] = "";
+	if (params->rule->service.tls && !params->tls)
 		return -EOPNOTSUPP;
 	if (!http_request_is_valid(params->request))
 		return -EBADMSG;
-	struct origin_http *oh = new_call(ow, params);
+	if (params->tls && origin_tls_name(params->rule, params->request->authority, tls_name) < 0)
+		return -EBADMSG;
+	struct origin_http *oh = new_call(ow, params, tls_name);
 	if (!oh)
 		return -ENOMEM;
 	struct stream *idle = origin_pool_take(&ow->pool, pool_key(oh));

@@ -16,6 +16,7 @@
 #include "daemon/flow/pump.h"
 #include "daemon/flow/relay.h"
 #include "daemon/origin/origin.h"
+#include "daemon/origin/origin_tls.h"
 #include "daemon/proxy/access_log.h"
 #include "daemon/proxy/header_policy.h"
 #include "daemon/proxy/tunnel_head.h"
@@ -433,6 +434,8 @@ static enum proxy_reason reason_of(enum origin_failure failure)
 	switch (failure) {
 	case ORIGIN_FAILURE_REFUSED:
 		return PROXY_REASON_ORIGIN_REFUSED;
+	case ORIGIN_FAILURE_TLS:
+		return PROXY_REASON_ORIGIN_TLS;
 	case ORIGIN_FAILURE_TIMEOUT:
 		return PROXY_REASON_ORIGIN_TIMEOUT;
 	case ORIGIN_FAILURE_PROTOCOL:
@@ -557,17 +560,23 @@ static void px_begin_upload(struct proxy_http *px, struct bufq *rest)
 static void px_forward(struct proxy_http *px, struct bufq *rest)
 {
 	struct http_head out = px->request;
-	const struct origin_call_params params = { .rule = px->rule,
-						   .request = &out,
-						   .events = &origin_events,
-						   .user = px,
-						   .series = px->metrics->origin };
+	const struct origin_call_params params = {
+		.rule = px->rule,
+		.request = &out,
+		.tls = origin_tls_context(px->rules->tls, px->rule),
+		.events = &origin_events,
+		.user = px,
+		.series = px->metrics->origin,
+	};
 	int r = header_policy_tunnel_to_origin(&px->request, px->rule, px->env->connector_id,
 					       &px->arena, &out);
 	if (r == 0)
 		r = origin_call_start(px->env->origins, &params, &px->call);
 	if (r < 0) {
-		px_fail(px, PROXY_REASON_OVERLOADED, "no room for the request");
+		if (r == -EBADMSG)
+			px_fail(px, PROXY_REASON_BAD_REQUEST, "the service can't be asked this");
+		else
+			px_fail(px, PROXY_REASON_OVERLOADED, "no room for the request");
 		return;
 	}
 	px_begin_upload(px, rest);

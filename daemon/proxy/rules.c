@@ -122,7 +122,8 @@ static struct origin_series origin_series(const struct proxy_metrics *m, const c
 	};
 }
 
-int proxy_rules_new(struct conf *conf, const struct proxy_metrics *m, struct proxy_rules **ret)
+int proxy_rules_new(struct conf *conf, const struct proxy_metrics *m, struct proxy_rules **ret,
+		    struct proxy_rules_error *ret_error)
 {
 	struct proxy_rules *rules = calloc(1, sizeof(*rules));
 	if (!rules)
@@ -131,6 +132,8 @@ int proxy_rules_new(struct conf *conf, const struct proxy_metrics *m, struct pro
 	rules->conf = conf_ref(conf);
 	rules->metrics = calloc(MAX(conf->rule_count, (size_t)1), sizeof(*rules->metrics));
 	int r = rules->metrics ? route_new(conf, &rules->route) : -ENOMEM;
+	if (r == 0)
+		r = origin_tls_new(conf, &rules->tls, &ret_error->rule, &ret_error->reason);
 	if (r < 0) {
 		proxy_rules_unref(rules);
 		return r;
@@ -155,6 +158,7 @@ void proxy_rules_unref(struct proxy_rules *rules)
 	if (!rules || atomic_fetch_sub_explicit(&rules->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	route_free(rules->route);
+	origin_tls_free(rules->tls);
 	conf_unref(rules->conf);
 	free(rules->metrics);
 	free(rules);

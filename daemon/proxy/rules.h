@@ -9,6 +9,7 @@
 #include "daemon/base/metric.h"
 #include "daemon/conf/conf.h"
 #include "daemon/origin/origin.h"
+#include "daemon/origin/origin_tls.h"
 #include "daemon/proxy/reason.h"
 #include "daemon/route/route.h"
 
@@ -36,13 +37,22 @@ struct proxy_rules {
 	_Atomic unsigned int refs;
 	struct conf *conf;
 	struct route *route;
+	struct origin_tls *tls;       /* whom each rule trusts */
 	struct rule_metrics *metrics; /* [conf->rule_count] */
 	struct rule_metrics none;     /* requests that no rule took */
 };
 
-/* Compiles a snapshot (takes a reference of conf). Main thread. 0 or -ENOMEM. */
+/*
+ * Compiles a snapshot (takes a reference of conf). Main thread.
+ *
+ * Returns 0, -ENOMEM, or -EINVAL with the rule whose ca-pool isn't one, and why (static text).
+ */
+struct proxy_rules_error {
+	const struct conf_rule *rule;
+	const char *reason;
+};
 [[nodiscard]] int proxy_rules_new(struct conf *conf, const struct proxy_metrics *m,
-				  struct proxy_rules **ret);
+				  struct proxy_rules **ret, struct proxy_rules_error *ret_error);
 /* Any thread. */
 struct proxy_rules *proxy_rules_ref(struct proxy_rules *rules);
 void proxy_rules_unref(struct proxy_rules *rules);

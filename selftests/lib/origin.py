@@ -14,7 +14,8 @@
   /status/N          that status, no body
   /early             answers before it has read the body
   /early-wait        the same, and stays without reading
-  /raw/NAME          the bytes origin.raw[NAME] as they are, then closes
+  /raw/NAME          the bytes origin.raw[NAME] as they are, then closes; under TLS with a
+                     close_notify, unless NAME begins with "cut"
   /headers/N         an answer with N fields
   /stale             answers; the next request on the connection is read, and the connection closed
   /trailers          chunked, with the trailers X-Sum (the request's SHA-256) and X-Last
@@ -304,7 +305,11 @@ class Origin:
 
     def serve_raw(self, connection, request):
         request.read()
-        connection.sendall(self.raw[request.target.split("/")[2]])
+        name = request.target.split("/")[2]
+        connection.sendall(self.raw[name])
+        if self.tls and not name.startswith("cut"):
+            with contextlib.suppress(OSError):
+                connection.unwrap()
         return False
 
     def serve_headers(self, connection, request, count):

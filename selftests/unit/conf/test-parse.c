@@ -145,7 +145,7 @@ static void test_rules(void **state)
 		{ "origin-defaults.bastion-mode=maybe", false },
 		{ "tunnel.url=http://a", true },
 		{ "tunnel.url=nothing", false },
-		{ "tunnel.url=https://a", false },
+		{ "tunnel.url=https://a", true },
 		{ "tunnel.protocol=http2", false },
 	};
 	check_aditd(rows, ARRAY_SIZE(rows));

@@ -53,7 +53,8 @@ static struct proxy_rules *load_rules(const struct proxy_metrics *m)
 	int r = conf_load(&src, &report, &conf);
 	conf_report_done(&report);
 	assert_int_equal(r, 0);
-	assert_int_equal(proxy_rules_new(conf, m, &rules), 0);
+	struct proxy_rules_error error = {};
+	assert_int_equal(proxy_rules_new(conf, m, &rules, &error), 0);
 	conf_unref(conf);
 	return rules;
 }
