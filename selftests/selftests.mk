@@ -78,7 +78,7 @@ test-wire_mutation_data := edge-protocol.json
 
 # link
 unit_tests += $(addprefix link/test-,link_fsm quic quic_accept quic_cid quic_dgram \
-	quic_mtu quic_path quic_stream quic_threads quic_window rpc_channel \
+	quic_mtu quic_path quic_silence quic_stream quic_threads quic_window rpc_channel \
 	rpc_metrics)
 test-rpc_channel_parts := link flow net wire base
 test-rpc_metrics_parts := link base
@@ -89,6 +89,7 @@ test-quic_accept_parts := link flow net wire base
 test-quic_cid_parts := link flow net wire base
 test-quic_dgram_parts := link flow net wire base
 test-quic_mtu_parts := link flow net wire base
+test-quic_silence_parts := link
 test-quic_path_parts := link flow net wire base
 test-quic_stream_parts := link flow net wire base
 test-quic_window_parts := link flow net wire base
@@ -147,7 +148,7 @@ test-print_parts := cli base
 unit_tests += net/test-ca $(addprefix edge/test-,directory edge_conn enroll error_page \
 	front_metrics origin_tunnel tunnel_metrics)
 test-ca_parts := net base
-test-directory_parts := edge base
+test-directory_parts := edge link base
 test-enroll_parts := edge net conf wire base
 test-edge_conn_parts := edge link flow net conf wire base
 test-error_page_parts := edge proxy http flow wire base

@@ -20,6 +20,7 @@ struct tunnel {
 	struct resolve_query *query;
 	struct link *link;
 	struct control *control;
+	bool is_connected; /* its link was UP */
 	bool is_registered;
 	bool is_draining;
 	bool is_ending;
@@ -257,8 +258,12 @@ static void start_registration(struct tunnel *t)
 static void on_link_state(struct link *link, enum link_state state, void *user)
 {
 	struct tunnel *t = user;
-	if (state == LINK_STATE_UP) {
+	if (state == LINK_STATE_UP && !t->is_connected) {
+		t->is_connected = true;
 		start_registration(t);
+	} else if (state == LINK_STATE_SUSPECT) {
+		log_notice(t->env->worker->log, "tunnel", "the edge doesn't answer",
+			   KV_U64("index", t->dial.index), KV_ADDR("peer", &t->peer));
 	} else if (state == LINK_STATE_CLOSED) {
 		t->close_info = link->close_info;
 		char text[160];

@@ -20,6 +20,8 @@ struct directory {
 	struct worker *worker;
 	uint32_t tunnels;
 	unsigned int turn; /* equally loaded links take turns */
+	void (*on_doubt)(struct edge_link *el, void *user);
+	void *user;
 	struct links links[];
 };
 
@@ -104,6 +106,23 @@ static void notice_remove(struct message *message, void *owner)
 	notice_discard(message);
 }
 
+static void notice_doubt(struct message *message, void *owner)
+{
+	(void)owner;
+	struct notice *n = CONTAINER_OF(message, struct notice, message);
+	struct directory *d = n->directory;
+	const struct links *l = &d->links[n->link->tunnel];
+	for (unsigned int i = 0; i < l->count; i++) {
+		struct edge_link *el = l->items[i];
+		if (el->worker == d->worker && el->link &&
+		    uuid_eq(&el->connector_id, &n->link->connector_id))
+			link_probe(el->link);
+	}
+	if (d->on_doubt)
+		d->on_doubt(n->link, d->user);
+	notice_discard(message);
+}
+
 static struct notice *notice_new(struct directory *d, struct edge_link *el,
 				 void (*deliver)(struct message *, void *))
 {
@@ -148,6 +167,19 @@ void directory_withdraw(struct worker_set *set, struct directory *const *dirs, s
 	(void)notify_all(set, dirs, el, notice_remove);
 }
 
+void directory_doubt(struct worker_set *set, struct directory *const *dirs, struct edge_link *el)
+{
+	/* Without memory requests wait on it until it ends. */
+	(void)notify_all(set, dirs, el, notice_doubt);
+}
+
+void directory_watch(struct directory *d, void (*on_doubt)(struct edge_link *el, void *user),
+		     void *user)
+{
+	d->on_doubt = on_doubt;
+	d->user = user;
+}
+
 unsigned int directory_count(const struct directory *d, uint32_t tunnel)
 {
 	unsigned int n = 0;
@@ -165,7 +197,7 @@ static void prefer(struct edge_link **best, struct edge_link *el)
 struct edge_link *directory_pick(struct directory *d, uint32_t tunnel,
 				 const struct edge_link *avoid)
 {
-	struct edge_link *best = NULL, *own = NULL, *avoided = NULL;
+	struct edge_link *best = NULL, *own = NULL, *suspect = NULL, *avoided = NULL;
 	if (tunnel >= d->tunnels)
 		return NULL;
 	const struct links *l = &d->links[tunnel];
@@ -178,13 +210,17 @@ struct edge_link *directory_pick(struct directory *d, uint32_t tunnel,
 			avoided = el;
 			continue;
 		}
+		if (edge_link_suspicion(el)) {
+			prefer(&suspect, el);
+			continue;
+		}
 		prefer(&best, el);
 		if (el->worker == d->worker)
 			prefer(&own, el);
 	}
 	if (own && edge_link_load(own) <= 2 * edge_link_load(best) + 1)
 		return own;
-	return best ? best : avoided;
+	return best ? best : suspect ? suspect : avoided;
 }
 
 struct edge_link *directory_find_older(const struct directory *d, const struct edge_link *el)

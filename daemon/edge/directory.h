@@ -24,12 +24,22 @@ void directory_free(struct directory *d);
 void directory_withdraw(struct worker_set *set, struct directory *const *dirs,
 			struct edge_link *el);
 
+/*
+ * Tells all workers that a link has become suspect. The others of the same connector are asked for
+ * a sign of life, so that the end of a process is noticed on all its links at once.
+ */
+void directory_doubt(struct worker_set *set, struct directory *const *dirs, struct edge_link *el);
+/* on_doubt hears of suspect links on this worker (NULL: nobody). */
+void directory_watch(struct directory *d, void (*on_doubt)(struct edge_link *el, void *user),
+		     void *user);
+
 /* Usable links of a tunnel in this copy. */
 unsigned int directory_count(const struct directory *d, uint32_t tunnel);
 
 /*
  * Chooses the link for a new request, equally loaded ones in turn: one of this worker unless it is
- * more than twice as loaded as the best. avoid (may be NULL) is taken only if there is no other.
+ * more than twice as loaded as the best. A suspect one is taken only if there is no other, and
+ * avoid (may be NULL) last.
  * NULL when the tunnel has none.
  */
 struct edge_link *directory_pick(struct directory *d, uint32_t tunnel,

@@ -138,8 +138,11 @@ static void replacement_deliver(struct message *message, void *owner)
 {
 	(void)owner;
 	struct replacement *rep = CONTAINER_OF(message, struct replacement, message);
-	if (rep->el->owner)
-		conn_leave(rep->el->owner, true);
+	struct edge_conn *c = rep->el->owner;
+	if (c && edge_link_suspicion(rep->el)) /* what runs there waits for nobody */
+		link_close(c->link, 0, "replaced while it was silent");
+	else if (c)
+		conn_leave(c, true);
 	replacement_discard(message);
 }
 
@@ -286,9 +289,29 @@ static const struct control_serve_events control_events = {
 	.on_end = on_control_end,
 };
 
+/* The link has become suspect, or isn't any more. */
+static void conn_doubt(struct edge_conn *c)
+{
+	struct edge_link *el = c->el;
+	enum link_suspicion suspicion = c->link->suspicion;
+	if (!el || edge_link_suspicion(el) == suspicion)
+		return;
+	atomic_store_explicit(&el->suspicion, suspicion, memory_order_relaxed);
+	if (!suspicion)
+		return;
+	c->env->suspicions++;
+	if (log_limit_pass(&c->env->log_limit, loop_now(c->env->worker->loop), 5))
+		log_notice(c->env->worker->log, "tunnel", "a daemon doesn't answer",
+			   KV_STR("tunnel", c->env->enroll->conf->tunnels[el->tunnel].name),
+			   KV_U64("index", el->index), KV_ADDR("peer", &el->peer));
+	directory_doubt(c->env->set, c->env->directories, el);
+}
+
 static void on_state(struct link *link, enum link_state state, void *user)
 {
 	struct edge_conn *c = user;
+	if (state == LINK_STATE_UP || state == LINK_STATE_SUSPECT)
+		conn_doubt(c);
 	if (state != LINK_STATE_CLOSED)
 		return;
 	if (c->el)

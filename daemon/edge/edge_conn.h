@@ -24,6 +24,7 @@ struct edge_conn_env {
 	uint64_t refusals[ENROLL_REFUSAL_MAX_];
 	uint64_t datagrams;
 	uint64_t rpc_timeouts; /* streams on which no message became whole in time */
+	uint64_t suspicions;   /* times a registered link became suspect */
 	struct log_limit log_limit;
 	_Atomic uint64_t *next_serial; /* of the process */
 	nsec_t grace;                  /* for a connection that is replaced or drained */

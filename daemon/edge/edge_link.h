@@ -16,6 +16,7 @@ struct edge_link {
 	_Atomic unsigned int refs;
 	_Atomic unsigned int streams; /* open ones, from all workers: the load */
 	_Atomic bool is_usable;       /* new requests may go here */
+	_Atomic uint8_t suspicion;    /* enum link_suspicion: not while there is another */
 	struct worker *worker;        /* owner of link */
 	struct link *link;            /* owner's thread only; NULL once closed */
 	void *owner;                  /* owner's thread only: the struct edge_conn */
@@ -36,6 +37,11 @@ void edge_link_unref(struct edge_link *el);
 static inline bool edge_link_is_usable(const struct edge_link *el)
 {
 	return atomic_load_explicit(&el->is_usable, memory_order_acquire);
+}
+
+static inline enum link_suspicion edge_link_suspicion(const struct edge_link *el)
+{
+	return (enum link_suspicion)atomic_load_explicit(&el->suspicion, memory_order_relaxed);
 }
 
 static inline unsigned int edge_link_load(const struct edge_link *el)

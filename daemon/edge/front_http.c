@@ -335,6 +335,7 @@ static void front_init(struct front *f, const struct front_params *params)
 	f->handshake_max =
 		MAX(conf->common.limits.handshakes / worker_set_count(params->worker->set), 1U);
 	list_init(&f->visits.visits);
+	directory_watch(params->directory, visit_on_doubt, &f->visits);
 	list_init(&f->conns);
 	for (unsigned int i = 0; i < CLIENT_BUCKETS; i++)
 		list_init(&f->clients[i]);
@@ -413,5 +414,6 @@ void front_free(struct front *f)
 	if (!f)
 		return;
 	front_stop(f);
+	directory_watch(f->visits.p.directory, NULL, NULL);
 	free(f);
 }

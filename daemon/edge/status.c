@@ -97,6 +97,11 @@ static const struct metric_family unregistered_family = {
 	.help = "Connections that have not registered yet.",
 	.type = METRIC_TYPE_GAUGE,
 };
+static const struct metric_family suspicions_family = {
+	.name = "adit_edge_suspicions_total",
+	.help = "Times that a registered connection seemed to be dead.",
+	.type = METRIC_TYPE_COUNTER,
+};
 enum { F_TUNNELS, F_LINKS, F_CONNECTIONS, F_REGISTRATIONS, F_DROPS, F_EVENTS, F_MAX_ };
 
 struct edge_status {
@@ -107,7 +112,7 @@ struct edge_status {
 	metric_id registered, unregistered, connected_sockets;
 	metric_id registrations, refused[ENROLL_REFUSAL_MAX_];
 	metric_id drops[ARRAY_SIZE(drops)], events[ARRAY_SIZE(events)];
-	metric_id datagrams, rpc_timeouts;
+	metric_id datagrams, rpc_timeouts, suspicions;
 	metric_id clients;
 };
 
@@ -125,7 +130,8 @@ static int define(struct edge_status *st, struct edge *e)
 	int unregistered = metric_define(reg, &unregistered_family);
 	size_t tunnels = e->conf->tunnel_count;
 	st->links = calloc(tunnels + 1, sizeof(*st->links));
-	if (version < 0 || errors < 0 || unregistered < 0 || !st->links)
+	int suspicions = metric_define(reg, &suspicions_family);
+	if (version < 0 || errors < 0 || unregistered < 0 || suspicions < 0 || !st->links)
 		return -ENOMEM;
 	st->config_version = metric_series(reg, version, NULL);
 	/* The file is read at the start only, and a bad one ends it. */
@@ -136,6 +142,7 @@ static int define(struct edge_status *st, struct edge *e)
 	st->registered =
 		metric_series(reg, f[F_CONNECTIONS], (const char *const[]){ "registered" });
 	st->unregistered = metric_series(reg, unregistered, NULL);
+	st->suspicions = metric_series(reg, suspicions, NULL);
 	st->connected_sockets =
 		metric_series(reg, f[F_CONNECTIONS], (const char *const[]){ "own-socket" });
 	st->registrations = metric_series(reg, f[F_REGISTRATIONS], (const char *const[]){ "ok" });
@@ -208,6 +215,7 @@ static void refresh(struct worker *worker, void *arg)
 		metric_set(shard, st->refused[i], (int64_t)ew->conns.refusals[i]);
 	metric_set(shard, st->datagrams, (int64_t)ew->conns.datagrams);
 	metric_set(shard, st->rpc_timeouts, (int64_t)ew->conns.rpc_timeouts);
+	metric_set(shard, st->suspicions, (int64_t)ew->conns.suspicions);
 	if (ew->front)
 		metric_set(shard, st->clients, (int64_t)front_refused(ew->front));
 	if (worker->index == 0)

@@ -28,6 +28,10 @@ enum {
 	READ_CHUNK = 16 * 1024,
 	TRIES = 2,
 };
+/* How long a request may wait for a suspect link (spec §6). */
+#define DOUBT_WAIT    (2 * NSEC_PER_SEC)
+#define DOUBT_REFUSED (100 * NSEC_PER_MSEC) /* where the kernel says that nobody listens */
+#define DOUBT_AGAIN   (500 * NSEC_PER_MSEC) /* there was no other */
 
 /* A visitor's end is kept from a daemon that would end both directions (spec §4). */
 static constexpr nsec_t hold_end = 10 * NSEC_PER_SEC;
@@ -61,6 +65,8 @@ struct visit {
 	unsigned int status;
 	enum proxy_reason reason;
 	nsec_t since;
+	nsec_t dispatched; /* to this link */
+	struct timer doubt;
 	uint64_t bytes_in;
 	uint64_t bytes_out;
 	struct loop_task again;
@@ -153,6 +159,7 @@ static void visit_end(struct visit *v)
 	v->bytes_out += v->has_down ? v->down.moved : 0;
 	visit_drop_tunnel(v);
 	loop_task_cancel(&v->again);
+	timer_stop(&v->doubt);
 	visit_count(v);
 	if (v->x)
 		http_exchange_free(TAKE_PTR(v->x));
@@ -200,17 +207,28 @@ static bool is_idempotent(struct span method)
 
 static void visit_dispatch(struct visit *v, const struct edge_link *avoid);
 
+/* Whether the request can be begun again: nothing of it is lost, and a second time does no harm. */
+static bool visit_may_move(const struct visit *v)
+{
+	bool untouched = !v->has_up || (v->up.moved == 0 && bufq_is_empty(&v->up.pending) &&
+					v->up.state == PUMP_STATE_RUNNING);
+	return v->tunnel && !v->has_head && bufq_is_empty(&v->in) && v->tries < TRIES &&
+	       untouched && is_idempotent(v->request.method);
+}
+
+static void visit_move(struct visit *v)
+{
+	struct edge_link *avoid = edge_link_ref(v->el);
+	visit_drop_tunnel(v);
+	visit_dispatch(v, avoid);
+	edge_link_unref(avoid);
+}
+
 /* The link broke before any byte of an answer. */
 static void visit_lost(struct visit *v)
 {
-	bool untouched = !v->has_up || v->up.moved == 0;
-	bool has_body = v->request.body == HTTP_BODY_LENGTH || v->request.body == HTTP_BODY_UNKNOWN;
-	if (!v->has_head && v->tries < TRIES && untouched && !has_body &&
-	    is_idempotent(v->request.method)) {
-		struct edge_link *avoid = edge_link_ref(v->el);
-		visit_drop_tunnel(v);
-		visit_dispatch(v, avoid);
-		edge_link_unref(avoid);
+	if (visit_may_move(v)) {
+		visit_move(v);
 		return;
 	}
 	visit_fail(v, proxy_reason_of_reset(v->tunnel->error_code, PROXY_REASON_TUNNEL_LOST));
@@ -529,6 +547,7 @@ static void visit_dispatch(struct visit *v, const struct edge_link *avoid)
 		return;
 	}
 	v->el = edge_link_ref(el);
+	v->dispatched = loop_now(env->p.worker->loop);
 	if (visit_write_request(v) < 0) {
 		visit_fail(v, PROXY_REASON_OVERLOADED);
 		return;
@@ -540,6 +559,35 @@ static void visit_dispatch(struct visit *v, const struct edge_link *avoid)
 	}
 	stream_set_user(v->tunnel, &tunnel_user, v);
 	visit_run(v);
+}
+
+/* The link has been suspect for long enough. */
+static void on_doubt(struct timer *timer)
+{
+	struct visit *v = CONTAINER_OF(timer, struct visit, doubt);
+	struct loop *loop = v->env->p.worker->loop;
+	if (!visit_may_move(v) || !edge_link_suspicion(v->el))
+		return;
+	const struct edge_link *other = directory_pick(v->env->p.directory, v->tunnel_index, v->el);
+	if (!other || other == v->el || edge_link_suspicion(other)) {
+		timer_start(loop, timer, nsec_add(loop_now(loop), DOUBT_AGAIN));
+		return;
+	}
+	visit_move(v);
+}
+
+void visit_on_doubt(struct edge_link *el, void *user)
+{
+	struct visit_env *env = user;
+	bool is_refused = edge_link_suspicion(el) == LINK_SUSPICION_REFUSED;
+	LIST_FOREACH(node, &env->visits)
+	{
+		struct visit *v = LIST_ENTRY(node, struct visit, node);
+		if (v->el != el || !visit_may_move(v))
+			continue;
+		nsec_t wait = is_refused ? DOUBT_REFUSED : DOUBT_WAIT;
+		timer_start(env->p.worker->loop, &v->doubt, nsec_add(v->dispatched, wait));
+	}
 }
 
 static bool is_trusted(const struct edge_conf *conf, const struct ip_addr *peer)
@@ -613,6 +661,7 @@ void visit_start(struct visit_env *env, struct http_exchange *x)
 	v->host = (uint32_t)env->p.metrics->host_count;
 	v->tunnel_index = metrics_of(v)->tunnel;
 	v->again.run = on_again;
+	v->doubt.on_expire = on_doubt;
 	v->garbage.release = visit_release;
 	v->ray = visit_make_ray(env, v->ray_text, sizeof(v->ray_text));
 	bufq_init(&v->out, env->p.worker->slab);

@@ -29,6 +29,9 @@ struct visit_env {
 
 /* Serves an exchange (takes it), whose user is the visitor's struct front_conn. */
 void visit_start(struct visit_env *env, struct http_exchange *x);
+/* user: the env. A link has become suspect: what waits on it goes elsewhere after a while, if it
+ * may. */
+void visit_on_doubt(struct edge_link *el, void *user);
 /* Breaks all off. */
 void visit_abort_all(struct visit_env *env);
 /* The next request id, "0123456789abcdef-location", into buf. */

@@ -27,7 +27,7 @@ const char *link_end_name(enum link_end end)
 
 int link_open_stream(struct link *link, struct stream **ret)
 {
-	if (link->state != LINK_STATE_UP)
+	if (!link_is_up(link))
 		return -EPROTO;
 	return link->ops->open_stream(link, ret);
 }
@@ -40,6 +40,11 @@ int link_send_datagram(struct link *link, struct span payload)
 size_t link_max_datagram(const struct link *link)
 {
 	return link->ops->max_datagram(link);
+}
+
+void link_probe(struct link *link)
+{
+	link->ops->probe(link);
 }
 
 void link_drain(struct link *link)

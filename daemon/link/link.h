@@ -11,7 +11,7 @@
 
 #include "daemon/base/worker.h"
 #include "daemon/flow/stream.h"
-#include "util/addr.h"
+#include "daemon/link/link_stats.h"
 #include "util/list.h"
 
 struct link;
@@ -25,9 +25,17 @@ enum link_state : uint8_t {
 	LINK_STATE_INVALID_,
 	LINK_STATE_CONNECTING, /* handshake running */
 	LINK_STATE_UP,         /* handshake confirmed: streams may be opened */
+	LINK_STATE_SUSPECT,    /* still UP, but the peer may be gone: prefer another link */
 	LINK_STATE_DRAINING,   /* no new streams; running ones finish */
 	LINK_STATE_CLOSED,     /* nothing moves any more; on_state is the last callback */
 	LINK_STATE_MAX_,
+};
+
+/* Why the peer may be gone (spec §6). */
+enum link_suspicion : uint8_t {
+	LINK_SUSPICION_NONE,
+	LINK_SUSPICION_SILENT,  /* no answer for max(3 probe timeouts, 2 s) */
+	LINK_SUSPICION_REFUSED, /* the kernel says so, which anybody can make it say */
 };
 
 /* Why a link ended; the name stands in logs and status. */
@@ -48,7 +56,8 @@ const char *link_end_name(enum link_end end);
 
 /* Whose business a link's contents are. All members must be set. Callbacks come from the loop. */
 struct link_sink {
-	/* state is the new one; CLOSED comes exactly once and last: link_close_info() tells why. */
+	/* state is the new one; CLOSED comes exactly once and last: close_info tells why. UP comes
+	 * again when a suspect peer was heard. */
 	void (*on_state)(struct link *link, enum link_state state, void *user);
 	/* The peer opened a bidirectional stream; it is the callee's (stream_close() it). id: QUIC
 	 * stream id. */
@@ -65,33 +74,12 @@ struct link_close_info {
 	char reason[128]; /* peer's or library's words, printable ASCII, NUL-terminated */
 };
 
-/* A snapshot for status and metrics. */
-struct link_stats {
-	nsec_t since;      /* when it came up; 0 before */
-	nsec_t heard;      /* when the last packet came from the peer */
-	uint64_t rtt_nsec; /* smoothed */
-	uint64_t min_rtt_nsec, latest_rtt_nsec;
-	uint64_t cwnd, bytes_in_flight;
-	int8_t congestion; /* 0 slow start, 1 avoidance, 2 nothing more to send, -1 unknown */
-	uint64_t rx_packets, tx_packets, lost_packets, rx_bytes, tx_bytes;
-	uint64_t rx_datagrams, tx_datagrams, dropped_datagrams;
-	uint64_t blackholes;  /* times the path MTU was found to have shrunk */
-	unsigned int mtu;     /* UDP payload bytes of the current path */
-	unsigned int streams; /* open now */
-	uint64_t streams_total;
-	int8_t ecn; /* 1 validated, 0 testing or off, -1 failed */
-	bool is_migrated;
-	uint64_t credit_stalls; /* times link-level send credit was 0 with data waiting */
-	struct ip_port local, peer;
-	char group[24]; /* TLS group, e.g. X25519MLKEM768 */
-	char cipher[32];
-};
-
 struct link_ops {
 	const char *protocol; /* "quic", "http2" */
 	int (*open_stream)(struct link *link, struct stream **ret);
 	int (*send_datagram)(struct link *link, struct span payload);
 	size_t (*max_datagram)(const struct link *link);
+	void (*probe)(struct link *link);
 	void (*drain)(struct link *link);
 	void (*close)(struct link *link, uint64_t code, const char *reason);
 	int (*migrate)(struct link *link);
@@ -108,15 +96,23 @@ struct link {
 	struct worker *worker;
 	enum link_role role;
 	enum link_state state; /* written by link_step() only */
+	enum link_suspicion suspicion;
 	struct link_close_info close_info;
 };
 
-/* Opens a stream; -EAGAIN without stream credit, -EPROTO unless UP. The stream is the caller's. */
+static inline bool link_is_up(const struct link *link)
+{
+	return link->state == LINK_STATE_UP || link->state == LINK_STATE_SUSPECT;
+}
+
+/* Opens a stream, the caller's; -EAGAIN without stream credit, -EPROTO unless UP or SUSPECT. */
 [[nodiscard]] int link_open_stream(struct link *link, struct stream **ret);
 /* Queues one DATAGRAM: 0, -EMSGSIZE over link_max_datagram(), -ENOBUFS queue full (both counted).
  */
 [[nodiscard]] int link_send_datagram(struct link *link, struct span payload);
 size_t link_max_datagram(const struct link *link);
+/* Asks the peer for a sign of life now, once until it is heard. */
+void link_probe(struct link *link);
 /* No new streams from either side; closes when the last stream has ended (or by link_close()). */
 void link_drain(struct link *link);
 /* Ends the connection now, telling the peer. CLOSED follows from the loop. Idempotent. */
@@ -137,6 +133,8 @@ void link_free(struct link *link);
 enum link_event : uint8_t {
 	LINK_EVENT_INVALID_,
 	LINK_EVENT_HANDSHAKE_DONE,
+	LINK_EVENT_SUSPECT, /* the peer may be gone */
+	LINK_EVENT_HEARD,   /* it isn't */
 	LINK_EVENT_DRAIN,
 	LINK_EVENT_END,
 	LINK_EVENT_MAX_,

@@ -12,6 +12,12 @@ static const enum link_state table[LINK_STATE_MAX_][LINK_EVENT_MAX_] = {
 		[LINK_EVENT_END] = LINK_STATE_CLOSED,
 	},
 	[LINK_STATE_UP] = {
+		[LINK_EVENT_SUSPECT] = LINK_STATE_SUSPECT,
+		[LINK_EVENT_DRAIN] = LINK_STATE_DRAINING,
+		[LINK_EVENT_END] = LINK_STATE_CLOSED,
+	},
+	[LINK_STATE_SUSPECT] = {
+		[LINK_EVENT_HEARD] = LINK_STATE_UP,
 		[LINK_EVENT_DRAIN] = LINK_STATE_DRAINING,
 		[LINK_EVENT_END] = LINK_STATE_CLOSED,
 	},
@@ -24,15 +30,15 @@ static const char *const state_names[LINK_STATE_MAX_] = {
 	[LINK_STATE_INVALID_] = "invalid",
 	[LINK_STATE_CONNECTING] = "connecting",
 	[LINK_STATE_UP] = "up",
+	[LINK_STATE_SUSPECT] = "suspect",
 	[LINK_STATE_DRAINING] = "draining",
 	[LINK_STATE_CLOSED] = "closed",
 };
 
 static const char *const event_names[LINK_EVENT_MAX_] = {
-	[LINK_EVENT_INVALID_] = "invalid",
-	[LINK_EVENT_HANDSHAKE_DONE] = "handshake-done",
-	[LINK_EVENT_DRAIN] = "drain",
-	[LINK_EVENT_END] = "end",
+	[LINK_EVENT_INVALID_] = "invalid", [LINK_EVENT_HANDSHAKE_DONE] = "handshake-done",
+	[LINK_EVENT_SUSPECT] = "suspect",  [LINK_EVENT_HEARD] = "heard",
+	[LINK_EVENT_DRAIN] = "drain",      [LINK_EVENT_END] = "end",
 };
 
 int link_step(struct link *link, enum link_event event)

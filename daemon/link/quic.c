@@ -114,6 +114,11 @@ static size_t op_max_datagram(const struct link *base)
 	return quic_dgram_max((const struct quic_link *)base);
 }
 
+static void op_probe(struct link *base)
+{
+	quic_path_probe(quic_of(base));
+}
+
 static void op_drain(struct link *base)
 {
 	struct quic_link *link = quic_of(base);
@@ -166,6 +171,7 @@ static const struct link_ops ops = {
 	.open_stream = op_open_stream,
 	.send_datagram = op_send_datagram,
 	.max_datagram = op_max_datagram,
+	.probe = op_probe,
 	.drain = op_drain,
 	.close = op_close,
 	.migrate = op_migrate,

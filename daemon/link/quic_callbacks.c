@@ -82,8 +82,10 @@ static void start_keep_alive(struct quic_link *link)
 	nsec_t every = link->qw->settings->keep_alive;
 	if (!every)
 		every = MAX(KEEP_ALIVE_MIN, MIN(KEEP_ALIVE_MAX, idle / KEEP_ALIVE_PART));
-	if (link->base.role == LINK_ROLE_CLIENT || idle >= EDGE_IDLE_LONG)
-		ngtcp2_conn_set_keep_alive_timeout(link->conn, every);
+	if (link->base.role != LINK_ROLE_CLIENT && idle < EDGE_IDLE_LONG)
+		return;
+	link->keep_alive = every;
+	ngtcp2_conn_set_keep_alive_timeout(link->conn, every);
 }
 
 static int on_handshake_completed(ngtcp2_conn *conn, void *user)

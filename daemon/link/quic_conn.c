@@ -63,6 +63,7 @@ struct quic_link *quic_conn_new_link(struct quic_worker *qw, enum link_role role
 	link->events.run = quic_conn_on_events;
 	link->timer.on_expire = quic_io_on_timer;
 	link->tickle.on_expire = quic_path_on_tickle;
+	link->silence_timer.on_expire = quic_path_on_silence;
 	link->garbage.release = release;
 	list_init(&link->streams);
 	list_init(&link->arrivals);
@@ -253,6 +254,7 @@ static void tear_down(struct quic_link *link)
 		quic_conn_get_stats(link, &link->stats);
 	timer_stop(&link->timer);
 	timer_stop(&link->tickle);
+	timer_stop(&link->silence_timer);
 	loop_task_cancel(&link->flush);
 	quic_stream_lose_all(link);
 	link->stats.streams = 0;
@@ -441,8 +443,21 @@ static void tell_end(struct quic_link *link)
 static void tell_drain(struct quic_link *link)
 {
 	link->has_event_drain = false;
-	if (link->base.state == LINK_STATE_UP)
+	if (link_is_up(&link->base))
 		(void)link_step(&link->base, LINK_EVENT_DRAIN);
+}
+
+/* A suspicion that came and went within the turn isn't mentioned. */
+static void tell_suspicion(struct quic_link *link)
+{
+	struct link *base = &link->base;
+	base->suspicion = link->silence.why;
+	if (base->suspicion && base->state == LINK_STATE_UP) {
+		link->stats.suspicions++;
+		(void)link_step(base, LINK_EVENT_SUSPECT);
+	} else if (!base->suspicion && base->state == LINK_STATE_SUSPECT) {
+		(void)link_step(base, LINK_EVENT_HEARD);
+	}
 }
 
 static void react_to_shrunk(struct quic_link *link)
@@ -464,6 +479,8 @@ void quic_conn_on_events(struct loop_task *task)
 		react_to_shrunk(link);
 	if (!link->is_freed && link->conn)
 		quic_stream_announce(link);
+	if (!link->is_freed && link->conn)
+		tell_suspicion(link);
 	if (!link->is_freed && link->has_event_drain)
 		tell_drain(link);
 	if (!link->is_freed && link->has_event_end)

@@ -28,8 +28,7 @@ void quic_io_feed(struct quic_link *link, const ngtcp2_path *path, struct span p
 	ngtcp2_pkt_info info = { .ecn = (uint8_t)ecn };
 	nsec_t now = loop_now(link->qw->worker->loop);
 
-	timer_stop(&link->tickle);
-	link->tickles_left = 0;
+	quic_path_heard(link);
 	link->has_news = true;
 	link->has_payload = false;
 	link->stats.heard = now;
@@ -216,24 +215,44 @@ static int write_all(struct quic_link *link, nsec_t now, bool *ret_more)
 	return 0;
 }
 
-/* What other parts want to know often, copied once a flush. */
-static void refresh_stats(struct quic_link *link)
+/* What other parts want to know often, copied once a flush. True when packets have left since. */
+static bool refresh_stats(struct quic_link *link)
 {
 	ngtcp2_conn_info info;
 	ngtcp2_conn_get_conn_info(link->conn, &info);
 	link->stats.rtt_nsec = info.smoothed_rtt;
 	link->stats.cwnd = info.cwnd;
+	link->stats.bytes_in_flight = info.bytes_in_flight;
+	bool has_sent = link->stats.tx_packets != info.pkt_sent;
+	link->stats.tx_packets = info.pkt_sent;
 
 	bool is_stalled =
 		!list_is_empty(&link->ready) && ngtcp2_conn_get_max_data_left(link->conn) == 0;
 	if (is_stalled && !link->is_stalled)
 		link->stats.credit_stalls++;
 	link->is_stalled = is_stalled;
+	return has_sent;
+}
+
+/* The library's way to a PING: a keep-alive that is overdue. */
+static void ask_for_ping(struct quic_link *link)
+{
+	if (link->wants_ping)
+		ngtcp2_conn_set_keep_alive_timeout(link->conn, 1);
+}
+
+static void end_ping(struct quic_link *link)
+{
+	if (!link->wants_ping || !link->stats.bytes_in_flight)
+		return;
+	link->wants_ping = false;
+	ngtcp2_conn_set_keep_alive_timeout(link->conn, link->keep_alive);
 }
 
 static bool has_cargo(const struct quic_link *link)
 {
-	return !link->is_handshake_done || !list_is_empty(&link->ready) || link->dgrams.count;
+	return !link->is_handshake_done || !list_is_empty(&link->ready) || link->dgrams.count ||
+	       link->wants_ping;
 }
 
 /*
@@ -274,6 +293,7 @@ void quic_io_on_flush(struct loop_task *task)
 	link->unanswered = 0;
 	link->answer_by = 0;
 	quic_mtu_check(&link->mtu, now, ngtcp2_conn_get_pto(link->conn));
+	ask_for_ping(link);
 	bool has_more = false;
 	link->depth++;
 	int r = write_all(link, now, &has_more);
@@ -288,7 +308,9 @@ void quic_io_on_flush(struct loop_task *task)
 		quic_conn_finish(link);
 		return;
 	}
-	refresh_stats(link);
+	if (refresh_stats(link))
+		quic_path_sent(link, now);
+	end_ping(link);
 	quic_conn_check_drained(link);
 	nsec_t at = ngtcp2_conn_get_expiry(link->conn);
 	at = MIN(at, retry);

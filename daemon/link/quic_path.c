@@ -111,19 +111,91 @@ void quic_path_on_tickle(struct timer *timer)
 			 span_of(packet, TICKLE_LEN + dcid->datalen));
 }
 
-void quic_path_suspect(struct quic_link *link)
+/* ---- a peer that may be gone ---------------------------------------------------------------- */
+
+static void tell(struct quic_link *link)
+{
+	loop_task_post(link->qw->worker->loop, &link->events, LOOP_PHASE_WORK);
+}
+
+void quic_path_probe(struct quic_link *link)
+{
+	if (!link->conn || !link->is_handshake_done || link->silence.is_probed)
+		return;
+	link->silence.is_probed = true;
+	link->wants_ping = true;
+	quic_io_mark_dirty(link);
+}
+
+static void judge(struct quic_link *link)
+{
+	nsec_t now = loop_now(link->qw->worker->loop);
+	switch (quic_silence_check(&link->silence, now, ngtcp2_conn_get_pto(link->conn))) {
+	case QUIC_SILENCE_FINE:
+		return;
+	case QUIC_SILENCE_GONE:
+		/* Who dialled knows better ways than to give up. */
+		link->is_peer_gone = link->base.role == LINK_ROLE_SERVER;
+		break;
+	case QUIC_SILENCE_SUSPECT:
+		break;
+	}
+	tell(link);
+}
+
+void quic_path_heard(struct quic_link *link)
+{
+	timer_stop(&link->tickle);
+	link->tickles_left = 0;
+	if (quic_silence_heard(&link->silence))
+		tell(link);
+}
+
+void quic_path_sent(struct quic_link *link, nsec_t now)
+{
+	if (!link->is_handshake_done || !link->stats.bytes_in_flight)
+		return;
+	if (quic_silence_sent(&link->silence, now) && !timer_is_armed(&link->silence_timer))
+		timer_start(link->qw->worker->loop, &link->silence_timer,
+			    quic_silence_due(&link->silence, ngtcp2_conn_get_pto(link->conn)));
+}
+
+void quic_path_on_silence(struct timer *timer)
+{
+	struct quic_link *link = CONTAINER_OF(timer, struct quic_link, silence_timer);
+	if (!link->conn || link->is_closing)
+		return;
+	struct loop *loop = link->qw->worker->loop;
+	nsec_t due = quic_silence_due(&link->silence, ngtcp2_conn_get_pto(link->conn));
+	if (due == NSEC_NEVER)
+		return;
+	if (due > loop_now(loop))
+		timer_start(loop, timer, due);
+	else
+		judge(link);
+}
+
+static void start_tickling(struct quic_link *link)
 {
 	struct loop *loop = link->qw->worker->loop;
-	nsec_t silence = nsec_sub(loop_now(loop), link->stats.heard);
-	/* Anybody can say that a port is closed, but not make a living peer silent. */
-	if (link->is_draining && silence > SILENT_PTOS * ngtcp2_conn_get_pto(link->conn)) {
-		link->is_peer_gone = true;
-		loop_task_post(loop, &link->events, LOOP_PHASE_WORK);
-		return;
-	}
 	if (link->base.role != LINK_ROLE_CLIENT || timer_is_armed(&link->tickle))
 		return;
 	if (link->tickles_left == 0)
 		link->tickles_left = TICKLES;
 	timer_start(loop, &link->tickle, loop_now(loop) + TICKLE_EVERY);
+}
+
+void quic_path_refused(struct quic_link *link, int error)
+{
+	nsec_t silence = nsec_sub(loop_now(link->qw->worker->loop), link->stats.heard);
+	/* Anybody can say that a port is closed, but not make a living peer silent. */
+	if (link->is_draining && silence > SILENT_PTOS * ngtcp2_conn_get_pto(link->conn)) {
+		link->is_peer_gone = true;
+		tell(link);
+		return;
+	}
+	quic_silence_refused(&link->silence, error);
+	judge(link);
+	quic_path_probe(link);
+	start_tickling(link);
 }

@@ -25,10 +25,17 @@ void quic_path_follow_peer(struct quic_link *link);
 /* The path MTU has shrunk: client migrates, server drains. */
 void quic_path_on_shrunk(struct quic_link *link);
 /*
- * The kernel says that nobody listens there. A client asks for a stateless reset a few times a
- * second; a draining link whose peer has been silent for long enough ends.
+ * The kernel says that nobody listens there (error: which way). The link is suspect and the peer
+ * asked for a sign of life. A client asks for a stateless reset a few times a second; a draining
+ * link whose peer has been silent for long enough ends.
  */
-void quic_path_suspect(struct quic_link *link);
+void quic_path_refused(struct quic_link *link, int error);
+/* Asks the peer for a sign of life, once until one comes. */
+void quic_path_probe(struct quic_link *link);
+/* A packet came; packets left (which may be answers only). */
+void quic_path_heard(struct quic_link *link);
+void quic_path_sent(struct quic_link *link, nsec_t now);
+void quic_path_on_silence(struct timer *timer);
 void quic_path_on_tickle(struct timer *timer);
 
 #endif

@@ -12,6 +12,7 @@
 #include "daemon/link/quic.h"
 #include "daemon/link/quic_cid.h"
 #include "daemon/link/quic_mtu.h"
+#include "daemon/link/quic_silence.h"
 
 struct quic_accept;
 struct quic_link;
@@ -99,13 +100,13 @@ struct quic_link {
 	SSL *ssl;
 	ngtcp2_crypto_ossl_ctx *octx;
 	ngtcp2_crypto_conn_ref ref;
-	struct loop_task flush, events; /* flush writes packets, once a turn */
-	struct timer timer;
+	struct loop_task flush, events; /* writes packets, once a turn; tells users */
+	struct timer timer, silence_timer, register_timer, tickle;
 	struct loop_garbage garbage;
 	unsigned int depth; /* inside a call of ngtcp2 */
 	bool is_handshake_done, has_event_up, has_event_drain, has_event_end;
 	bool is_draining, is_closing, is_freed, has_peer_reset, is_announced;
-	bool is_peer_gone, is_shrunk, is_path_new; /* path MTU; a new path was validated */
+	bool is_peer_gone, is_shrunk, is_path_new, wants_ping; /* path MTU; validated */
 
 	struct quic_sock *sock;     /* client's; server: connected one or NULL */
 	struct quic_sock *old_sock; /* client: lingers after a migration */
@@ -133,18 +134,17 @@ struct quic_link {
 	uint64_t unpaid;   /* credit that waits until streams' users take what arrived */
 	struct quic_dgram_queue dgrams;
 	struct quic_mtu mtu;
+	struct quic_silence silence;
+	nsec_t keep_alive; /* 0: none */
 	uint64_t close_code;
 	char close_reason[128];
-	int ledger_slot;                   /* server: -1 when not written down */
+	int qlog_fd, ledger_slot;          /* server: -1 when not written down */
 	struct list unregistered;          /* server: counts against the limits */
-	struct timer register_timer;       /* server */
 	ngtcp2_cid client_dcid, first_cid; /* server: the client's first choice, and ours */
 	uint64_t ecn_sent, ecn_gap;        /* packets with ECT; without since the last with */
-	bool is_validated, is_stalled; /* its address was proved; link-level credit is used up */
-	struct timer tickle;           /* asks a silent peer for a stateless reset */
-	unsigned int tickles_left;
-	int qlog_fd;
-	struct link_stats stats; /* what the library doesn't count; final after the end */
+	bool is_stalled, is_validated;     /* no link-level credit; the peer's address was proved */
+	unsigned int tickles_left; /* packets that ask a silent peer for a stateless reset */
+	struct link_stats stats;   /* what the library doesn't count; final after the end */
 };
 
 #endif

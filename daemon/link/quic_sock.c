@@ -29,7 +29,7 @@ static void on_sock_error(struct quic_sock *sock, int error)
 	if (!link->is_handshake_done && link->base.role == LINK_ROLE_CLIENT)
 		quic_conn_fail_error(link, error);
 	else if (error == -ECONNREFUSED || error == -EHOSTUNREACH)
-		quic_path_suspect(link);
+		quic_path_refused(link, error);
 }
 
 static void feed_message(struct quic_sock *sock, const struct udp_msg *msg)

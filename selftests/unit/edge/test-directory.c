@@ -147,6 +147,66 @@ static void test_avoid(void **state)
 	drop(fx, other);
 }
 
+/* A suspect link is better than none and than the one to avoid. */
+static void test_suspect(void **state)
+{
+	struct fixture *fx = *state;
+	struct edge_link *own = make(fx, 0, 0, 0), *other = make(fx, 1, 0, 1000);
+	atomic_store(&own->suspicion, LINK_SUSPICION_SILENT);
+	assert_ptr_equal(directory_pick(fx->dirs[0], 0, NULL), other);
+	assert_ptr_equal(directory_pick(fx->dirs[0], 0, other), own);
+	atomic_store(&other->suspicion, LINK_SUSPICION_REFUSED);
+	assert_ptr_equal(directory_pick(fx->dirs[0], 0, NULL), own);
+	assert_int_equal(directory_count(fx->dirs[0], 0), 2);
+	atomic_store(&own->suspicion, LINK_SUSPICION_NONE);
+	assert_ptr_equal(directory_pick(fx->dirs[0], 0, NULL), own);
+	drop(fx, own);
+	drop(fx, other);
+}
+
+static unsigned int probes, doubts;
+
+static void probe(struct link *link)
+{
+	(void)link;
+	probes++;
+}
+
+static void on_doubt(struct edge_link *el, void *user)
+{
+	assert_ptr_equal(el, user);
+	doubts++;
+}
+
+/* All workers hear of it, and each asks its own links of the same connector. */
+static void test_doubt(void **state)
+{
+	struct fixture *fx = *state;
+	static const struct link_ops ops = { .probe = probe };
+	struct link link = { .ops = &ops };
+	struct edge_link *links[5];
+	for (unsigned int i = 0; i < ARRAY_SIZE(links); i++) {
+		links[i] = make(fx, i % WORKERS, 0, 0);
+		links[i]->link = &link;
+	}
+	links[3]->connector_id.bytes[0] = 1; /* another process */
+	links[4]->link = NULL;               /* closed */
+	directory_watch(fx->dirs[0], on_doubt, links[0]);
+	directory_watch(fx->dirs[1], on_doubt, links[0]);
+	probes = doubts = 0;
+	directory_doubt(fx->set, fx->dirs, links[0]);
+	assert_int_equal(probes, 0);
+	deliver(fx);
+	assert_int_equal(probes, 3);
+	assert_int_equal(doubts, WORKERS);
+	directory_watch(fx->dirs[1], NULL, NULL);
+	directory_doubt(fx->set, fx->dirs, links[0]);
+	deliver(fx);
+	assert_int_equal(doubts, 2 * WORKERS - 1);
+	for (unsigned int i = 0; i < ARRAY_SIZE(links); i++)
+		drop(fx, links[i]);
+}
+
 static void test_older(void **state)
 {
 	struct fixture *fx = *state;
@@ -187,6 +247,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_many, start, end),
 		cmocka_unit_test_setup_teardown(test_pick, start, end),
 		cmocka_unit_test_setup_teardown(test_avoid, start, end),
+		cmocka_unit_test_setup_teardown(test_suspect, start, end),
+		cmocka_unit_test_setup_teardown(test_doubt, start, end),
 		cmocka_unit_test_setup_teardown(test_older, start, end),
 		cmocka_unit_test_setup_teardown(test_undelivered, start, end),
 	};

@@ -340,6 +340,117 @@ static void test_drain_without_a_peer(void **state)
 	finish();
 }
 
+/* ---- a peer that may be gone --------------------------------------------------------------- */
+
+static bool is_suspect(void *arg)
+{
+	return ((const struct link *)arg)->state == LINK_STATE_SUSPECT;
+}
+
+static bool is_trusted(void *arg)
+{
+	return ((const struct link *)arg)->state == LINK_STATE_UP;
+}
+
+static struct quic_link *quic_of(struct pair_end *end)
+{
+	return (struct quic_link *)end->link;
+}
+
+/* As if the link had waited for an answer for so long. */
+static void wait_in_mind(struct quic_link *link, nsec_t time)
+{
+	assert_true(link->silence.since > time);
+	link->silence.since -= time;
+	quic_path_on_silence(&link->silence_timer);
+}
+
+/* Who is there says so when it is asked: anybody can forge an ICMP message. */
+static void test_forged_refusal(void **state)
+{
+	(void)state;
+	start(1);
+	connect_directly();
+	struct quic_link *ends[] = { quic_of(pair.accepted[0]), quic_of(&pair.client) };
+	for (unsigned int i = 0; i < ARRAY_SIZE(ends); i++) {
+		struct link *link = &ends[i]->base;
+		pair_run(&pair, 50); /* nothing is on its way */
+		quic_path_refused(ends[i], i ? -EHOSTUNREACH : -ECONNREFUSED);
+		pair_turn(&pair);
+		assert_true(is_suspect(link) || stats_of(link).suspicions == 1);
+		assert_true(pair_until(&pair, is_trusted, link, 1000));
+		assert_int_equal(stats_of(link).suspicions, 1);
+		assert_int_equal(link->suspicion, LINK_SUSPICION_NONE);
+		/* The keep-alive is what it was. */
+		assert_false(ends[i]->wants_ping);
+	}
+	struct talk t;
+	talk_open(&t, 100000);
+	wait_for_end(&t);
+	finish();
+}
+
+static void test_silence(void **state)
+{
+	(void)state;
+	start(1);
+	connect_by_relay(0);
+	struct link *link = pair.accepted[0]->link;
+	struct stream *s = NULL, *late = NULL;
+	assert_int_equal(link_open_stream(link, &s), 0);
+	pair_run(&pair, 50);
+	relay.is_cut = true;
+	assert_int_equal(talk_write(s, "x", 1), 1);
+	pair_run(&pair, 20);
+	assert_true(is_trusted(link));
+	wait_in_mind(quic_of(pair.accepted[0]), 3 * NSEC_PER_SEC);
+	assert_true(pair_until(&pair, is_suspect, link, 1000));
+	assert_int_equal(link->suspicion, LINK_SUSPICION_SILENT);
+	/* It is still good for those who have no other. */
+	assert_int_equal(link_open_stream(link, &late), 0);
+	relay.is_cut = false;
+	assert_true(pair_until(&pair, is_trusted, link, 3000));
+	stream_close(s);
+	stream_close(late);
+	finish();
+}
+
+/* The kernel's word and silence together are the end, at the end that was dialled. */
+static void test_refusal_and_silence(void **state)
+{
+	(void)state;
+	start(1);
+	connect_directly();
+	struct link *link = pair.accepted[0]->link;
+	pair_run(&pair, 50);
+	const struct quic_link *client = quic_of(&pair.client);
+	assert_int_equal(dup2(pair.null_fd, client->sock->udp.fd), client->sock->udp.fd);
+	link_probe(link);
+	assert_true(pair_until(&pair, is_suspect, link, 1000));
+	assert_int_equal(link->suspicion, LINK_SUSPICION_REFUSED);
+	wait_in_mind(quic_of(pair.accepted[0]), 3 * NSEC_PER_SEC);
+	assert_true(pair_until(&pair, is_server_closed, NULL, 1000));
+	assert_int_equal(pair.accepted[0]->info.end, LINK_END_REFUSED);
+	finish();
+}
+
+static void test_drain_while_suspect(void **state)
+{
+	(void)state;
+	start(1);
+	connect_directly();
+	struct link *link = pair.accepted[0]->link;
+	struct stream *s = NULL;
+	assert_int_equal(link_open_stream(link, &s), 0);
+	quic_path_refused(quic_of(pair.accepted[0]), -ECONNREFUSED);
+	link_drain(link);
+	pair_run(&pair, 50);
+	assert_int_equal(link->state, LINK_STATE_DRAINING);
+	stream_close(s);
+	assert_true(pair_until(&pair, is_server_closed, NULL, 1000));
+	finish();
+}
+
 /* ---- keys, ecn ----------------------------------------------------------------------------- */
 
 static void test_key_update(void **state)
@@ -420,6 +531,10 @@ int main(void)
 		cmocka_unit_test(test_keep_alive),
 		cmocka_unit_test(test_handshake_timeout),
 		cmocka_unit_test(test_drain_without_a_peer),
+		cmocka_unit_test(test_forged_refusal),
+		cmocka_unit_test(test_silence),
+		cmocka_unit_test(test_refusal_and_silence),
+		cmocka_unit_test(test_drain_while_suspect),
 		cmocka_unit_test(test_key_update),
 		cmocka_unit_test(test_ecn_is_validated),
 		cmocka_unit_test(test_ecn_is_cleared),
