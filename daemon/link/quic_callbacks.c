@@ -82,6 +82,7 @@ static void start_keep_alive(struct quic_link *link)
 	nsec_t every = link->qw->settings->keep_alive;
 	if (!every)
 		every = MAX(KEEP_ALIVE_MIN, MIN(KEEP_ALIVE_MAX, idle / KEEP_ALIVE_PART));
+	link->silence.patience = every + QUIC_SILENCE_MIN; /* the peer's is the same */
 	if (link->base.role != LINK_ROLE_CLIENT && idle < EDGE_IDLE_LONG)
 		return;
 	link->keep_alive = every;

@@ -143,6 +143,15 @@ static void judge(struct quic_link *link)
 	tell(link);
 }
 
+/* The timer isn't moved by what comes and goes: it looks what there is when it is its time. */
+static void look_again(struct quic_link *link)
+{
+	struct loop *loop = link->qw->worker->loop;
+	nsec_t due = quic_silence_due(&link->silence, ngtcp2_conn_get_pto(link->conn));
+	if (due != NSEC_NEVER && due > loop_now(loop))
+		timer_start(loop, &link->silence_timer, due);
+}
+
 void quic_path_heard(struct quic_link *link)
 {
 	timer_stop(&link->tickle);
@@ -156,8 +165,7 @@ void quic_path_sent(struct quic_link *link, nsec_t now)
 	if (!link->is_handshake_done || !link->stats.bytes_in_flight)
 		return;
 	if (quic_silence_sent(&link->silence, now) && !timer_is_armed(&link->silence_timer))
-		timer_start(link->qw->worker->loop, &link->silence_timer,
-			    quic_silence_due(&link->silence, ngtcp2_conn_get_pto(link->conn)));
+		look_again(link);
 }
 
 void quic_path_on_silence(struct timer *timer)
@@ -165,14 +173,8 @@ void quic_path_on_silence(struct timer *timer)
 	struct quic_link *link = CONTAINER_OF(timer, struct quic_link, silence_timer);
 	if (!link->conn || link->is_closing)
 		return;
-	struct loop *loop = link->qw->worker->loop;
-	nsec_t due = quic_silence_due(&link->silence, ngtcp2_conn_get_pto(link->conn));
-	if (due == NSEC_NEVER)
-		return;
-	if (due > loop_now(loop))
-		timer_start(loop, timer, due);
-	else
-		judge(link);
+	judge(link);
+	look_again(link);
 }
 
 static void start_tickling(struct quic_link *link)
@@ -196,6 +198,7 @@ void quic_path_refused(struct quic_link *link, int error)
 	}
 	quic_silence_refused(&link->silence, error);
 	judge(link);
+	look_again(link);
 	quic_path_probe(link);
 	start_tickling(link);
 }

@@ -10,7 +10,6 @@
 #include "util/macro.h"
 
 enum { PTOS = 3 };
-#define WAIT_MIN (2 * NSEC_PER_SEC)
 
 bool quic_silence_sent(struct quic_silence *s, nsec_t now)
 {
@@ -23,7 +22,7 @@ bool quic_silence_sent(struct quic_silence *s, nsec_t now)
 bool quic_silence_heard(struct quic_silence *s)
 {
 	bool was_suspect = s->why != LINK_SUSPICION_NONE;
-	*s = (struct quic_silence){};
+	*s = (struct quic_silence){ .patience = s->patience };
 	return was_suspect;
 }
 
@@ -37,7 +36,10 @@ void quic_silence_refused(struct quic_silence *s, int error)
 
 nsec_t quic_silence_due(const struct quic_silence *s, nsec_t pto)
 {
-	return s->since ? nsec_add(s->since, MAX(PTOS * pto, WAIT_MIN)) : NSEC_NEVER;
+	if (!s->since || (s->why == LINK_SUSPICION_SILENT && !s->is_refused))
+		return NSEC_NEVER;
+	nsec_t wait = MAX(PTOS * pto, QUIC_SILENCE_MIN);
+	return nsec_add(s->since, s->is_refused ? MAX(wait, s->patience) : wait);
 }
 
 enum quic_silence_verdict quic_silence_check(struct quic_silence *s, nsec_t now, nsec_t pto)
@@ -45,8 +47,7 @@ enum quic_silence_verdict quic_silence_check(struct quic_silence *s, nsec_t now,
 	if (now >= quic_silence_due(s, pto)) {
 		if (s->is_refused)
 			return QUIC_SILENCE_GONE;
-		if (s->why == LINK_SUSPICION_NONE)
-			s->why = LINK_SUSPICION_SILENT;
+		s->why = LINK_SUSPICION_SILENT;
 	}
 	return s->why == LINK_SUSPICION_NONE ? QUIC_SILENCE_FINE : QUIC_SILENCE_SUSPECT;
 }

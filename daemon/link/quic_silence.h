@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Notices that the peer may be gone (spec §6): it doesn't answer, or the kernel says that nobody
- * listens. The kernel's word can be forged, silence may be an outage; who earns both is gone. Pure
- * state: told what happens.
+ * listens. The kernel's word can be forged, or be that of a NAT that has forgotten, until the peer
+ * speaks again. When its keep-alive is overdue, too, it is gone. Pure state: told what happens.
  */
 #ifndef DAEMON_LINK_QUIC_SILENCE_H
 #define DAEMON_LINK_QUIC_SILENCE_H
 
 #include "daemon/link/link.h"
+
+#define QUIC_SILENCE_MIN (2 * NSEC_PER_SEC)
 
 enum quic_silence_verdict : uint8_t {
 	QUIC_SILENCE_FINE,
@@ -17,7 +19,8 @@ enum quic_silence_verdict : uint8_t {
 
 struct quic_silence {
 	nsec_t since; /* a packet that asks for an answer left then, nothing came since; 0: none */
-	bool is_refused; /* and nobody listens there */
+	nsec_t patience; /* with a peer that is refused: its keep-alive and a little */
+	bool is_refused; /* nobody listens there */
 	bool is_probed;  /* a sign of life was asked for */
 	enum link_suspicion why;
 };
@@ -28,7 +31,7 @@ bool quic_silence_sent(struct quic_silence *s, nsec_t now);
 bool quic_silence_heard(struct quic_silence *s);
 /* The kernel's word: -ECONNREFUSED or -EHOSTUNREACH. */
 void quic_silence_refused(struct quic_silence *s, int error);
-/* When to look again; NSEC_NEVER while nothing is unanswered. pto: probe timeout now. */
+/* When to look again, or NSEC_NEVER. pto: probe timeout now. */
 nsec_t quic_silence_due(const struct quic_silence *s, nsec_t pto);
 enum quic_silence_verdict quic_silence_check(struct quic_silence *s, nsec_t now, nsec_t pto);
 

@@ -137,7 +137,7 @@ class Client:
         for _, writer in self.idle:
             writer.close()
 
-    def run(self, events=(), patience=20):
+    def run(self, events=(), patience=30):
         """events: (seconds after the start, function). Returns the log when all have ended."""
         asyncio.run(self._run(events, seconds(patience)))
         return self.log

@@ -75,6 +75,7 @@ def test_one_is_killed(setup):
                and r.began <= at + seconds(NOTICED)}
     beyond = [r for r in failed if r.number not in excused]
     assert not beyond, tell(beyond, at)
+    # Until its keep-alive is overdue (17 s) the daemon might come back by another port.
     assert all(r.outcome == "502 tunnel-lost" for r in failed), tell(failed, at)
     assert edge.counter("adit_edge_suspicions_total") >= LINKS
     assert edge.links() == LINKS, "the dead links are gone"

@@ -428,9 +428,33 @@ static void test_refusal_and_silence(void **state)
 	link_probe(link);
 	assert_true(pair_until(&pair, is_suspect, link, 1000));
 	assert_int_equal(link->suspicion, LINK_SUSPICION_REFUSED);
-	wait_in_mind(quic_of(pair.accepted[0]), 3 * NSEC_PER_SEC);
+	wait_in_mind(quic_of(pair.accepted[0]), 14 * NSEC_PER_SEC);
+	pair_run(&pair, 20);
+	assert_true(
+		is_suspect(link)); /* a NAT may have forgotten it: its keep-alive isn't overdue */
+	wait_in_mind(quic_of(pair.accepted[0]), 4 * NSEC_PER_SEC);
 	assert_true(pair_until(&pair, is_server_closed, NULL, 1000));
 	assert_int_equal(pair.accepted[0]->info.end, LINK_END_REFUSED);
+	finish();
+}
+
+/* Who dialled doesn't give up, and doesn't spin. */
+static void test_client_keeps_a_silent_link(void **state)
+{
+	(void)state;
+	start(1);
+	connect_by_relay(0);
+	pair_run(&pair, 50);
+	relay.is_cut = true;
+	link_probe(pair.client.link);
+	pair_run(&pair, 20);
+	struct quic_link *link = quic_of(&pair.client);
+	quic_path_refused(link, -ECONNREFUSED);
+	wait_in_mind(link, 100 * NSEC_PER_SEC);
+	pair_run(&pair, 20);
+	assert_true(is_suspect(&link->base));
+	assert_false(timer_is_armed(&link->silence_timer));
+	assert_false(pair.client.is_closed);
 	finish();
 }
 
@@ -534,6 +558,7 @@ int main(void)
 		cmocka_unit_test(test_forged_refusal),
 		cmocka_unit_test(test_silence),
 		cmocka_unit_test(test_refusal_and_silence),
+		cmocka_unit_test(test_client_keeps_a_silent_link),
 		cmocka_unit_test(test_drain_while_suspect),
 		cmocka_unit_test(test_key_update),
 		cmocka_unit_test(test_ecn_is_validated),

@@ -70,16 +70,20 @@ static void test_refusal_is_suspicion(void **state)
 static void test_refusal_and_silence(void **state)
 {
 	(void)state;
-	struct quic_silence s = {};
+	struct quic_silence s = { .patience = 17 * SEC };
 	quic_silence_refused(&s, -ECONNREFUSED);
 	assert_true(quic_silence_sent(&s, 10 * SEC));
-	assert_int_equal(quic_silence_check(&s, 12 * SEC - 1, PTO), QUIC_SILENCE_SUSPECT);
-	assert_int_equal(quic_silence_check(&s, 12 * SEC, PTO), QUIC_SILENCE_GONE);
+	assert_int_equal(quic_silence_due(&s, PTO), 27 * SEC); /* a keep-alive should have come */
+	assert_int_equal(quic_silence_check(&s, 27 * SEC - 1, PTO), QUIC_SILENCE_SUSPECT);
+	assert_int_equal(quic_silence_check(&s, 27 * SEC, PTO), QUIC_SILENCE_GONE);
 	/* What was said before it was heard counts no more. */
 	assert_true(quic_silence_heard(&s));
 	assert_true(quic_silence_sent(&s, 20 * SEC));
-	assert_int_equal(quic_silence_check(&s, 30 * SEC, PTO), QUIC_SILENCE_SUSPECT);
+	assert_int_equal(quic_silence_check(&s, 60 * SEC, PTO), QUIC_SILENCE_SUSPECT);
 	assert_int_equal(s.why, LINK_SUSPICION_SILENT);
+	assert_int_equal(quic_silence_due(&s, PTO), NSEC_NEVER);
+	quic_silence_refused(&s, -ECONNREFUSED);
+	assert_int_equal(quic_silence_check(&s, 60 * SEC, PTO), QUIC_SILENCE_GONE);
 }
 
 /* A router without a route may have one again. */
