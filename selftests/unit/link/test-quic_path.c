@@ -362,6 +362,7 @@ static void wait_in_mind(struct quic_link *link, nsec_t time)
 {
 	assert_true(link->silence.since > time);
 	link->silence.since -= time;
+	timer_stop(&link->silence_timer);
 	quic_path_on_silence(&link->silence_timer);
 }
 
