@@ -18,7 +18,7 @@ base_objs := daemon/base/arena.o daemon/base/argv.o daemon/base/backoff.o daemon
 	daemon/base/mainloop.o daemon/base/map.o daemon/base/metric.o daemon/base/notify.o \
 	daemon/base/opt.o daemon/base/process.o daemon/base/random.o daemon/base/ratelimit.o daemon/base/secret.o \
 	daemon/base/siphash.o daemon/base/slab.o daemon/base/snapshot.o daemon/base/version.o \
-	daemon/base/watchdog.o daemon/base/worker.o
+	daemon/base/watch.o daemon/base/watchdog.o daemon/base/worker.o
 base_libs := libsystemd libseccomp
 
 wire_objs := daemon/wire/base64.o daemon/wire/capnp.o daemon/wire/capnp_build.o \
@@ -30,8 +30,8 @@ wire_cflags := -Wconversion
 netlink_objs :=
 netlink_libs := libmnl
 
-conf_objs := $(addprefix daemon/conf/,arena.o conf.o credential.o dump.o dump_json.o ini.o load.o \
-	load_aditd.o load_apply.o load_edge.o parse.o parse_rule.o pattern.o pattern_class.o \
+conf_objs := $(addprefix daemon/conf/,arena.o conf.o credential.o diff.o dump.o dump_json.o fixed.o ini.o \
+	load.o load_aditd.o load_apply.o load_edge.o parse.o parse_rule.o pattern.o pattern_class.o \
 	pattern_translate.o report.o rule.o schema.o schema_aditd.o schema_common.o schema_edge.o value.o)
 conf_libs := inih libsystemd libpcre2-8 libidn2
 
@@ -70,22 +70,22 @@ access_libs := openssl
 proxy_objs := $(addprefix daemon/proxy/,access_log.o header_policy.o proxy_http.o reason.o rules.o \
 	tunnel_head.o)
 
-admin_objs := $(addprefix daemon/admin/,idl.o idl_edge.o page.o promtext.o row.o varlink.o \
-	worker_metrics.o)
+admin_objs := $(addprefix daemon/admin/,idl.o idl_edge.o page.o promtext.o reload.o row.o varlink.o \
+	varlink_reload.o worker_metrics.o)
 admin_libs := libsystemd
 
 demux_objs := daemon/demux/demux.o daemon/demux/demux_rpc.o
 
-aditd_objs := $(addprefix daemon/aditd/,app.o link_metrics.o locations.o main.o service.o status.o supervisor.o \
-	supervisor_fsm.o tunnel.o wiring.o)
+aditd_objs := $(addprefix daemon/aditd/,app.o config.o link_metrics.o locations.o main.o service.o status.o \
+	supervisor.o supervisor_fsm.o tunnel.o wiring.o)
 aditd_libs := libsystemd
 
-edge_objs := $(addprefix daemon/edge/,app.o directory.o edge_conn.o edge_link.o enroll.o \
-	error_page.o front_http.o front_metrics.o init.o main.o origin_tunnel.o service.o status.o tunnel_metrics.o visit.o \
-	wiring.o)
+edge_objs := $(addprefix daemon/edge/,app.o config.o directory.o edge_conn.o edge_link.o edge_tunnel.o \
+	enroll.o error_page.o front_http.o front_metrics.o init.o main.o origin_tunnel.o roster.o service.o status.o \
+	tunnel_metrics.o visit.o wiring.o)
 edge_libs := libsystemd sqlite3
 
-cli_objs := $(addprefix daemon/cli/,client.o main.o print.o verb_status.o verb_version.o)
+cli_objs := $(addprefix daemon/cli/,client.o main.o print.o verb_reload.o verb_status.o verb_version.o)
 cli_libs := libsystemd
 
 # Programs: the part with main() first, then every part that it links.

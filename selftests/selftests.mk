@@ -19,7 +19,7 @@ unit_tests += util/test-heap base/test-loop base/test-slab base/test-bufq base/t
 	base/test-cgroup base/test-metric base/test-log_format base/test-log base/test-worker \
 	util/test-addr base/test-arena base/test-random base/test-map base/test-snapshot \
 	base/test-ratelimit base/test-file base/test-opt base/test-argv base/test-drop_priv \
-	base/test-mainloop base/test-watchdog base/test-paths
+	base/test-mainloop base/test-watchdog base/test-paths base/test-watch
 test-loop_parts := base
 test-slab_parts := base
 test-bufq_parts := base
@@ -41,6 +41,7 @@ test-drop_priv_parts := base
 test-mainloop_parts := base
 test-watchdog_parts := base
 test-paths_parts := base
+test-watch_parts := base
 
 # net
 unit_tests += $(addprefix net/test-,happy iostream resolve tcp tlscerts tlsctx udp)
@@ -116,10 +117,11 @@ test-origin_pool_parts := origin http flow net wire base
 test-origin_tls_parts := origin http flow net wire base
 
 # conf, route
-unit_tests += $(addprefix conf/test-,config_errors credential ini load parse pattern rule \
+unit_tests += $(addprefix conf/test-,config_errors credential diff ini load parse pattern rule \
 	value)
 test-config_errors_parts := conf wire base
 test-credential_parts := conf wire base
+test-diff_parts := conf wire base
 test-ini_parts := conf wire base
 test-load_parts := conf wire base
 test-parse_parts := conf wire base
@@ -138,24 +140,26 @@ test-reason_parts := proxy
 test-tunnel_head_parts := proxy http flow wire base
 unit_tests += demux/test-demux
 test-demux_parts := demux proxy route origin link http flow net conf wire base
-unit_tests += admin/test-page admin/test-promtext
+unit_tests += admin/test-page admin/test-promtext admin/test-reload
 test-page_parts := admin http flow net wire base
 test-page_libs := libsystemd
 test-promtext_parts := admin base
+test-reload_parts := admin conf wire base
 unit_tests += cli/test-client cli/test-print
 test-client_parts := cli base
 test-print_parts := cli base
 unit_tests += net/test-ca $(addprefix edge/test-,directory edge_conn enroll error_page \
-	front_metrics origin_tunnel tunnel_metrics)
+	front_metrics origin_tunnel roster tunnel_metrics)
 test-ca_parts := net base
 test-directory_parts := edge link base
-test-enroll_parts := edge net conf wire base
-test-edge_conn_parts := edge link flow net conf wire base
+test-edge_conn_parts := edge link flow route proxy net conf wire base
+test-enroll_parts := edge proxy route net conf wire base
 test-error_page_parts := edge proxy http flow wire base
 test-error_page_libs := libsystemd
 test-front_metrics_parts := edge proxy base
 test-tunnel_metrics_parts := edge base
 test-origin_tunnel_parts := edge link flow net wire base
+test-roster_parts := edge proxy route net conf wire base
 unit_tests += aditd/test-locations aditd/test-supervisor_fsm
 test-locations_parts := aditd base
 test-supervisor_fsm_parts := aditd

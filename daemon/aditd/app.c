@@ -9,9 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "daemon/aditd/config.h"
 #include "daemon/aditd/status.h"
 #include "daemon/aditd/supervisor.h"
 #include "daemon/aditd/wiring.h"
+#include "daemon/admin/reload.h"
 #include "daemon/base/exit.h"
 #include "daemon/base/mainloop.h"
 #include "daemon/base/notify.h"
@@ -19,7 +21,6 @@
 #include "daemon/base/random.h"
 #include "daemon/base/version.h"
 #include "daemon/base/watchdog.h"
-#include "daemon/conf/dump.h"
 #include "util/cleanup.h"
 
 enum {
@@ -31,7 +32,6 @@ enum {
 	UDP_BUFFER = 4 * 1024 * 1024,
 };
 #define DEFAULT_SERVER_NAME "quic.cftunnel.com"
-#define VENDOR_CA_DIR       "/etc/adit/ca.d"
 #define AUTO_MEMORY         (UINT64_C(64) << 20) /* of each worker */
 
 static int fail(struct app *a, const char *what, int error)
@@ -42,11 +42,12 @@ static int fail(struct app *a, const char *what, int error)
 
 static int start_log(struct app *a)
 {
-	if (conf_log_open(&a->conf->common.log, "aditd", &a->log) < 0)
+	if (conf_log_open(&a->params.conf->common.log, "aditd", &a->log) < 0)
 		return EXIT_FAILED;
 	log_notice(a->log, "start", "aditd", KV_STR("version", adit_version),
 		   KV_STR("instance", a->params.instance),
-		   KV_STR("config", a->conf->common.file ? a->conf->common.file : "none"));
+		   KV_STR("config",
+			  a->params.conf->common.file ? a->params.conf->common.file : "none"));
 	return EXIT_OK;
 }
 
@@ -63,7 +64,7 @@ static int start_process(struct app *a)
 		log_error(a->log, "start", reason, KV_STR("folder", folder), KV_ERR(r));
 		return EXIT_FAILED;
 	}
-	conf_cut_to_descriptors(&a->conf->common.limits.streams, "streams", a->log);
+	conf_cut_to_descriptors(&a->params.conf->common.limits.streams, "streams", a->log);
 	return EXIT_OK;
 }
 
@@ -98,14 +99,14 @@ static void stop_mainloop(struct app *a)
 
 static unsigned int worker_count(const struct app *a)
 {
-	return a->conf->common.process.workers ? a->conf->common.process.workers
-					       : worker_default_count();
+	return a->params.conf->common.process.workers ? a->params.conf->common.process.workers
+						      : worker_default_count();
 }
 
 static int start_workers(struct app *a)
 {
 	a->worker_count = worker_count(a);
-	uint64_t memory = a->conf->common.process.memory;
+	uint64_t memory = a->params.conf->common.process.memory;
 	struct worker_params params = {
 		.count = a->worker_count,
 		.memory = memory ? memory / a->worker_count : AUTO_MEMORY,
@@ -125,27 +126,17 @@ static void stop_workers(struct app *a)
 static int start_shared(struct app *a)
 {
 	struct wiring_shared *sh = &a->shared;
-	const struct conf *c = a->conf;
-	const struct conf_limits *l = &c->common.limits;
+	const struct conf *c = a->params.conf;
 	bool is_adit = c->edge.kind == CONF_EDGE_KIND_ADIT;
-	sh->conf = a->conf;
 	sh->worker_count = a->worker_count;
 	sh->main = mainloop_mailbox(a->loop);
 	sh->server_name = c->edge.server_name ? c->edge.server_name : DEFAULT_SERVER_NAME;
 	random_bytes(sh->connector_id.bytes, UUID_LEN);
 	uuid_make_v4(&sh->connector_id);
 	uuid_format(&sh->connector_id, sh->connector_text);
-	sh->limits = (struct http_limits){ .head_max = l->head_size,
-					   .field_max = l->head_fields,
-					   .line_max = l->head_line };
 	sh->quic = (struct quic_settings){
 		.idle_timeout = (is_adit ? ADIT_IDLE_SEC : VENDOR_IDLE_SEC) * NSEC_PER_SEC,
 		.handshake_timeout = 5 * NSEC_PER_SEC,
-		.max_streams = l->streams_per_link,
-		.stream_window = l->stream_window,
-		.stream_window_max = l->stream_window_max,
-		.link_window_max = l->link_window_max,
-		.send_queue_max = l->send_queue,
 		.use_bbr = c->tunnel.congestion == CONF_CONGESTION_BBR,
 		.use_ecn = c->tunnel.ecn,
 		.keylog_fd = -EBADF,
@@ -155,60 +146,47 @@ static int start_shared(struct app *a)
 	};
 	if (conf_key_log_open(&c->common.debug, a->log, &sh->quic.keylog_fd) < 0)
 		return EXIT_FAILED;
-	struct proxy_rules_error error = {};
-	int r = proxy_rules_new(a->conf, &sh->proxy_metrics, &sh->rules, &error);
-	if (r == -EINVAL) {
-		log_error(a->log, "start", "ca-pool", KV_STR("rule", error.rule->name),
-			  KV_STR("file", error.rule->origin.ca_pool),
-			  KV_STR("reason", error.reason));
-		return EXIT_CONFIG;
-	}
-	if (r < 0)
-		return fail(a, "cannot compile the rules", r);
-	size_t len = 0;
-	r = conf_dump_local_json(a->conf, &a->local_config, &len);
-	if (r < 0)
-		log_warning(a->log, "start", "the local configuration isn't sent to the edge",
-			    KV_ERR(r));
-	sh->local_config = span_of(a->local_config, len);
 	return EXIT_OK;
 }
 
 static void stop_shared(struct app *a)
 {
-	proxy_rules_unref(a->shared.rules);
 	(void)fd_close(a->shared.quic.keylog_fd);
-	free(a->local_config);
 }
 
-static int start_tls(struct app *a)
+/* The configuration of the start as the workers use it, and what brings in a later one. */
+static int start_config(struct app *a)
 {
-	static const enum tls_pq modes[] = {
-		[CONF_POST_QUANTUM_PREFER] = TLS_PQ_PREFER,
-		[CONF_POST_QUANTUM_REQUIRE] = TLS_PQ_REQUIRE,
-		[CONF_POST_QUANTUM_OFF] = TLS_PQ_OFF,
-	};
-	const struct conf_edge *e = &a->conf->edge;
-	struct tls_trust *trust = &a->shared.trust;
-	trust->ca_file = e->ca_file;
-	trust->ca_dir = e->kind == CONF_EDGE_KIND_VENDOR ? VENDOR_CA_DIR : NULL;
-	trust->has_pin = e->has_pin;
-	memcpy(trust->pin, e->pin, sizeof(trust->pin));
-	const char *reason = "";
-	int r = tlsctx_new_tunnel_client(trust, modes[a->conf->tunnel.post_quantum], &a->shared.tls,
-					 &reason);
-	if (r == 0)
-		r = tlsctx_set_alpn(a->shared.tls, "argotunnel", false);
+	struct conf_report report = {};
+	char line[2048] = "";
+	int r = config_new(a, a->params.conf, &report, &a->config);
+	if (report.count > 0)
+		(void)conf_message_print(&report.messages[0], line, sizeof(line));
+	conf_report_done(&report);
 	if (r < 0) {
-		log_error(a->log, "start", "TLS", KV_STR("reason", reason), KV_ERR(r));
-		return EXIT_CONFIG;
+		log_error(a->log, "start", "the configuration can't be used",
+			  KV_STR("reason", line), KV_ERR(r));
+		return r == -EINVAL ? EXIT_CONFIG : EXIT_FAILED;
 	}
-	return EXIT_OK;
+	a->shared.config = a->config;
+	struct reload_params params = {
+		.loop = a->loop,
+		.workers = a->workers,
+		.log = a->log,
+		.registry = a->metrics,
+		.shard = a->shard,
+		.conf = &a->params.conf->common,
+		.ops = &config_reload_ops,
+		.user = a,
+	};
+	r = reload_new(&params, &a->reload);
+	return r < 0 ? fail(a, "cannot prepare for a reload", r) : EXIT_OK;
 }
 
-static void stop_tls(struct app *a)
+static void stop_config(struct app *a)
 {
-	tlsctx_free(a->shared.tls);
+	reload_free(TAKE_PTR(a->reload));
+	config_unref(TAKE_PTR(a->config));
 }
 
 static int start_wiring(struct app *a)
@@ -234,20 +212,34 @@ static void stop_wiring(struct app *a)
 	free(a->tunnels);
 }
 
-/* One line for systemctl status, and READY when it is time. */
-static void announce(struct app *a)
+enum { STATUS_LEN = 256 };
+
+/* One line for systemctl status. */
+static void print_status(const struct app *a, char text[STATUS_LEN])
 {
-	char text[256];
 	unsigned int up = supervisor_up_count(a->supervisor);
-	atomic_store_explicit(&a->up, up, memory_order_relaxed);
+	const char *cause = supervisor_last_error(a->supervisor);
 	if (up > 0)
-		(void)snprintf(text, sizeof(text), "connected: %u of %u", up,
+		(void)snprintf(text, STATUS_LEN, "connected: %u of %u", up,
 			       supervisor_count(a->supervisor));
 	else
-		(void)snprintf(text, sizeof(text), "not connected: %s",
-			       supervisor_last_error(a->supervisor)[0]
-				       ? supervisor_last_error(a->supervisor)
-				       : "dialing");
+		(void)snprintf(text, STATUS_LEN, "not connected: %s", cause[0] ? cause : "dialing");
+}
+
+void app_announce_ready(struct app *a)
+{
+	char text[STATUS_LEN];
+	print_status(a, text);
+	notify_ready(text);
+}
+
+/* The line, and READY when it is time. */
+static void announce(struct app *a)
+{
+	char text[STATUS_LEN];
+	unsigned int up = supervisor_up_count(a->supervisor);
+	atomic_store_explicit(&a->up, up, memory_order_relaxed);
+	print_status(a, text);
 	if (a->is_ready || a->is_stopping) {
 		notify_status(text);
 	} else if (up > 0) {
@@ -290,14 +282,14 @@ static const struct supervisor_events supervisor_events = {
 
 static int start_supervisor(struct app *a)
 {
-	unsigned int n = a->conf->tunnel.connections;
+	unsigned int n = a->params.conf->tunnel.connections;
 	if (n == 0)
-		n = a->conf->edge.kind == CONF_EDGE_KIND_ADIT
+		n = a->params.conf->edge.kind == CONF_EDGE_KIND_ADIT
 			    ? MAX(a->worker_count, (unsigned int)CONNECTIONS_VENDOR)
 			    : CONNECTIONS_VENDOR;
 	struct supervisor_params params = {
 		.loop = a->loop,
-		.conf = a->conf,
+		.conf = a->params.conf,
 		.envs = a->tunnels,
 		.worker_count = a->worker_count,
 		.connections = n,
@@ -324,16 +316,15 @@ static void on_signal(int signo, void *arg)
 	if (!a->is_stopping)
 		notify_stopping("draining");
 	a->is_stopping = true;
-	nsec_t grace = a->conf->tunnel.grace_period;
+	nsec_t grace = a->config->conf->tunnel.grace_period;
 	supervisor_stop(a->supervisor, grace);
 }
 
-/* Who sends it expects a reload, or his terminal is gone: neither is a reason to end. */
 static void on_hangup(int signo, void *arg)
 {
+	(void)signo;
 	struct app *a = arg;
-	log_warning(a->log, "start", "this version reads its configuration at the start only",
-		    KV_I64("signal", signo));
+	reload_file(a->reload, "signal", NULL);
 }
 
 static int start_signals(struct app *a)
@@ -398,7 +389,7 @@ static const struct {
 	{ start_mainloop, stop_mainloop },
 	{ start_workers, stop_workers },
 	{ start_shared, stop_shared },
-	{ start_tls, stop_tls },
+	{ start_config, stop_config },
 	{ start_wiring, stop_wiring },
 	{ start_supervisor, stop_supervisor },
 	{ start_signals, NULL },
@@ -425,7 +416,6 @@ int app_run(const struct app_params *params)
 	if (!a)
 		return EXIT_FAILED;
 	a->params = *params;
-	a->conf = params->conf;
 	a->shared.quic.keylog_fd = -EBADF;
 	int code = EXIT_OK;
 	unsigned int done = 0;
@@ -436,7 +426,7 @@ int app_run(const struct app_params *params)
 	while (done-- > 0)
 		if (steps[done].stop)
 			steps[done].stop(a);
-	conf_unref(a->conf);
+	conf_unref(a->params.conf);
 	free(a);
 	return code;
 }

@@ -7,10 +7,11 @@
 #define DAEMON_ADITD_APP_H
 
 #include "daemon/base/paths.h"
-#include "daemon/conf/conf.h"
+#include "daemon/conf/load.h"
 
 struct app_params {
-	struct conf *conf; /* a reference, taken */
+	struct conf *conf;         /* a reference, taken */
+	struct conf_source source; /* that it was loaded from; lives as long as the process */
 	struct paths paths;
 	const char *instance; /* "default" without one */
 };

@@ -97,8 +97,6 @@ static const struct series table[LINK_METRICS_SERIES] = {
 static const struct metric_family opened_family = { .name = "adit_origin_connections_total", .help = "Connections to origins.", .type = METRIC_TYPE_COUNTER, .labels = { "result" } };
 static const struct metric_family drops_family = { .name = "adit_drops_total", .help = "What was refused or dropped.", .type = METRIC_TYPE_COUNTER, .labels = { "where", "reason" } };
 static const struct metric_family build_family = { .name = "build_info", .help = "1, with the build's facts as labels.", .type = METRIC_TYPE_GAUGE, .labels = { "type", "revision", "version" } };
-static const struct metric_family version_family = { .name = "adit_config_version", .help = "Configuration that is in force: 1 is that of the start.", .type = METRIC_TYPE_GAUGE };
-static const struct metric_family refused_family = { .name = "adit_config_errors_total", .help = "Configurations that were not taken, by where they came from.", .type = METRIC_TYPE_COUNTER, .labels = { "source" } };
 static const struct metric_family remote_family = { .name = "cloudflared_orchestration_config_version", .help = "Last remote configuration; 0: none.", .type = METRIC_TYPE_GAUGE };
 static const struct metric_family pushes_family = { .name = "cloudflared_config_local_config_pushes", .help = "Local configurations sent to the edge.", .type = METRIC_TYPE_COUNTER };
 static const struct metric_family push_errors_family = { .name = "cloudflared_config_local_config_pushes_errors", .help = "Those that it did not take.", .type = METRIC_TYPE_COUNTER };
@@ -135,19 +133,13 @@ static int define_totals(struct link_metrics *m, struct metric_registry *reg)
 static int define_config(struct link_metrics *m, struct metric_registry *reg)
 {
 	int build = metric_define(reg, &build_family);
-	int version = metric_define(reg, &version_family);
-	int refused = metric_define(reg, &refused_family);
 	int remote = metric_define(reg, &remote_family);
 	int pushes = metric_define(reg, &pushes_family);
 	int errors = metric_define(reg, &push_errors_family);
-	if (build < 0 || version < 0 || refused < 0 || remote < 0 || pushes < 0 || errors < 0)
+	if (build < 0 || remote < 0 || pushes < 0 || errors < 0)
 		return -ENOMEM;
 	m->build = metric_series(reg, build,
 				 (const char *const[]){ "adit", adit_version, adit_version });
-	m->config_version = metric_series(reg, version, NULL);
-	/* The file is read at the start only, and a bad one ends it. */
-	(void)metric_series(reg, refused, (const char *const[]){ "file" });
-	m->config_errors = metric_series(reg, refused, (const char *const[]){ "edge" });
 	(void)metric_series(reg, remote, NULL); /* stays 0 */
 	m->pushes = metric_series(reg, pushes, NULL);
 	m->push_errors = metric_series(reg, errors, NULL);
@@ -194,10 +186,8 @@ static void refresh_totals(const struct link_metrics *m, struct wiring *w)
 	metric_set(shard, m->pushes, (int64_t)w->tunnels->config_pushes);
 	metric_set(shard, m->config_errors, (int64_t)w->demux.stats.configs_refused);
 	metric_set(shard, m->push_errors, (int64_t)w->tunnels->config_errors);
-	if (w->worker->index == 0) {
+	if (w->worker->index == 0)
 		metric_set(shard, m->build, 1);
-		metric_set(shard, m->config_version, 1);
-	}
 	metric_set(shard, m->drops_malformed, (int64_t)w->demux.stats.malformed);
 	metric_set(shard, m->drops_cut, (int64_t)w->demux.stats.cut_short);
 	metric_set(shard, m->drops_hints, (int64_t)o->hints);

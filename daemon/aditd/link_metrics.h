@@ -17,7 +17,8 @@ struct link_metrics {
 	metric_id rx_datagrams, tx_datagrams, dropped_datagrams;
 	metric_id opened, reused, retried;
 	metric_id drops_malformed, drops_cut, drops_datagram, drops_hints;
-	metric_id build, config_version, config_errors, pushes, push_errors;
+	metric_id build, pushes, push_errors;
+	metric_id config_errors; /* of source "edge": filled in by whoever has it */
 };
 
 [[nodiscard]] int link_metrics_init(struct link_metrics *m, struct metric_registry *reg,

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "daemon/aditd/app.h"
@@ -136,19 +135,15 @@ static bool has_environment(void)
 	return false;
 }
 
-static void wipe_text(char **text)
-{
-	if (*text)
-		secret_wipe(*text, strlen(*text));
-	free(*text);
-}
-
+/*
+ * Loads, and leaves in src what a reload needs: it is read again with the same command line and
+ * environment. token lives as long as src.
+ */
 static int load(const struct options *o, const struct paths *paths, const struct token *token,
-		struct conf **ret)
+		struct conf_source *src, struct conf **ret)
 {
-	const char *sets[SETS_MAX];
-	static char room[3][SET_LEN]; /* paths of the command line: too much for the stack, needed
-					 once */
+	static const char *sets[SETS_MAX]; /* as long as the process, as is what they point to */
+	static char room[3][SET_LEN];
 	size_t count = 0;
 	if (collect_sets(o, sets, room, &count) < 0) {
 		(void)fprintf(stderr, "aditd: a path is too long\n");
@@ -163,29 +158,26 @@ static int load(const struct options *o, const struct paths *paths, const struct
 			path);
 		return EXIT_CONFIG;
 	}
-	struct span bytes = secret_span(token->secret);
-	_cleanup_(wipe_text) char *text =
-		token->secret ? strndup((const char *)bytes.ptr, bytes.len) : NULL;
-	if (token->secret && !text)
-		return EXIT_FAILED;
 	struct conf_report report = {};
-	struct conf_source src = {
+	*src = (struct conf_source){
 		.path = path,
 		.path_is_optional = !o->config && has_settings,
 		.environ = (const char *const *)environ,
 		.set = sets,
 		.set_count = count,
-		.token = text,
+		.token = secret_span(token->secret),
 		.token_is_variable = token->is_variable,
 		.check = o->check,
 	};
-	int r = conf_load(&src, &report, ret);
+	int r = conf_load(src, &report, ret);
+	conf_source_settle(src);
 	conf_report_print(&report, "aditd", stderr);
 	conf_report_done(&report);
 	return r < 0 ? EXIT_CONFIG : EXIT_OK;
 }
 
-static int run(struct options *o, struct conf *conf_take, const struct paths *paths)
+static int run(struct options *o, struct conf *conf_take, const struct conf_source *src,
+	       const struct paths *paths)
 {
 	_cleanup_(conf_unrefp) struct conf *conf = conf_take;
 	if (o->check) {
@@ -208,6 +200,7 @@ static int run(struct options *o, struct conf *conf_take, const struct paths *pa
 	}
 	struct app_params params = {
 		.conf = TAKE_PTR(conf),
+		.source = *src,
 		.paths = *paths,
 		.instance = o->instance ? o->instance : "default",
 	};
@@ -247,8 +240,11 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "aditd: --instance, --run-dir or --state-dir: not usable\n");
 		return EXIT_USAGE;
 	}
+	struct conf_source src;
 	struct conf *conf = NULL;
-	int code = load(&o, &paths, &token, &conf);
+	int code = load(&o, &paths, &token, &src, &conf);
+	if (code == EXIT_OK)
+		code = run(&o, conf, &src, &paths);
 	secret_free(token.secret);
-	return code ? code : run(&o, conf, &paths);
+	return code;
 }

@@ -11,6 +11,7 @@
 #include "daemon/aditd/status.h"
 #include "daemon/admin/idl.h"
 #include "daemon/admin/page.h"
+#include "daemon/admin/reload.h"
 #include "daemon/admin/row.h"
 #include "daemon/admin/varlink_priv.h"
 #include "daemon/base/gather.h"
@@ -19,8 +20,6 @@
 #include "daemon/wire/token.h"
 #include "daemon/wire/uri.h"
 #include "util/cleanup.h"
-
-enum { CONFIG_VERSION = 1 }; /* of this process: the file is read once, at the start */
 
 /* A Status call on its way through the workers. */
 struct query {
@@ -84,11 +83,12 @@ static const char *state_of(const struct app *a)
 	return supervisor_up_count(a->supervisor) > 0 ? "connected" : "connecting";
 }
 
-static int reply_status(struct query *q, sd_json_variant *connections)
+static int reply_status(struct query *q, sd_json_variant *connections,
+			sd_json_variant *need_restart)
 {
 	struct app *a = q->app;
 	char id[UUID_TEXT_LEN + 1], metrics[ADMIN_ADDR_MAX] = "off";
-	uuid_format(&a->conf->credential->tunnel_id, id);
+	uuid_format(&a->params.conf->credential->tunnel_id, id);
 	if (a->page)
 		(void)admin_addr(page_address(a->page), metrics);
 	return sd_varlink_replybo(
@@ -98,12 +98,13 @@ static int reply_status(struct query *q, sd_json_variant *connections)
 		SD_JSON_BUILD_PAIR_STRING("state", state_of(a)),
 		SD_JSON_BUILD_PAIR_UNSIGNED("since_usec", a->started / NSEC_PER_USEC),
 		SD_JSON_BUILD_PAIR_INTEGER("pid", getpid()),
-		SD_JSON_BUILD_PAIR_STRING("config",
-					  a->conf->common.file ? a->conf->common.file : ""),
-		SD_JSON_BUILD_PAIR_UNSIGNED("config_version", CONFIG_VERSION),
+		SD_JSON_BUILD_PAIR_STRING(
+			"config", a->params.conf->common.file ? a->params.conf->common.file : ""),
+		SD_JSON_BUILD_PAIR_UNSIGNED("config_version", reload_version(a->reload)),
 		SD_JSON_BUILD_PAIR_STRING("metrics", metrics),
 		SD_JSON_BUILD_PAIR_UNSIGNED("memory", q->memory),
 		SD_JSON_BUILD_PAIR_UNSIGNED("memory_limit", q->memory_limit),
+		SD_JSON_BUILD_PAIR_VARIANT("need_restart", need_restart),
 		SD_JSON_BUILD_PAIR_VARIANT("connections", connections));
 }
 
@@ -117,15 +118,18 @@ static void query_free(void *arg)
 static void on_visited(void *arg)
 {
 	struct query *q = arg;
-	sd_json_variant *connections = NULL;
+	sd_json_variant *connections = NULL, *need_restart = NULL;
 	int r = sd_json_variant_new_array(&connections, NULL, 0);
+	if (r >= 0)
+		r = varlink_string_array(reload_need_restart(q->app->reload), &need_restart);
 	for (unsigned int i = 0; r >= 0 && i < supervisor_count(q->app->supervisor); i++)
 		r = append_connection(&connections, q, i);
 	if (r >= 0)
-		r = reply_status(q, connections);
+		r = reply_status(q, connections, need_restart);
 	if (r < 0)
 		(void)sd_varlink_error_errno(q->link, r);
 	(void)sd_json_variant_unref(connections);
+	(void)sd_json_variant_unref(need_restart);
 	query_free(q);
 }
 
@@ -166,8 +170,8 @@ static int explain(struct app *a, const char *url, struct route_result *found, c
 	if (!scratch)
 		return -ENOMEM;
 	struct route_query query = { .host = uri.authority, .path = packer_span(&p) };
-	route_match(a->shared.rules->route, scratch, &query, found);
-	(void)route_explain(a->shared.rules->route, scratch, &query, why, size);
+	route_match(a->config->rules->route, scratch, &query, found);
+	(void)route_explain(a->config->rules->route, scratch, &query, why, size);
 	pattern_scratch_free(scratch);
 	return 0;
 }
@@ -220,10 +224,17 @@ static int on_reconnect(sd_varlink *link, sd_json_variant *parameters,
 	return sd_varlink_reply(link, NULL);
 }
 
+static int on_reload(sd_varlink *link, sd_json_variant *parameters, sd_varlink_method_flags_t flags,
+		     void *user)
+{
+	(void)flags;
+	struct app *a = user;
+	return varlink_reload(link, parameters, a->reload, "io.adit.Daemon.BadConfig");
+}
+
 static const struct varlink_method methods[] = {
-	{ "io.adit.Daemon.Status", on_status },
-	{ "io.adit.Daemon.Explain", on_explain },
-	{ "io.adit.Daemon.Reconnect", on_reconnect },
+	{ "io.adit.Daemon.Status", on_status },       { "io.adit.Daemon.Explain", on_explain },
+	{ "io.adit.Daemon.Reload", on_reload },       { "io.adit.Daemon.Reconnect", on_reconnect },
 	{ "io.adit.Daemon.Drain", varlink_on_drain },
 };
 

@@ -10,6 +10,7 @@
 #include "daemon/aditd/link_metrics.h"
 #include "daemon/aditd/service.h"
 #include "daemon/admin/page.h"
+#include "daemon/admin/reload.h"
 #include "daemon/admin/worker_metrics.h"
 #include "daemon/base/exit.h"
 #include "util/cleanup.h"
@@ -40,7 +41,7 @@ static void refresh(struct worker *worker, void *arg)
 
 static int start_page(struct app *a)
 {
-	const struct conf_metrics *m = &a->conf->common.metrics;
+	const struct conf_metrics *m = &a->params.conf->common.metrics;
 	struct ip_port candidates[PORTS];
 	char file[PATHS_LEN + 16];
 	if (m->listen == CONF_SWITCH_OFF)
@@ -88,6 +89,8 @@ int status_start(struct app *a)
 	if (r == 0)
 		r = link_metrics_init(&a->status->links, a->metrics,
 				      supervisor_count(a->supervisor));
+	if (r == 0)
+		a->status->links.config_errors = reload_errors(a->reload, "edge");
 	if (r < 0) {
 		log_error(a->log, "start", "no memory for metrics", KV_ERR(r));
 		return EXIT_FAILED;

@@ -14,13 +14,14 @@
 #include "daemon/base/mainloop.h"
 
 struct page;
+struct reload;
 struct status;
 struct varlink;
 struct watchdog;
 
 struct app {
-	struct app_params params;
-	struct conf *conf;
+	struct app_params params; /* its conf is that of the start */
+	struct config *config;    /* in force */
 	struct log *log;
 	struct metric_registry *metrics;
 	struct metric_shard *shard; /* the control thread's */
@@ -32,7 +33,7 @@ struct app {
 	struct wiring *wirings;     /* one per worker */
 	struct tunnel_env *tunnels; /* one per worker */
 	struct supervisor *supervisor;
-	char *local_config;
+	struct reload *reload;
 	struct page *page;
 	struct status *status;
 	struct varlink *varlink;
@@ -42,6 +43,9 @@ struct app {
 	bool is_ready;
 	bool is_stopping;
 };
+
+/* READY=1 with the line for systemctl status. */
+void app_announce_ready(struct app *a);
 
 /* Exit code; 0: the control interface and the metrics page are there. */
 int status_start(struct app *a);

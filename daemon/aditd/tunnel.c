@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "daemon/base/snapshot.h"
 #include "daemon/base/version.h"
 #include "daemon/wire/token.h"
 #include "util/cleanup.h"
@@ -29,6 +30,7 @@ struct tunnel {
 	char text[160];
 	struct link_close_info close_info;
 	struct ip_port peer;
+	struct snapshot *held; /* what control's local configuration lies in */
 	struct list node;
 	struct loop_garbage garbage;
 };
@@ -60,6 +62,7 @@ static void tunnel_dispose(struct tunnel *t)
 	timer_stop(&t->grace);
 	loop_task_cancel(&t->end);
 	control_free(TAKE_PTR(t->control));
+	snapshot_unref(TAKE_PTR(t->held));
 	if (t->link) {
 		add_datagrams(&t->env->datagrams_ended, t->link);
 		link_free(TAKE_PTR(t->link));
@@ -174,7 +177,7 @@ static void on_control_end(struct control *c, bool is_fin, void *user)
 		control_free(TAKE_PTR(t->control));
 		timer_start(t->env->worker->loop, &t->grace,
 			    nsec_add(loop_now(t->env->worker->loop),
-				     t->env->conf->tunnel.grace_period));
+				     t->env->config.conf->tunnel.grace_period));
 		link_drain(t->link);
 		return;
 	}
@@ -209,7 +212,7 @@ static const struct control_events control_events = {
 /* Feature strings (docs/protocol.md §7.2, spec §4). Returns how many. */
 static unsigned int features(const struct tunnel_env *env, const char *ret[8])
 {
-	const struct conf *c = env->conf;
+	const struct conf *c = env->config.conf;
 	bool is_adit = c->edge.kind == CONF_EDGE_KIND_ADIT;
 	unsigned int n = 0;
 	ret[n++] = "allow_remote_config";
@@ -234,7 +237,7 @@ static void start_registration(struct tunnel *t)
 	link_get_stats(t->link, &stats);
 	const char *names[8];
 	struct control_params params = {
-		.credential = env->conf->credential,
+		.credential = env->config.conf->credential,
 		.index = (uint8_t)t->dial.index,
 		.connector_id = env->connector_id,
 		.features = names,
@@ -243,12 +246,13 @@ static void start_registration(struct tunnel *t)
 		.local = stats.local.ip,
 		.previous_attempts = (uint8_t)MIN(t->dial.attempt, 255U),
 		.timeout = RPC_TIMEOUT_SEC * NSEC_PER_SEC,
-		.local_config = env->local_config,
+		.local_config = env->config.local_json,
 		.metrics = env->rpc_metrics,
 		.events = &control_events,
 		.user = t,
 	};
 	report(t, TUNNEL_REPORT_CONNECTED, NULL);
+	t->held = snapshot_ref(env->config.snapshot);
 	if (control_new(t->link, &params, &t->control) < 0) {
 		set_cause(t, "the edge grants no control stream");
 		link_close(t->link, 0, "");
@@ -305,10 +309,10 @@ static void dial_address(struct tunnel *t, const struct ip_port *peer)
 	struct quic_dial dial = {
 		.peer = *peer,
 		.local_port = t->dial.local_port,
-		.bind_interface = env->conf->edge.bind_interface,
-		.fwmark = env->conf->edge.fwmark,
-		.tls = env->tls,
-		.trust = &env->trust,
+		.bind_interface = env->config.conf->edge.bind_interface,
+		.fwmark = env->config.conf->edge.fwmark,
+		.tls = env->config.tls,
+		.trust = env->config.trust,
 		.server_name = env->server_name,
 	};
 	int r = quic_dial(env->quic, &dial, &sink, t, &t->link);
@@ -345,11 +349,25 @@ static void resolve_and_dial(struct tunnel *t)
 		return;
 	}
 	enum ip_family family = IP_FAMILY_NONE;
-	if (t->env->conf->edge.ip_version)
-		family = families[t->env->conf->edge.ip_version];
+	if (t->env->config.conf->edge.ip_version)
+		family = families[t->env->config.conf->edge.ip_version];
 	if (resolve_addr(t->env->resolver, a->host, a->addr.port, family, on_resolved, t,
 			 &t->query) < 0)
 		tunnel_end(t, "no memory to resolve the edge's name");
+}
+
+void tunnel_use_config(struct tunnel_env *env, const struct tunnel_config *config)
+{
+	env->config = *config;
+	LIST_FOREACH(node, &env->tunnels)
+	{
+		struct tunnel *t = LIST_ENTRY(node, struct tunnel, node);
+		if (!t->control)
+			continue;
+		control_set_local_config(t->control, config->local_json);
+		snapshot_unref(t->held);
+		t->held = snapshot_ref(config->snapshot);
+	}
 }
 
 void tunnel_start(struct tunnel_env *env, const struct tunnel_dial *dial)

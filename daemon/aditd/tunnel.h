@@ -12,11 +12,21 @@
 #include "daemon/link/quic.h"
 #include "daemon/net/resolve.h"
 
+struct snapshot;
 struct tunnel;
 
 /* DATAGRAM frames of links. */
 struct tunnel_datagrams {
 	uint64_t rx, tx, dropped;
+};
+
+/* What of the configuration in force tunnels use. */
+struct tunnel_config {
+	struct snapshot *snapshot; /* keeps the rest alive; the wiring's reference */
+	struct conf *conf;
+	SSL_CTX *tls;
+	const struct tls_trust *trust;
+	struct span local_json; /* empty: not sent */
 };
 
 /* What all tunnels of one worker share. Owned by the wiring. */
@@ -25,13 +35,10 @@ struct tunnel_env {
 	struct quic_worker *quic;
 	struct resolver *resolver;
 	struct demux *demux;
-	struct conf *conf; /* of the start: edge, trust and credential don't change while running */
-	SSL_CTX *tls;
-	struct tls_trust trust;
+	struct tunnel_config config; /* by tunnel_use_config() */
 	const char *server_name;
 	struct uuid connector_id;
-	struct span local_config; /* JSON; lives as long as the process */
-	struct mailbox *main;     /* where reports go */
+	struct mailbox *main; /* where reports go */
 	const struct rpc_metrics *rpc_metrics;
 	struct list tunnels;
 	uint64_t links_dialled, links_ended;
@@ -71,10 +78,17 @@ struct tunnel_dial {
 		*reports[TUNNEL_REPORT_MAX_]; /* owned; each kind is sent at most once */
 	unsigned int index;
 	uint64_t serial;
-	const struct conf_addr *address; /* of conf, so it lives */
+	const struct conf_addr *address; /* of the start's configuration, so it lives */
 	unsigned int attempt; /* chooses among several addresses of a name, and is reported */
 	uint16_t local_port;  /* of the index's last connection, 0: none */
 };
+/*
+ * Another configuration is in force: dials, registrations and drains from now on go by it, and
+ * connection 0 sends the edge the new local configuration. Before the first dial, then on the
+ * worker's thread.
+ */
+void tunnel_use_config(struct tunnel_env *env, const struct tunnel_config *config);
+
 /* Takes the dial's reports. The rest of this page is for the worker's thread too. */
 void tunnel_start(struct tunnel_env *env, const struct tunnel_dial *dial);
 /* Frees reports that were not sent. Any thread that owns the dial. */

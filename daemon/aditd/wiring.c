@@ -11,18 +11,54 @@
 
 enum { STOP_TURNS = 8 };
 
+/* What of a configuration is a number; streams and links that begin from now on go by it. */
+static void use_limits(struct wiring *w, const struct conf_limits *l)
+{
+	w->limits = (struct http_limits){ .head_max = l->head_size,
+					  .field_max = l->head_fields,
+					  .line_max = l->head_line };
+	w->quic_settings.max_streams = l->streams_per_link;
+	w->quic_settings.stream_window = l->stream_window;
+	w->quic_settings.stream_window_max = l->stream_window_max;
+	w->quic_settings.link_window_max = l->link_window_max;
+	w->quic_settings.send_queue_max = l->send_queue;
+	w->proxy.active_max = MAX(l->streams / w->shared->worker_count, 1U);
+}
+
+/* Exchanges that run have their own reference of the rules before. */
+static void use_config(struct wiring *w, struct config *c)
+{
+	proxy_rules_unref(w->proxy.rules);
+	w->proxy.rules = proxy_rules_ref(c->rules);
+	use_limits(w, &c->conf->common.limits);
+	const struct tunnel_config now = {
+		.snapshot = &c->snapshot,
+		.conf = c->conf,
+		.tls = c->tls,
+		.trust = &c->trust,
+		.local_json = span_of(c->local_json, c->local_len),
+	};
+	tunnel_use_config(w->tunnels, &now);
+}
+
+static void on_swap(struct snapshot_slot *slot, struct snapshot *old)
+{
+	(void)old;
+	struct wiring *w = CONTAINER_OF(slot, struct wiring, config);
+	use_config(w, CONTAINER_OF(slot->current, struct config, snapshot));
+	origin_worker_drain(w->origins);
+}
+
 static void init_proxy(struct wiring *w)
 {
 	struct wiring_shared *sh = w->shared;
 	w->proxy = (struct proxy_env){
 		.worker = w->worker,
 		.origins = w->origins,
-		.rules = proxy_rules_ref(sh->rules),
 		.scratch = w->scratch,
 		.metrics = &sh->proxy_metrics,
-		.limits = &sh->limits,
+		.limits = &w->limits,
 		.connector_id = span_str(sh->connector_text),
-		.active_max = MAX(sh->conf->common.limits.streams / sh->worker_count, 1U),
 	};
 	list_init(&w->proxy.exchanges);
 	demux_init(&w->demux, &w->proxy);
@@ -37,12 +73,8 @@ static void init_tunnels(struct wiring *w)
 		.quic = w->quic,
 		.resolver = w->resolver,
 		.demux = &w->demux,
-		.conf = sh->conf,
-		.tls = sh->tls,
-		.trust = sh->trust,
 		.server_name = sh->server_name,
 		.connector_id = sh->connector_id,
-		.local_config = sh->local_config,
 		.rpc_metrics = &sh->rpc_metrics,
 		.main = sh->main,
 	};
@@ -52,7 +84,13 @@ static void init_tunnels(struct wiring *w)
 int wiring_init(struct wiring *w, struct wiring_shared *shared, struct worker *worker,
 		struct tunnel_env *tunnels)
 {
-	*w = (struct wiring){ .shared = shared, .worker = worker, .tunnels = tunnels };
+	*w = (struct wiring){
+		.shared = shared,
+		.worker = worker,
+		.tunnels = tunnels,
+		.quic_settings = shared->quic,
+		.config.on_swap = on_swap,
+	};
 	int r = resolver_new(worker->loop, &w->resolver);
 	if (r < 0)
 		return r;
@@ -65,7 +103,7 @@ int wiring_init(struct wiring *w, struct wiring_shared *shared, struct worker *w
 	};
 	r = origin_worker_new(&origins, &w->origins);
 	if (r == 0)
-		r = quic_worker_new(worker, &shared->quic, &w->quic);
+		r = quic_worker_new(worker, &w->quic_settings, &w->quic);
 	if (r < 0)
 		return r;
 	w->scratch = pattern_scratch_new();
@@ -73,6 +111,8 @@ int wiring_init(struct wiring *w, struct wiring_shared *shared, struct worker *w
 		return -ENOMEM;
 	init_proxy(w);
 	init_tunnels(w);
+	w->config.current = snapshot_ref(&shared->config->snapshot);
+	use_config(w, shared->config);
 	worker->app = w;
 	return 0;
 }
@@ -96,4 +136,5 @@ void wiring_done(struct wiring *w)
 	resolver_free(TAKE_PTR(w->resolver));
 	pattern_scratch_free(TAKE_PTR(w->scratch));
 	proxy_rules_unref(TAKE_PTR(w->proxy.rules));
+	snapshot_slot_done(&w->config);
 }

@@ -6,6 +6,7 @@
 #ifndef DAEMON_ADITD_WIRING_H
 #define DAEMON_ADITD_WIRING_H
 
+#include "daemon/aditd/config.h"
 #include "daemon/aditd/tunnel.h"
 #include "daemon/origin/origin.h"
 #include "daemon/proxy/proxy_http.h"
@@ -14,18 +15,13 @@ struct page;
 
 /* What all workers share; outlives them. */
 struct wiring_shared {
-	struct conf *conf;
-	struct proxy_rules *rules;
+	struct config *config; /* with which the workers start */
 	struct proxy_metrics proxy_metrics;
 	struct rpc_metrics rpc_metrics;
-	struct http_limits limits;
-	struct quic_settings quic;
-	struct tls_trust trust;
-	SSL_CTX *tls;
+	struct quic_settings quic; /* of the start: each worker has its own copy */
 	const char *server_name;
 	struct uuid connector_id;
 	char connector_text[UUID_TEXT_LEN + 1];
-	struct span local_config;
 	struct mailbox *main;
 	struct page *page; /* NULL: no local page; the first worker serves it */
 	unsigned int worker_count;
@@ -34,6 +30,9 @@ struct wiring_shared {
 struct wiring {
 	struct wiring_shared *shared;
 	struct worker *worker;
+	struct snapshot_slot config; /* what is in force here */
+	struct http_limits limits;
+	struct quic_settings quic_settings;
 	struct resolver *resolver;
 	struct origin_worker *origins;
 	struct pattern_scratch *scratch;

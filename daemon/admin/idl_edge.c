@@ -7,13 +7,14 @@
 
 #include "daemon/admin/idl.h"
 
-#define OPT              SD_VARLINK_NULLABLE
-#define INT(name)        SD_VARLINK_DEFINE_FIELD(name, SD_VARLINK_INT, 0)
-#define INT_OPT(name)    SD_VARLINK_DEFINE_FIELD(name, SD_VARLINK_INT, OPT)
-#define STRING(name)     SD_VARLINK_DEFINE_FIELD(name, SD_VARLINK_STRING, 0)
-#define STRING_OPT(name) SD_VARLINK_DEFINE_FIELD(name, SD_VARLINK_STRING, OPT)
-#define OUT_INT(name)    SD_VARLINK_DEFINE_OUTPUT(name, SD_VARLINK_INT, 0)
-#define OUT_STRING(name) SD_VARLINK_DEFINE_OUTPUT(name, SD_VARLINK_STRING, 0)
+#define OPT               SD_VARLINK_NULLABLE
+#define INT(name)         SD_VARLINK_DEFINE_FIELD(name, SD_VARLINK_INT, 0)
+#define INT_OPT(name)     SD_VARLINK_DEFINE_FIELD(name, SD_VARLINK_INT, OPT)
+#define STRING(name)      SD_VARLINK_DEFINE_FIELD(name, SD_VARLINK_STRING, 0)
+#define STRING_OPT(name)  SD_VARLINK_DEFINE_FIELD(name, SD_VARLINK_STRING, OPT)
+#define OUT_INT(name)     SD_VARLINK_DEFINE_OUTPUT(name, SD_VARLINK_INT, 0)
+#define OUT_STRING(name)  SD_VARLINK_DEFINE_OUTPUT(name, SD_VARLINK_STRING, 0)
+#define OUT_STRINGS(name) SD_VARLINK_DEFINE_OUTPUT(name, SD_VARLINK_STRING, SD_VARLINK_ARRAY)
 
 static SD_VARLINK_DEFINE_STRUCT_TYPE(Tunnel, STRING(name), STRING(id),
 				     SD_VARLINK_DEFINE_FIELD(hostnames, SD_VARLINK_STRING,
@@ -27,11 +28,15 @@ static SD_VARLINK_DEFINE_STRUCT_TYPE(Connection, STRING(tunnel), INT(index), STR
 
 static SD_VARLINK_DEFINE_METHOD(Status, OUT_STRING(version), OUT_STRING(state), OUT_INT(since_usec),
 				OUT_INT(pid), OUT_STRING(config), OUT_INT(config_version),
-				OUT_STRING(metrics), OUT_INT(memory), OUT_INT(memory_limit),
+				OUT_STRINGS(need_restart), OUT_STRING(metrics), OUT_INT(memory),
+				OUT_INT(memory_limit),
 				SD_VARLINK_DEFINE_OUTPUT_BY_TYPE(tunnels, Tunnel, SD_VARLINK_ARRAY),
 				SD_VARLINK_DEFINE_OUTPUT_BY_TYPE(connections, Connection,
 								 SD_VARLINK_ARRAY));
 
+static SD_VARLINK_DEFINE_METHOD(Reload, OUT_STRINGS(changed), OUT_STRINGS(need_restart));
+static SD_VARLINK_DEFINE_ERROR(BadConfig, SD_VARLINK_DEFINE_FIELD(errors, SD_VARLINK_STRING,
+								  SD_VARLINK_ARRAY));
 static SD_VARLINK_DEFINE_METHOD(Drain);
 
 static SD_VARLINK_DEFINE_INTERFACE(
@@ -40,6 +45,11 @@ static SD_VARLINK_DEFINE_INTERFACE(
 	SD_VARLINK_SYMBOL_COMMENT("One declared tunnel and how many connections it has"),
 	&vl_type_Tunnel, SD_VARLINK_SYMBOL_COMMENT("One connection of a daemon"),
 	&vl_type_Connection, SD_VARLINK_SYMBOL_COMMENT("What the edge is doing"), &vl_method_Status,
+	SD_VARLINK_SYMBOL_COMMENT("Reads the configuration again: what has taken effect, and what "
+				  "waits for a restart"),
+	&vl_method_Reload,
+	SD_VARLINK_SYMBOL_COMMENT("The configuration has faults: the old one stays"),
+	&vl_error_BadConfig,
 	SD_VARLINK_SYMBOL_COMMENT("Sends every daemon away, lets requests end, exits"),
 	&vl_method_Drain);
 

@@ -44,4 +44,16 @@ int varlink_deny(sd_varlink *link);
 int varlink_on_drain(sd_varlink *link, sd_json_variant *parameters, sd_varlink_method_flags_t flags,
 		     void *user);
 
+struct conf_names;
+struct reload;
+
+/*
+ * The method Reload of every daemon; bad_config is the name of its error (static). Returns what
+ * the method returns.
+ */
+int varlink_reload(sd_varlink *link, sd_json_variant *parameters, struct reload *reload,
+		   const char *bad_config);
+/* Names as an array of strings; the caller unreferences it. 0 or a negative errno. */
+[[nodiscard]] int varlink_string_array(const struct conf_names *names, sd_json_variant **ret);
+
 #endif

@@ -213,8 +213,8 @@ int log_set_levels(struct log *log, enum log_level level, const char *areas)
 {
 	struct area_setting settings[AREA_MAX];
 	int count = parse_areas(span_str(areas), settings);
-	if (count < 0)
-		return count;
+	if (count < 0 || !log)
+		return MIN(count, 0);
 
 	(void)pthread_mutex_lock(&log->state->mutex);
 	int r = 0;

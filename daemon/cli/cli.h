@@ -35,6 +35,7 @@ struct cli_verb {
 	int (*run)(struct cli *c, const struct opt_args *args);
 };
 
+int verb_reload(struct cli *c, const struct opt_args *args);
 int verb_status(struct cli *c, const struct opt_args *args);
 int verb_version(struct cli *c, const struct opt_args *args);
 

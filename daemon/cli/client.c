@@ -50,6 +50,18 @@ static int fail(const struct cli *c, int error)
 	return is_absent(error) ? CLI_EXIT_ABSENT : CLI_EXIT_FAILED;
 }
 
+/* What an error has to say besides its name: a list of texts called errors. */
+static void print_errors(sd_json_variant *parameters)
+{
+	sd_json_variant *errors = sd_json_variant_by_key(parameters, "errors");
+	size_t count = sd_json_variant_is_array(errors) ? sd_json_variant_elements(errors) : 0;
+	for (size_t i = 0; i < count; i++) {
+		sd_json_variant *text = sd_json_variant_by_index(errors, i);
+		if (sd_json_variant_is_string(text))
+			(void)fprintf(stderr, "%s\n", sd_json_variant_string(text));
+	}
+}
+
 static int fail_refused(const struct cli *c, const char *method, const char *id,
 			sd_json_variant *parameters)
 {
@@ -61,6 +73,7 @@ static int fail_refused(const struct cli *c, const char *method, const char *id,
 	if (strcmp(id, SD_VARLINK_ERROR_SYSTEM) == 0)
 		id = strerror_r(-sd_varlink_error_to_errno(id, parameters), text, sizeof(text));
 	(void)fprintf(stderr, "adit: %s refuses %s: %s\n", cli_program(c), method, id);
+	print_errors(parameters);
 	return CLI_EXIT_FAILED;
 }
 

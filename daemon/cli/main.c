@@ -11,6 +11,8 @@
 #include "util/macro.h"
 
 static const struct cli_verb verbs[] = {
+	{ "reload", "has the daemon read its configuration again; says what changed",
+	  "adit --edge reload", verb_reload },
 	{ "status", "what the daemon is doing, connection by connection",
 	  "adit --instance blog status", verb_status },
 	{ "version", "versions of this command and of the daemon", "adit --edge version",

@@ -26,10 +26,8 @@ static void common_ref(struct conf_common *c)
 /* Release so that every reader is done before the last one frees, which acquires. */
 static void common_unref(struct conf_common *c)
 {
-	if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_release) != 1)
-		return;
-	atomic_thread_fence(memory_order_acquire);
-	conf_arena_free(c->arena);
+	if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) == 1)
+		conf_arena_free(c->arena);
 }
 
 struct conf *conf_ref(struct conf *c)

@@ -36,6 +36,14 @@ static void secret_release(void *p, size_t size)
 	(void)munmap(p, size);
 }
 
+struct tunnel_credential *credential_copy(const struct tunnel_credential *c)
+{
+	struct tunnel_credential *copy = secret_alloc(sizeof(*copy));
+	if (copy)
+		*copy = *c;
+	return copy;
+}
+
 void credential_free(struct tunnel_credential *c)
 {
 	secret_release(c, sizeof(*c));

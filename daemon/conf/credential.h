@@ -37,6 +37,8 @@ constexpr size_t CREDENTIAL_TEXT_MAX = 16384;
 [[nodiscard]] int credential_read(const char *path, bool is_json, bool is_handed_over,
 				  struct tunnel_credential **ret, const char **ret_reason);
 
+/* A copy in memory of the same kind, or NULL. */
+struct tunnel_credential *credential_copy(const struct tunnel_credential *c);
 /* Wipes and frees; NULL is harmless. */
 void credential_free(struct tunnel_credential *c);
 DEFINE_CLEANUP(struct tunnel_credential *, credential_free)

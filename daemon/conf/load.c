@@ -470,6 +470,12 @@ static int gather_set(struct loader *l, const char *set)
 	return r < 0 || !s ? r : value_add(l, s, key, &at, CONF_RANK_COMMAND_LINE);
 }
 
+void conf_source_settle(struct conf_source *src)
+{
+	if (src->path && access(src->path, F_OK) == 0)
+		src->path_is_optional = false;
+}
+
 int load_gather(struct loader *l)
 {
 	int r = gather_file(l);

@@ -21,7 +21,7 @@ struct conf_source {
 	const char *const *environ; /* "NAME=VALUE", NULL at the end; NULL: none */
 	const char *const *set;     /* "section.key=value" or "section.name.key=value" */
 	size_t set_count;
-	const char *token;      /* join token that the program has taken, or NULL */
+	struct span token;      /* join token that the program has taken; empty: none */
 	bool token_is_variable; /* out of TUNNEL_TOKEN: not of the command line, which wins */
 	/*
 	 * --check: a file that the configuration names and that doesn't exist here is a warning, so
@@ -43,6 +43,12 @@ struct conf_source {
 /* The same for adit-edge. */
 [[nodiscard]] int edge_conf_load(const struct conf_source *src, struct conf_report *report,
 				 struct edge_conf **ret);
+
+/*
+ * After a load: a file that might have been missing and is there must be there from now on, or a
+ * reload while it is being replaced would find no rules and be content.
+ */
+void conf_source_settle(struct conf_source *src);
 
 /*
  * Sets what inih keeps in global variables. Called once by main() before the first thread and

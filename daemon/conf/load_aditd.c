@@ -213,12 +213,12 @@ static int credential_keep(struct loader *l, struct conf *c,
 }
 
 /* A token from the command line or the environment. */
-static int credential_try_text(struct loader *l, struct conf *c, const char *token,
+static int credential_try_text(struct loader *l, struct conf *c, struct span token,
 			       const char *from)
 {
 	struct tunnel_credential *credential;
 	const char *reason = "";
-	int r = credential_from_token(span_str(token), &credential, &reason);
+	int r = credential_from_token(token, &credential, &reason);
 	if (r == -ENOMEM)
 		return r;
 	if (r < 0) {
@@ -299,9 +299,9 @@ static const char from_argument[] = "command line";
 static const char from_variable[] = "environment variable TUNNEL_TOKEN";
 
 /* Also of a token that isn't used in the end: it could be seen all the same. */
-static void warn_of_visible_token(struct loader *l, const char *token, const char *from)
+static void warn_of_visible_token(struct loader *l, struct span token, const char *from)
 {
-	if (token)
+	if (token.ptr)
 		conf_report_add(l->report, CONF_SEVERITY_WARNING, from, 0,
 				"a token here can be seen by others; [tunnel] token-file is safer");
 }
@@ -310,16 +310,17 @@ static void warn_of_visible_token(struct loader *l, const char *token, const cha
 static int credential_find(struct loader *l, struct conf *c)
 {
 	const struct conf_source *src = l->src;
-	const char *argument = src->token_is_variable ? NULL : src->token;
-	const char *variable =
-		src->token_is_variable ? src->token : load_environment(l, "TUNNEL_TOKEN");
+	struct span none = {};
+	struct span argument = src->token_is_variable ? none : src->token;
+	struct span variable =
+		src->token_is_variable ? src->token : span_str(load_environment(l, "TUNNEL_TOKEN"));
 	warn_of_visible_token(l, argument, from_argument);
 	warn_of_visible_token(l, variable, from_variable);
-	if (argument)
+	if (argument.ptr)
 		return credential_try_text(l, c, argument, from_argument);
 	if (has_tunnel_file(l, CONF_RANK_COMMAND_LINE))
 		return credential_from_tunnel(l, c, CONF_RANK_COMMAND_LINE);
-	if (variable)
+	if (variable.ptr)
 		return credential_try_text(l, c, variable, from_variable);
 	if (has_tunnel_file(l, CONF_RANK_ENVIRONMENT))
 		return credential_from_tunnel(l, c, CONF_RANK_ENVIRONMENT);

@@ -35,9 +35,9 @@ static const struct schema_word gateway_modes[] = { W("off", 0), W("on", 1), W("
 
 const struct schema_option schema_tunnel[] = {
 	{ .key = "credentials-file", PATH(struct conf_tunnel, credentials_file), .def = "", .env = "TUNNEL_CRED_FILE",
-	  .flags = SCHEMA_SECRET_FILE, .help = "JSON file with account, tunnel id and secret. Only its owner may read it." },
+	  .flags = SCHEMA_SECRET_FILE | SCHEMA_RELOAD, .help = "JSON file with account, tunnel id and secret. Only its owner may read it." },
 	{ .key = "token-file", PATH(struct conf_tunnel, token_file), .def = "", .env = "TUNNEL_TOKEN_FILE",
-	  .flags = SCHEMA_SECRET_FILE, .help = "File with a join token, instead of `credentials-file`. Only its owner may read it." },
+	  .flags = SCHEMA_SECRET_FILE | SCHEMA_RELOAD, .help = "File with a join token, instead of `credentials-file`. Only its owner may read it." },
 	{ .key = "protocol", WORD(protocols, struct conf_tunnel, protocol), .def = "auto", .env = "TUNNEL_TRANSPORT_PROTOCOL",
 	  .help = "Transport to the edge." },
 	{ .key = "congestion", WORD(congestions, struct conf_tunnel, congestion), .def = "cubic",

@@ -40,8 +40,8 @@ const struct schema_option schema_metrics[] = {
 const struct schema_option schema_process[] = {
 	{ .key = "workers", UINT(struct conf_process, workers, 1, 256), .words = schema_auto, .def = "auto",
 	  .help = "Worker threads: `auto` is the CPUs of the affinity mask, at most the cgroup's CPU quota rounded up." },
-	{ .key = "watch-config", BOOL(struct conf_process, watch_config), .def = "no", .flags = SCHEMA_RELOAD | SCHEMA_LATER,
-	  .help = "Reload when the file changes." },
+	{ .key = "watch-config", BOOL(struct conf_process, watch_config), .def = "no", .flags = SCHEMA_RELOAD,
+	  .help = "Reload when the file changes, as if told to." },
 	{ .key = "memory", SIZE(struct conf_process, memory, 8 * MIB, 1024 * GIB), .words = schema_auto, .def = "auto",
 	  .help = "Budget of all buffers: `auto` is 64M for each worker." },
 	{},
@@ -96,15 +96,15 @@ const struct schema_option schema_limits[] = {
 };
 
 const struct schema_option schema_edge_limits[] = {
-	{ .key = "unregistered", LIMIT(unregistered, 1, 1000000), .def = "1024",
+	{ .key = "unregistered", UINT(struct conf_limits, unregistered, 1, 1000000), .def = "1024",
 	  .help = "Tunnel connections that have not registered yet." },
-	{ .key = "unregistered-per-address", LIMIT(unregistered_per_address, 1, 1000000), .def = "16",
+	{ .key = "unregistered-per-address", UINT(struct conf_limits, unregistered_per_address, 1, 1000000), .def = "16",
 	  .help = "The same from one address." },
 	{ .key = "register-timeout", DURATION(struct conf_limits, register_timeout, 1 * SEC, 60 * SEC), .def = "5s",
-	  .flags = SCHEMA_RELOAD, .help = "Time a tunnel connection has to register." },
-	{ .key = "retry-unregistered", LATER(retry_unregistered, 0, 1000000), .def = "256",
+	  .help = "Time a tunnel connection has to register." },
+	{ .key = "retry-unregistered", UINT(struct conf_limits, retry_unregistered, 0, 1000000), .flags = SCHEMA_LATER, .def = "256",
 	  .help = "Unregistered connections from which on Retry is sent." },
-	{ .key = "retry-initials", LATER(retry_initials, 0, 1000000), .def = "200",
+	{ .key = "retry-initials", UINT(struct conf_limits, retry_initials, 0, 1000000), .flags = SCHEMA_LATER, .def = "200",
 	  .help = "Unvalidated Initials a second from which on Retry is sent." },
 	{ .key = "visitors", LIMIT(visitors, 1, 10000000), .def = "16384", .help = "Connections of visitors; then accepting waits." },
 	{ .key = "handshakes", LIMIT(handshakes, 1, 1000000), .def = "256",

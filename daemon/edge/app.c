@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "daemon/admin/reload.h"
 #include "daemon/base/drop_priv.h"
 #include "daemon/base/exit.h"
 #include "daemon/base/file.h"
@@ -19,6 +20,8 @@
 #include "daemon/base/secret.h"
 #include "daemon/base/version.h"
 #include "daemon/base/watchdog.h"
+#include "daemon/edge/config.h"
+#include "daemon/edge/init.h"
 #include "daemon/edge/status.h"
 #include "daemon/edge/wiring.h"
 #include "daemon/net/ca.h"
@@ -32,8 +35,7 @@ enum {
 	GRACE_SEC = 30,
 	RENEW_CHECK_SEC = 6 * 3600,
 };
-#define AUTO_MEMORY  (UINT64_C(64) << 20) /* of each worker */
-#define SERVICE_USER "adit-edge"
+#define AUTO_MEMORY (UINT64_C(64) << 20) /* of each worker */
 
 static int fail(struct edge *e, const char *what, int error)
 {
@@ -43,10 +45,11 @@ static int fail(struct edge *e, const char *what, int error)
 
 static int start_log(struct edge *e)
 {
-	if (conf_log_open(&e->conf->common.log, "adit-edge", &e->log) < 0)
+	if (conf_log_open(&e->params.conf->common.log, "adit-edge", &e->log) < 0)
 		return EXIT_FAILED;
 	log_notice(e->log, "start", "adit-edge", KV_STR("version", adit_version),
-		   KV_STR("config", e->conf->common.file ? e->conf->common.file : "none"));
+		   KV_STR("config",
+			  e->params.conf->common.file ? e->params.conf->common.file : "none"));
 	return EXIT_OK;
 }
 
@@ -63,7 +66,6 @@ static int start_process(struct edge *e)
 		log_error(e->log, "start", reason, KV_STR("folder", folder), KV_ERR(r));
 		return EXIT_FAILED;
 	}
-	conf_cut_to_descriptors(&e->conf->common.limits.visitors, "visitors", e->log);
 	return EXIT_OK;
 }
 
@@ -71,7 +73,9 @@ static int start_metrics(struct edge *e)
 {
 	int r = metric_registry_new(METRIC_SERIES_ALL, &e->metrics);
 	if (r == 0)
-		r = front_metrics_init(&e->front_metrics, e->metrics, e->conf);
+		r = front_families_define(&e->front_families, e->metrics);
+	if (r == 0)
+		r = tunnel_families_define(&e->tunnel_families, e->metrics);
 	if (r == 0)
 		e->shard = metric_shard_new(e->metrics);
 	return r < 0 || !e->shard ? fail(e, "no memory for metrics", r < 0 ? r : -ENOMEM) : EXIT_OK;
@@ -79,7 +83,6 @@ static int start_metrics(struct edge *e)
 
 static void stop_metrics(struct edge *e)
 {
-	front_metrics_done(&e->front_metrics);
 	metric_registry_free(e->metrics);
 }
 
@@ -98,8 +101,8 @@ static void stop_mainloop(struct edge *e)
 
 static int start_workers(struct edge *e)
 {
-	unsigned int n = e->conf->common.process.workers;
-	uint64_t memory = e->conf->common.process.memory;
+	unsigned int n = e->params.conf->common.process.workers;
+	uint64_t memory = e->params.conf->common.process.memory;
 	e->worker_count = n ? n : worker_default_count();
 	struct worker_params params = {
 		.count = e->worker_count,
@@ -110,49 +113,13 @@ static int start_workers(struct edge *e)
 	int r = worker_set_new(&params, &e->workers);
 	if (r == 0)
 		r = bridge_metrics_init(&e->bridge_metrics, e->metrics, e->worker_count);
-	if (r == 0)
-		r = tunnel_metrics_init(&e->tunnel_metrics, e->metrics, e->conf, e->worker_count);
 	return r < 0 ? fail(e, "cannot make workers", r) : EXIT_OK;
 }
 
 static void stop_workers(struct edge *e)
 {
-	tunnel_metrics_done(&e->tunnel_metrics);
 	bridge_metrics_done(&e->bridge_metrics);
 	worker_set_free(e->workers);
-}
-
-/* Tunnels and their names, from the configuration. */
-static int start_tunnels(struct edge *e)
-{
-	const char *reason = "";
-	int r = enroll_init(&e->enroll, e->conf, &reason);
-	if (r < 0) {
-		log_error(e->log, "start", "cannot read a tunnel's secret",
-			  KV_STR("reason", reason), KV_ERR(r));
-		return EXIT_CONFIG;
-	}
-	size_t count = 0, n = 0;
-	for (size_t i = 0; i < e->conf->tunnel_count; i++)
-		count += e->conf->tunnels[i].host_count;
-	struct hosts_entry *entries = calloc(MAX(count, (size_t)1), sizeof(*entries));
-	if (!entries)
-		return fail(e, "no memory", -ENOMEM);
-	for (size_t i = 0; i < e->conf->tunnel_count; i++)
-		for (size_t j = 0; j < e->conf->tunnels[i].host_count; j++) {
-			entries[n] = (struct hosts_entry){ &e->conf->tunnels[i].hosts[j].host,
-							   (uint32_t)n };
-			n++;
-		}
-	r = hosts_new(entries, count, &e->hosts);
-	free(entries);
-	return r < 0 ? fail(e, "no memory", r) : EXIT_OK;
-}
-
-static void stop_tunnels(struct edge *e)
-{
-	hosts_free(e->hosts);
-	enroll_done(&e->enroll);
 }
 
 /* Reads what `init` has made. */
@@ -212,9 +179,9 @@ static bool renew(struct edge *e)
 	int days = 0;
 	int r = ca_leaf_days(e->params.paths.state, &days);
 	if (r == 0 && days > LEAF_RENEW_DAYS &&
-	    ca_leaf_has_name(e->params.paths.state, e->conf->edge.server_name))
+	    ca_leaf_has_name(e->params.paths.state, e->params.conf->edge.server_name))
 		return false;
-	r = ca_issue(e->params.paths.state, e->conf->edge.server_name);
+	r = ca_issue(e->params.paths.state, e->params.conf->edge.server_name);
 	if (r < 0)
 		log_error(e->log, "tls", "cannot renew the tunnel certificate",
 			  KV_I64("days_left", days), KV_ERR(r));
@@ -234,7 +201,7 @@ static void on_renew(struct mainloop_timer *timer)
 
 static int start_tls(struct edge *e)
 {
-	const char *name = e->conf->edge.server_name;
+	const char *name = e->params.conf->edge.server_name;
 	if (name && !ca_permits(e->params.paths.state, name)) {
 		log_error(
 			e->log, "start",
@@ -277,13 +244,12 @@ static int find_user(struct edge *e, uid_t *uid, gid_t *gid)
 	*gid = (gid_t)-1;
 	if (geteuid() != 0)
 		return 0;
-	int r = drop_priv_find_user(e->params.user ? e->params.user : SERVICE_USER, uid, gid);
+	int r = drop_priv_find_user(e->params.user ? e->params.user : EDGE_SERVICE_USER, uid, gid);
 	return r == -ENOENT && !e->params.user ? 0 : r;
 }
 
 static int start_sockets(struct edge *e)
 {
-	const struct conf_limits *l = &e->conf->common.limits;
 	uid_t uid;
 	gid_t gid;
 	int r = find_user(e, &uid, &gid);
@@ -292,19 +258,15 @@ static int start_sockets(struct edge *e)
 	e->quic_settings = (struct quic_settings){
 		.idle_timeout = EDGE_IDLE_SEC * NSEC_PER_SEC,
 		.handshake_timeout = 5 * NSEC_PER_SEC,
-		.keep_alive = e->conf->edge.keep_alive,
-		.max_streams = l->streams_per_link,
-		.stream_window = l->stream_window,
-		.stream_window_max = l->stream_window_max,
-		.link_window_max = l->link_window_max,
-		.send_queue_max = l->send_queue,
-		.use_ecn = e->conf->edge.ecn,
+		.keep_alive = e->params.conf->edge.keep_alive,
+		.use_ecn = e->params.conf->edge.ecn,
 		.keylog_fd = -EBADF,
-		.qlog_dir = e->conf->common.debug.qlog,
+		.qlog_dir = e->params.conf->common.debug.qlog,
 		.rcvbuf = UDP_BUFFER,
 		.sndbuf = UDP_BUFFER,
 	};
-	if (conf_key_log_open(&e->conf->common.debug, e->log, &e->quic_settings.keylog_fd) < 0)
+	if (conf_key_log_open(&e->params.conf->common.debug, e->log, &e->quic_settings.keylog_fd) <
+	    0)
 		return EXIT_FAILED;
 	return edge_wiring_open(e, uid, gid);
 }
@@ -334,7 +296,8 @@ static int start_drop(struct edge *e)
 	if (r < 0)
 		return fail(e, "no such user", r);
 	if (uid == (uid_t)-1 && geteuid() == 0)
-		log_warning(e->log, "start", "running as root: there is no user " SERVICE_USER);
+		log_warning(e->log, "start",
+			    "running as root: there is no user " EDGE_SERVICE_USER);
 	if (uid == (uid_t)-1)
 		return EXIT_OK;
 	const char *const own[] = { e->params.paths.run, e->params.paths.state,
@@ -349,6 +312,10 @@ static int start_drop(struct edge *e)
 	if (r < 0)
 		return fail(e, "cannot drop privileges", r);
 	log_info(e->log, "start", "privileges dropped", KV_U64("uid", uid));
+	if (e->params.source.path && access(e->params.source.path, R_OK) < 0)
+		log_warning(e->log, "start",
+			    "the service user can't read the configuration: no reload",
+			    KV_STR("file", e->params.source.path), KV_ERR(-errno));
 	return EXIT_OK;
 }
 
@@ -360,12 +327,11 @@ static void on_signal(int signo, void *arg)
 	edge_stop(e);
 }
 
-/* Who sends it expects a reload, or his terminal is gone: neither is a reason to end. */
 static void on_hangup(int signo, void *arg)
 {
+	(void)signo;
 	struct edge *e = arg;
-	log_warning(e->log, "start", "this version reads its configuration at the start only",
-		    KV_I64("signal", signo));
+	reload_file(e->reload, "signal", NULL);
 }
 
 static int start_signals(struct edge *e)
@@ -420,7 +386,7 @@ void edge_stop(struct edge *e)
 	}
 	e->is_stopping = true;
 	notify_stopping("draining");
-	atomic_store_explicit(&e->enroll.is_draining, true, memory_order_relaxed);
+	atomic_store_explicit(&e->is_draining, true, memory_order_relaxed);
 	e->grace_timer.on_expire = on_grace_over;
 	(void)mainloop_timer_start(e->loop, &e->grace_timer,
 				   nsec_clock(CLOCK_MONOTONIC) + GRACE_SEC * NSEC_PER_SEC);
@@ -436,7 +402,7 @@ static const struct {
 	{ start_metrics, stop_metrics },
 	{ start_mainloop, stop_mainloop },
 	{ start_workers, stop_workers },
-	{ start_tunnels, stop_tunnels },
+	{ edge_config_start, edge_config_stop },
 	{ start_keys, NULL },
 	{ start_tls, stop_tls },
 	{ start_sockets, stop_sockets },
@@ -453,7 +419,6 @@ int edge_run(const struct edge_params *params)
 	if (!e)
 		return EXIT_FAILED;
 	e->params = *params;
-	e->conf = params->conf;
 	e->quic_settings.keylog_fd = -EBADF;
 	e->started = nsec_clock(CLOCK_REALTIME);
 	int code = EXIT_OK;
@@ -462,7 +427,8 @@ int edge_run(const struct edge_params *params)
 		code = steps[done++].start(e);
 	if (code == EXIT_OK) {
 		notify_ready("listening");
-		log_notice(e->log, "start", "listening", KV_U64("tunnels", e->conf->tunnel_count));
+		log_notice(e->log, "start", "listening",
+			   KV_U64("tunnels", e->params.conf->tunnel_count));
 		int r = mainloop_run(e->loop);
 		code = r < 0 ? EXIT_FAILED : r;
 		log_notice(e->log, "stop", "done");
@@ -470,7 +436,7 @@ int edge_run(const struct edge_params *params)
 	while (done-- > 0)
 		if (steps[done].stop)
 			steps[done].stop(e);
-	edge_conf_unref(e->conf);
+	edge_conf_unref(e->params.conf);
 	free(e);
 	return code;
 }

@@ -7,16 +7,19 @@
 
 #include "daemon/base/mainloop.h"
 #include "daemon/base/paths.h"
+#include "daemon/conf/load.h"
 #include "daemon/edge/edge_conn.h"
 #include "daemon/edge/front_http.h"
 
 struct page;
+struct reload;
 struct varlink;
 struct watchdog;
 struct edge_status;
 
 struct edge_params {
-	struct edge_conf *conf; /* a reference, taken */
+	struct edge_conf *conf;    /* a reference, taken */
+	struct conf_source source; /* that it was loaded from; lives as long as the process */
 	struct paths paths;
 	const char
 		*user; /* to become when started as root; NULL: adit-edge if there is such a user */
@@ -26,6 +29,8 @@ struct edge_params {
 struct edge_worker {
 	struct edge *edge;
 	struct worker *worker;
+	struct snapshot_slot roster; /* what is in force here */
+	struct quic_settings quic_settings;
 	struct quic_worker *quic;
 	struct edge_conn_env conns;
 	struct front *front;
@@ -39,8 +44,8 @@ struct edge_worker {
 };
 
 struct edge {
-	struct edge_params params;
-	struct edge_conf *conf;
+	struct edge_params params; /* its conf is that of the start */
+	struct roster *roster;     /* in force */
 	struct log *log;
 	struct metric_registry *metrics;
 	struct metric_shard *shard;
@@ -48,12 +53,11 @@ struct edge {
 	struct worker_set *workers;
 	struct watchdog *watchdog; /* NULL: nobody asks for it */
 	unsigned int worker_count;
-	struct enroll enroll;
-	struct hosts *hosts;
-	struct front_metrics front_metrics;
+	_Atomic bool is_draining; /* daemons are refused */
+	struct front_families front_families;
+	struct tunnel_families tunnel_families;
 	struct bridge_metrics bridge_metrics;
-	struct tunnel_metrics tunnel_metrics;
-	struct quic_settings quic_settings;
+	struct quic_settings quic_settings; /* of the start: each worker has its own copy */
 	SSL_CTX *tls;
 	uint8_t quic_key[32];
 	struct quic_server *server;
@@ -63,6 +67,7 @@ struct edge {
 	unsigned int https_count;
 	_Atomic uint64_t next_serial;
 	_Atomic unsigned int undrained; /* workers that still have something */
+	struct reload *reload;
 	struct page *page;
 	struct varlink *varlink;
 	struct edge_status *status;
@@ -71,6 +76,11 @@ struct edge {
 	nsec_t started; /* CLOCK_REALTIME */
 	bool is_stopping;
 };
+
+static inline struct roster *edge_worker_roster(const struct edge_worker *ew)
+{
+	return CONTAINER_OF(ew->roster.current, struct roster, snapshot);
+}
 
 /* Runs until a signal ends it. Returns an exit code. */
 int edge_run(const struct edge_params *params);

@@ -1,28 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Which links does a tunnel have? Changes are rare (a registration) and looking is frequent (a
- * request): plain arrays, one per tunnel, walked whole.
+ * request): plain arrays, one for each tunnel that has a link, walked whole. They are found by what
+ * the tunnel is, not by its place in a configuration, so a reload doesn't touch them.
  */
 #include "daemon/edge/directory.h"
 
 #include <stdlib.h>
 
+#include "daemon/base/map.h"
 #include "util/cleanup.h"
 #include "util/macro.h"
 
 struct links {
-	struct edge_link **items; /* referenced */
+	struct map_node node;             /* key: the address of the tunnel */
+	const struct edge_tunnel *tunnel; /* alive: its links refer to it */
+	struct edge_link **items;         /* referenced */
 	unsigned int count;
 	unsigned int room;
 };
 
 struct directory {
 	struct worker *worker;
-	uint32_t tunnels;
 	unsigned int turn; /* equally loaded links take turns */
+	struct map tunnels;
 	void (*on_doubt)(struct edge_link *el, void *user);
 	void *user;
-	struct links links[];
 };
 
 /* An announcement on its way to one worker; it carries the reference. */
@@ -32,54 +35,102 @@ struct notice {
 	struct edge_link *link;
 };
 
-int directory_new(struct worker *worker, uint32_t tunnels, struct directory **ret)
+int directory_new(struct worker *worker, struct directory **ret)
 {
-	struct directory *d = calloc(1, sizeof(*d) + (size_t)tunnels * sizeof(d->links[0]));
+	struct directory *d = calloc(1, sizeof(*d));
 	if (!d)
 		return -ENOMEM;
 	d->worker = worker;
-	d->tunnels = tunnels;
+	map_init(&d->tunnels, SIZE_MAX); /* as many as have a link: those are limited */
 	*ret = d;
 	return 0;
+}
+
+static struct span key_of(const struct edge_tunnel *const *tunnel)
+{
+	return span_of(tunnel, sizeof(*tunnel));
+}
+
+static struct links *links_of(const struct directory *d, const struct edge_tunnel *tunnel)
+{
+	struct map_node *node = map_find(&d->tunnels, key_of(&tunnel));
+	return node ? MAP_ENTRY(node, struct links, node) : NULL;
+}
+
+static void links_free(struct directory *d, struct links *l)
+{
+	map_remove(&d->tunnels, &l->node);
+	free(l->items);
+	free(l);
+}
+
+static struct links *links_new(struct directory *d, const struct edge_tunnel *tunnel)
+{
+	struct links *l = calloc(1, sizeof(*l));
+	if (!l)
+		return NULL;
+	l->tunnel = tunnel;
+	if (map_insert(&d->tunnels, &l->node, key_of(&l->tunnel)) < 0) {
+		free(l);
+		return NULL;
+	}
+	return l;
 }
 
 void directory_free(struct directory *d)
 {
 	if (!d)
 		return;
-	for (uint32_t t = 0; t < d->tunnels; t++) {
-		for (unsigned int i = 0; i < d->links[t].count; i++)
-			edge_link_unref(d->links[t].items[i]);
-		free(d->links[t].items);
+	MAP_FOREACH(node, &d->tunnels)
+	{
+		struct links *l = MAP_ENTRY(node, struct links, node);
+		for (unsigned int i = 0; i < l->count; i++)
+			edge_link_unref(l->items[i]);
+		links_free(d, l);
 	}
+	map_done(&d->tunnels);
 	free(d);
+}
+
+static bool links_grow(struct links *l)
+{
+	if (l->count < l->room)
+		return true;
+	unsigned int room = l->room ? l->room * 2 : 8;
+	struct edge_link **items = reallocarray(l->items, room, sizeof(*items));
+	if (!items)
+		return false;
+	l->items = items;
+	l->room = room;
+	return true;
 }
 
 static void directory_add(struct directory *d, struct edge_link *el_take)
 {
-	struct links *l = &d->links[el_take->tunnel];
-	if (l->count == l->room) {
-		unsigned int room = l->room ? l->room * 2 : 8;
-		struct edge_link **items = reallocarray(l->items, room, sizeof(*items));
-		if (!items) {
-			edge_link_unref(el_take); /* this worker does without it */
-			return;
-		}
-		l->items = items;
-		l->room = room;
+	struct links *l = links_of(d, el_take->tunnel);
+	if (!l)
+		l = links_new(d, el_take->tunnel);
+	if (l && links_grow(l)) {
+		l->items[l->count++] = el_take;
+		return;
 	}
-	l->items[l->count++] = el_take;
+	/* This worker does without it. */
+	if (l && l->count == 0)
+		links_free(d, l);
+	edge_link_unref(el_take);
 }
 
-static void directory_remove(struct directory *d, const struct edge_link *el)
+static void directory_remove(struct directory *d, struct edge_link *el)
 {
-	struct links *l = &d->links[el->tunnel];
-	for (unsigned int i = 0; i < l->count; i++) {
-		if (l->items[i] == el) {
-			edge_link_unref(l->items[i]);
-			l->items[i] = l->items[--l->count];
-			return;
-		}
+	struct links *l = links_of(d, el->tunnel);
+	for (unsigned int i = 0; l && i < l->count; i++) {
+		if (l->items[i] != el)
+			continue;
+		l->items[i] = l->items[--l->count];
+		if (l->count == 0)
+			links_free(d, l); /* before the tunnel may go with its last link */
+		edge_link_unref(el);
+		return;
 	}
 }
 
@@ -111,8 +162,8 @@ static void notice_doubt(struct message *message, void *owner)
 	(void)owner;
 	struct notice *n = CONTAINER_OF(message, struct notice, message);
 	struct directory *d = n->directory;
-	const struct links *l = &d->links[n->link->tunnel];
-	for (unsigned int i = 0; i < l->count; i++) {
+	const struct links *l = links_of(d, n->link->tunnel);
+	for (unsigned int i = 0; l && i < l->count; i++) {
 		struct edge_link *el = l->items[i];
 		if (el->worker == d->worker && el->link &&
 		    uuid_eq(&el->connector_id, &n->link->connector_id))
@@ -180,11 +231,12 @@ void directory_watch(struct directory *d, void (*on_doubt)(struct edge_link *el,
 	d->user = user;
 }
 
-unsigned int directory_count(const struct directory *d, uint32_t tunnel)
+unsigned int directory_count(const struct directory *d, const struct edge_tunnel *tunnel)
 {
+	const struct links *l = links_of(d, tunnel);
 	unsigned int n = 0;
-	for (unsigned int i = 0; tunnel < d->tunnels && i < d->links[tunnel].count; i++)
-		n += edge_link_is_usable(d->links[tunnel].items[i]);
+	for (unsigned int i = 0; l && i < l->count; i++)
+		n += edge_link_is_usable(l->items[i]);
 	return n;
 }
 
@@ -194,14 +246,14 @@ static void prefer(struct edge_link **best, struct edge_link *el)
 		*best = el;
 }
 
-struct edge_link *directory_pick(struct directory *d, uint32_t tunnel,
+struct edge_link *directory_pick(struct directory *d, const struct edge_tunnel *tunnel,
 				 const struct edge_link *avoid)
 {
 	struct edge_link *best = NULL, *own = NULL, *suspect = NULL, *avoided = NULL;
-	if (tunnel >= d->tunnels)
+	const struct links *l = links_of(d, tunnel);
+	if (!l)
 		return NULL;
-	const struct links *l = &d->links[tunnel];
-	unsigned int first = l->count ? d->turn++ % l->count : 0;
+	unsigned int first = d->turn++ % l->count;
 	for (unsigned int i = 0; i < l->count; i++) {
 		struct edge_link *el = l->items[(first + i) % l->count];
 		if (!edge_link_is_usable(el))
@@ -225,8 +277,8 @@ struct edge_link *directory_pick(struct directory *d, uint32_t tunnel,
 
 struct edge_link *directory_find_older(const struct directory *d, const struct edge_link *el)
 {
-	const struct links *l = &d->links[el->tunnel];
-	for (unsigned int i = 0; i < l->count; i++) {
+	const struct links *l = links_of(d, el->tunnel);
+	for (unsigned int i = 0; l && i < l->count; i++) {
 		struct edge_link *other = l->items[i];
 		if (other != el && other->index == el->index && other->serial < el->serial &&
 		    edge_link_is_usable(other) && uuid_eq(&other->connector_id, &el->connector_id))

@@ -10,8 +10,8 @@
 
 struct directory;
 
-/* One per worker. tunnels: how many the snapshot has. Returns 0 or -ENOMEM. */
-[[nodiscard]] int directory_new(struct worker *worker, uint32_t tunnels, struct directory **ret);
+/* One per worker. Returns 0 or -ENOMEM. */
+[[nodiscard]] int directory_new(struct worker *worker, struct directory **ret);
 /* Gives all references back. Accepts NULL. */
 void directory_free(struct directory *d);
 
@@ -34,7 +34,7 @@ void directory_watch(struct directory *d, void (*on_doubt)(struct edge_link *el,
 		     void *user);
 
 /* Usable links of a tunnel in this copy. */
-unsigned int directory_count(const struct directory *d, uint32_t tunnel);
+unsigned int directory_count(const struct directory *d, const struct edge_tunnel *tunnel);
 
 /*
  * Chooses the link for a new request, equally loaded ones in turn: one of this worker unless it is
@@ -42,7 +42,7 @@ unsigned int directory_count(const struct directory *d, uint32_t tunnel);
  * avoid (may be NULL) last.
  * NULL when the tunnel has none.
  */
-struct edge_link *directory_pick(struct directory *d, uint32_t tunnel,
+struct edge_link *directory_pick(struct directory *d, const struct edge_tunnel *tunnel,
 				 const struct edge_link *avoid);
 
 /* The older link of the same connector and index as el, or NULL. */

@@ -64,7 +64,7 @@ static void conn_withdraw(struct edge_conn *c)
 	struct edge_link *el = TAKE_PTR(c->el);
 	atomic_store_explicit(&el->is_usable, false, memory_order_release);
 	directory_withdraw(c->env->set, c->env->directories, el);
-	enroll_release(c->env->enroll, el->tunnel);
+	enroll_release(el->tunnel);
 	c->env->registered--;
 	el->owner = NULL;
 	edge_link_unref(el);
@@ -160,6 +160,18 @@ static void replace_older(struct edge_conn *c)
 	mailbox_post(older->worker->mailbox, &rep->message);
 }
 
+/* Its tunnel in the configuration in force; NULL: it is no longer there. */
+static const struct roster_tunnel *at_of(const struct edge_conn *c)
+{
+	const struct roster_tunnel *t = roster_find(c->env->roster, &c->el->tunnel->id);
+	return t && t->shared == c->el->tunnel ? t : NULL;
+}
+
+static const char *name_of(const struct edge_conn *c)
+{
+	return roster_name_of(c->env->roster, c->el->tunnel);
+}
+
 static bool announces_adit(const struct tunnel_register *reg)
 {
 	for (unsigned int i = 0; i < reg->feature_count; i++)
@@ -169,9 +181,10 @@ static bool announces_adit(const struct tunnel_register *reg)
 }
 
 /* Makes the shared object and tells everybody. */
-static int conn_enlist(struct edge_conn *c, const struct tunnel_register *reg, uint32_t tunnel)
+static int conn_enlist(struct edge_conn *c, const struct tunnel_register *reg,
+		       struct edge_tunnel *tunnel)
 {
-	struct edge_link *el = edge_link_new();
+	struct edge_link *el = edge_link_new(tunnel);
 	if (!el)
 		return -ENOMEM;
 	struct link_stats stats = {};
@@ -179,7 +192,6 @@ static int conn_enlist(struct edge_conn *c, const struct tunnel_register *reg, u
 	el->worker = c->env->worker;
 	el->link = c->link;
 	el->owner = c;
-	el->tunnel = tunnel;
 	el->index = reg->conn_index;
 	el->is_adit = announces_adit(reg);
 	el->peer = stats.peer;
@@ -193,7 +205,8 @@ static int conn_enlist(struct edge_conn *c, const struct tunnel_register *reg, u
 		return -ENOMEM;
 	}
 	c->el = el;
-	c->lost = tunnel_metrics_lost(c->env->metrics, tunnel, el->index);
+	c->lost = tunnel_metrics_lost(&c->env->roster->links,
+				      roster_index(c->env->roster, at_of(c)), el->index);
 	return 0;
 }
 
@@ -216,15 +229,17 @@ static int on_register(struct control_serve *cs, const struct tunnel_register *r
 	struct edge_conn *c = user;
 	struct edge_conn_env *env = c->env;
 	struct uuid ignored;
-	uint32_t tunnel = 0;
+	struct edge_tunnel *tunnel = NULL;
 	if (c->el || uuid_from_span(reg->tunnel_id, &ignored) < 0 ||
 	    uuid_from_span(reg->client_id, &ignored) < 0)
 		return -EBADMSG;
-	enum enroll_refusal refusal = enroll_check(env->enroll, reg, &tunnel);
+	bool is_draining = atomic_load_explicit(env->is_draining, memory_order_relaxed);
+	enum enroll_refusal refusal = enroll_check(env->roster, is_draining, reg, &tunnel);
 	if (refusal == ENROLL_REFUSAL_NONE && conn_enlist(c, reg, tunnel) < 0) {
-		enroll_release(env->enroll, tunnel);
+		enroll_release(tunnel);
 		refusal = ENROLL_REFUSAL_TOO_MANY;
 	}
+	edge_tunnel_unref(tunnel); /* the link has its own */
 	if (refusal != ENROLL_REFUSAL_NONE) {
 		enroll_refuse(refusal, ret);
 		log_refusal(c, refusal, ret);
@@ -234,14 +249,12 @@ static int on_register(struct control_serve *cs, const struct tunnel_register *r
 	env->registrations++;
 	link_set_registered(c->link);
 	replace_older(c);
-	const struct edge_conf *conf = env->enroll->conf;
 	ret->verdict = TUNNEL_VERDICT_DETAILS;
 	ret->connection_id = uuid_span(&c->el->connection_id);
-	ret->location = span_str(conf->edge.location);
-	log_info(env->worker->log, "tunnel", "registered",
-		 KV_STR("tunnel", conf->tunnels[tunnel].name), KV_U64("index", reg->conn_index),
-		 KV_ADDR("peer", &c->el->peer), KV_SPAN("version", reg->version),
-		 KV_U64("worker", env->worker->index));
+	ret->location = span_str(env->roster->conf->edge.location);
+	log_info(env->worker->log, "tunnel", "registered", KV_STR("tunnel", name_of(c)),
+		 KV_U64("index", reg->conn_index), KV_ADDR("peer", &c->el->peer),
+		 KV_SPAN("version", reg->version), KV_U64("worker", env->worker->index));
 	return 0;
 }
 
@@ -259,8 +272,8 @@ static void on_unregister(struct control_serve *cs, void *user)
 	struct edge_conn *c = user;
 	if (c->el)
 		log_info(c->env->worker->log, "tunnel", "unregistered",
-			 KV_STR("tunnel", c->env->enroll->conf->tunnels[c->el->tunnel].name),
-			 KV_U64("index", c->el->index), KV_ADDR("peer", &c->el->peer));
+			 KV_STR("tunnel", name_of(c)), KV_U64("index", c->el->index),
+			 KV_ADDR("peer", &c->el->peer));
 	if (c->el)
 		atomic_store_explicit(&c->el->is_usable, false, memory_order_release);
 }
@@ -302,8 +315,8 @@ static void conn_doubt(struct edge_conn *c)
 	c->env->suspicions++;
 	if (log_limit_pass(&c->env->log_limit, loop_now(c->env->worker->loop), 5))
 		log_notice(c->env->worker->log, "tunnel", "a daemon doesn't answer",
-			   KV_STR("tunnel", c->env->enroll->conf->tunnels[el->tunnel].name),
-			   KV_U64("index", el->index), KV_ADDR("peer", &el->peer));
+			   KV_STR("tunnel", name_of(c)), KV_U64("index", el->index),
+			   KV_ADDR("peer", &el->peer));
 	directory_doubt(c->env->set, c->env->directories, el);
 }
 
@@ -316,8 +329,8 @@ static void on_state(struct link *link, enum link_state state, void *user)
 		return;
 	if (c->el)
 		log_info(c->env->worker->log, "tunnel", "connection ended",
-			 KV_STR("tunnel", c->env->enroll->conf->tunnels[c->el->tunnel].name),
-			 KV_U64("index", c->el->index), KV_ADDR("peer", &c->el->peer),
+			 KV_STR("tunnel", name_of(c)), KV_U64("index", c->el->index),
+			 KV_ADDR("peer", &c->el->peer),
 			 KV_STR("cause", link_end_name(link->close_info.end)),
 			 KV_STR("reason", link->close_info.reason));
 	conn_free(c);
@@ -420,7 +433,8 @@ void edge_conn_walk(struct edge_conn_env *env,
 		struct edge_conn *c = LIST_ENTRY(node, struct edge_conn, node);
 		if (!c->el)
 			continue;
-		struct edge_conn_row row = { .tunnel = c->el->tunnel,
+		struct edge_conn_row row = { .at = at_of(c),
+					     .name = name_of(c),
 					     .index = c->el->index,
 					     .worker = env->worker->index };
 		link_get_stats(c->link, &row.stats);
@@ -435,6 +449,21 @@ void edge_conn_count_lost(struct edge_conn_env *env)
 		struct edge_conn *c = LIST_ENTRY(node, struct edge_conn, node);
 		if (c->lost)
 			conn_count_lost(c);
+	}
+}
+
+void edge_conn_use_roster(struct edge_conn_env *env, struct roster *roster)
+{
+	env->roster = roster;
+	LIST_FOREACH(node, &env->conns)
+	{
+		struct edge_conn *c = LIST_ENTRY(node, struct edge_conn, node);
+		if (!c->el || c->is_leaving || at_of(c))
+			continue;
+		log_info(env->worker->log, "tunnel", "sent away by the new configuration",
+			 KV_STR("tunnel", name_of(c)), KV_U64("index", c->el->index),
+			 KV_ADDR("peer", &c->el->peer));
+		conn_leave(c, true);
 	}
 }
 

@@ -8,7 +8,6 @@
 
 #include "daemon/edge/directory.h"
 #include "daemon/edge/enroll.h"
-#include "daemon/edge/tunnel_metrics.h"
 #include "daemon/link/quic.h"
 
 /* What the connections of one worker share; owned by the wiring. */
@@ -16,8 +15,8 @@ struct edge_conn_env {
 	struct worker *worker;
 	struct worker_set *set;
 	struct directory *const *directories; /* one per worker, in order */
-	struct enroll *enroll;
-	const struct tunnel_metrics *metrics;
+	struct roster *roster;                /* in force; the wiring's reference */
+	const _Atomic bool *is_draining;      /* of the process */
 	struct list conns;
 	unsigned int registered; /* on this worker */
 	uint64_t registrations;
@@ -42,7 +41,8 @@ void *edge_conn_accept(struct link *link, void *arg);
 
 /* A registered connection, for status. */
 struct edge_conn_row {
-	uint32_t tunnel;
+	const struct roster_tunnel *at; /* NULL: the tunnel is no longer in force */
+	const char *name;               /* of the tunnel; borrowed */
 	unsigned int index;
 	unsigned int worker;
 	struct link_stats stats;
@@ -58,6 +58,11 @@ void edge_conn_count_lost(struct edge_conn_env *env);
  * one a second (spec §4), or as fast as it takes to tell the last at half of the grace period.
  */
 nsec_t edge_conn_drain_step(unsigned int links, unsigned int workers, nsec_t grace);
+/*
+ * Another configuration is in force: connections whose tunnel is no longer in it, or has another
+ * account or secret, are sent away as below, and may come back if they can show the new one.
+ */
+void edge_conn_use_roster(struct edge_conn_env *env, struct roster *roster);
 
 /* Sends every daemon away: FIN on control streams, no new requests; closes links as they run empty.
  */

@@ -7,11 +7,13 @@
 
 #include <stdlib.h>
 
-struct edge_link *edge_link_new(void)
+struct edge_link *edge_link_new(struct edge_tunnel *tunnel)
 {
 	struct edge_link *el = calloc(1, sizeof(*el));
-	if (el)
-		atomic_init(&el->refs, 1);
+	if (!el)
+		return NULL;
+	atomic_init(&el->refs, 1);
+	el->tunnel = edge_tunnel_ref(tunnel);
 	return el;
 }
 
@@ -23,6 +25,8 @@ struct edge_link *edge_link_ref(struct edge_link *el)
 
 void edge_link_unref(struct edge_link *el)
 {
-	if (el && atomic_fetch_sub_explicit(&el->refs, 1, memory_order_acq_rel) == 1)
-		free(el);
+	if (!el || atomic_fetch_sub_explicit(&el->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	edge_tunnel_unref(el->tunnel);
+	free(el);
 }

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "daemon/base/worker.h"
+#include "daemon/edge/edge_tunnel.h"
 #include "daemon/link/link.h"
 #include "daemon/wire/uuid.h"
 
@@ -20,7 +21,7 @@ struct edge_link {
 	struct worker *worker;        /* owner of link */
 	struct link *link;            /* owner's thread only; NULL once closed */
 	void *owner;                  /* owner's thread only: the struct edge_conn */
-	uint32_t tunnel;              /* index in the snapshot's tunnels */
+	struct edge_tunnel *tunnel;   /* referenced */
 	uint8_t index;                /* connIndex */
 	bool is_adit;                 /* announced adit_1 */
 	struct uuid connector_id;
@@ -29,7 +30,8 @@ struct edge_link {
 	uint64_t serial; /* larger is newer */
 };
 
-[[nodiscard]] struct edge_link *edge_link_new(void);
+/* tunnel: a reference is taken. NULL when out of memory. */
+[[nodiscard]] struct edge_link *edge_link_new(struct edge_tunnel *tunnel);
 struct edge_link *edge_link_ref(struct edge_link *el);
 /* Any thread. Accepts NULL. */
 void edge_link_unref(struct edge_link *el);

@@ -1,53 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who may register. Only the digest of a secret is kept (32 random bytes need no slow hash); it is
- * compared in constant time, also when the tunnel isn't known, so that neither text nor time tells
- * which part was wrong.
+ * Who may register. The digest of a secret is compared in constant time, also when the tunnel isn't
+ * known, so that neither text nor time tells which part was wrong.
  */
 #include "daemon/edge/enroll.h"
 
-#include <stdlib.h>
-
 #include "daemon/base/secret.h"
-#include "daemon/conf/credential.h"
 #include "daemon/net/digest.h"
 
-static int load_secret(const struct conf_edge_tunnel *t, uint8_t ret[32], const char **ret_reason)
-{
-	if (t->has_secret_sha256) {
-		memcpy(ret, t->secret_sha256, 32);
-		return 0;
-	}
-	uint8_t secret[TUNNEL_SECRET_MAX];
-	int n = credential_read_secret(t->secret_file, secret, ret_reason);
-	int r = n < 0 ? n : digest_sha256(span_of(secret, (size_t)n), ret);
-	secret_wipe(secret, sizeof(secret));
-	return r;
-}
-
-int enroll_init(struct enroll *e, struct edge_conf *conf, const char **ret_reason)
-{
-	*e = (struct enroll){ .conf = edge_conf_ref(conf) };
-	e->tunnels = calloc(conf->tunnel_count + 1, sizeof(*e->tunnels));
-	int r = e->tunnels ? 0 : -ENOMEM;
-	for (size_t i = 0; i < conf->tunnel_count && r == 0; i++)
-		r = load_secret(&conf->tunnels[i], e->tunnels[i].secret_sha256, ret_reason);
-	if (r < 0)
-		enroll_done(e);
-	return r;
-}
-
-void enroll_done(struct enroll *e)
-{
-	if (e->tunnels)
-		secret_wipe(e->tunnels, (e->conf->tunnel_count + 1) * sizeof(*e->tunnels));
-	free(e->tunnels);
-	edge_conf_unref(e->conf);
-	*e = (struct enroll){};
-}
-
 /* Takes a place if there is one. */
-static bool take_place(struct enroll_tunnel *t, unsigned int max)
+static bool take_place(struct edge_tunnel *t, unsigned int max)
 {
 	unsigned int n = atomic_load_explicit(&t->connections, memory_order_relaxed);
 	while (n < max)
@@ -57,33 +19,31 @@ static bool take_place(struct enroll_tunnel *t, unsigned int max)
 	return false;
 }
 
-enum enroll_refusal enroll_check(struct enroll *e, const struct tunnel_register *reg,
-				 uint32_t *ret_tunnel)
+enum enroll_refusal enroll_check(const struct roster *roster, bool is_draining,
+				 const struct tunnel_register *reg, struct edge_tunnel **ret_tunnel)
 {
-	const struct edge_conf *conf = e->conf;
+	static const uint8_t nobody[EDGE_TUNNEL_SECRET_LEN];
 	struct uuid id;
-	uint8_t digest[32];
+	uint8_t digest[EDGE_TUNNEL_SECRET_LEN];
 	if (uuid_from_span(reg->tunnel_id, &id) < 0 || digest_sha256(reg->secret, digest) < 0)
 		return ENROLL_REFUSAL_UNKNOWN;
-	const struct conf_edge_tunnel *t = edge_conf_find_tunnel(conf, &id);
-	size_t i = t ? (size_t)(t - conf->tunnels)
-		     : conf->tunnel_count; /* the spare entry is all zero */
-	bool same = secret_eq(span_of(digest, sizeof(digest)),
-			      span_of(e->tunnels[i].secret_sha256, sizeof(digest)));
-	bool known = t && span_eq_str(reg->account_tag, t->account);
-	if (!same || !known)
+	const struct roster_tunnel *t = roster_find(roster, &id);
+	bool is_same = secret_eq(span_of(digest, sizeof(digest)),
+				 span_of(t ? t->shared->secret_sha256 : nobody, sizeof(digest)));
+	bool is_known = t && span_eq_str(reg->account_tag, t->shared->account);
+	if (!is_same || !is_known)
 		return ENROLL_REFUSAL_UNKNOWN;
-	if (atomic_load_explicit(&e->is_draining, memory_order_relaxed))
+	if (is_draining)
 		return ENROLL_REFUSAL_DRAINING;
-	if (!take_place(&e->tunnels[i], t->max_connections))
+	if (!take_place(t->shared, t->conf->max_connections))
 		return ENROLL_REFUSAL_TOO_MANY;
-	*ret_tunnel = (uint32_t)i;
+	*ret_tunnel = edge_tunnel_ref(t->shared);
 	return ENROLL_REFUSAL_NONE;
 }
 
-void enroll_release(struct enroll *e, uint32_t tunnel)
+void enroll_release(struct edge_tunnel *tunnel)
 {
-	atomic_fetch_sub_explicit(&e->tunnels[tunnel].connections, 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&tunnel->connections, 1, memory_order_relaxed);
 }
 
 void enroll_refuse(enum enroll_refusal refusal, struct tunnel_registered *ret)

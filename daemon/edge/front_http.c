@@ -48,6 +48,7 @@ struct front_conn {
 
 struct front {
 	struct visit_env visits;
+	struct http_limits limits; /* of all connections; changes with the configuration */
 	struct front_listener listeners[FRONT_LISTENERS_MAX];
 	unsigned int listener_count;
 	struct list conns;
@@ -102,7 +103,7 @@ static struct client *client_take(struct front *f, const struct ip_addr *addr)
 		memcpy(c->key, key, sizeof(key));
 		list_append(bucket, &c->node);
 	}
-	if (c->count >= f->visits.p.conf->front.client_concurrency)
+	if (c->count >= f->visits.p.roster->conf->front.client_concurrency)
 		return NULL;
 	c->count++;
 	return c;
@@ -186,11 +187,11 @@ static void note_answer(struct front *f, const struct http_exchange *x, struct s
 			unsigned int status, enum proxy_reason reason)
 {
 	const struct front_params *p = &f->visits.p;
-	const struct front_host *m = &p->metrics->hosts[p->metrics->host_count];
+	const struct front_host *m = roster_nobody(p->roster);
 	metric_add(p->worker->metrics, m->requests[MIN(status / 100, 5U)], 1);
 	if (reason)
 		metric_add(p->worker->metrics, m->errors[reason], 1);
-	access_log_write(p->worker->log, p->conf->common.log.access,
+	access_log_write(p->worker->log, p->roster->conf->common.log.access,
 			 &(struct access_record){
 				 .rule = "none",
 				 .method = x->request.method,
@@ -234,7 +235,7 @@ static void on_request(struct http_exchange *x, void *user)
 {
 	struct front_conn *c = user;
 	struct front *f = c->front;
-	const struct edge_conf *conf = f->visits.p.conf;
+	const struct edge_conf *conf = f->visits.p.roster->conf;
 	x->user = c;
 	/* Without a Host there is no address to send it to; it is refused as unknown. */
 	if (x->is_tls || !conf->front.redirect_http || !f->visits.p.certs ||
@@ -305,7 +306,7 @@ static void on_accept(struct tcp_listener *l, int fd, const struct ip_port *peer
 	struct http_conn_params params = {
 		.loop = w->loop,
 		.slab = w->slab,
-		.limits = &f->visits.limits,
+		.limits = &f->limits,
 		.handler = &handler,
 		.user = c,
 		.peer = *peer,
@@ -316,24 +317,23 @@ static void on_accept(struct tcp_listener *l, int fd, const struct ip_port *peer
 		on_conn_closed(NULL, c);
 }
 
+void front_use_roster(struct front *f, struct roster *roster)
+{
+	const struct conf_limits *l = &roster->conf->common.limits;
+	unsigned int workers = worker_set_count(f->visits.p.worker->set);
+	f->visits.p.roster = roster;
+	f->limits = roster->limits;
+	f->conn_max = MAX(l->visitors / workers, 1U);
+	f->handshake_max = MAX(l->handshakes / workers, 1U);
+	update_listeners(f);
+}
+
 static void front_init(struct front *f, const struct front_params *params)
 {
-	const struct edge_conf *conf = params->conf;
 	f->visits.p = *params;
-	f->visits.limits = (struct http_limits){
-		.head_max = conf->common.limits.head_size,
-		.field_max = conf->common.limits.head_fields,
-		.line_max = conf->common.limits.head_line,
-		.body_max = conf->front.max_body,
-		.header_timeout = conf->front.header_timeout,
-		.idle_timeout = conf->front.idle_timeout,
-		.body_timeout = conf->front.body_timeout,
-	};
 	f->visits.next_ray = random_u64();
 	f->client_seed = random_u64();
-	f->conn_max = MAX(conf->common.limits.visitors / worker_set_count(params->worker->set), 1U);
-	f->handshake_max =
-		MAX(conf->common.limits.handshakes / worker_set_count(params->worker->set), 1U);
+	front_use_roster(f, params->roster);
 	list_init(&f->visits.visits);
 	directory_watch(params->directory, visit_on_doubt, &f->visits);
 	list_init(&f->conns);

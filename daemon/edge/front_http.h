@@ -6,14 +6,12 @@
 #ifndef DAEMON_EDGE_FRONT_HTTP_H
 #define DAEMON_EDGE_FRONT_HTTP_H
 
-#include "daemon/conf/edge_conf.h"
 #include "daemon/edge/directory.h"
-#include "daemon/edge/front_metrics.h"
+#include "daemon/edge/roster.h"
 #include "daemon/flow/bridge.h"
 #include "daemon/http/http.h"
 #include "daemon/net/tcp.h"
 #include "daemon/net/tlscerts.h"
-#include "daemon/route/hosts.h"
 
 enum { FRONT_LISTENERS_MAX = 16 };
 
@@ -21,11 +19,10 @@ struct front;
 
 struct front_params {
 	struct worker *worker;
-	struct edge_conf *conf; /* outlives the front */
-	const struct hosts *hosts;
+	struct roster *roster; /* in force; the wiring's reference */
 	struct directory *directory;
 	const struct bridge_metrics *bridge_metrics;
-	const struct front_metrics *metrics;
+	metric_id no_route;      /* requests for a host that no tunnel has */
 	struct tls_certs *certs; /* NULL: no TLS */
 	/* Listening sockets of this worker, taken: http first, then https. */
 	const int *http_fds;
@@ -36,6 +33,8 @@ struct front_params {
 
 /* One per worker, on its thread. 0 or -ENOMEM (descriptors stay the caller's then). */
 [[nodiscard]] int front_new(const struct front_params *params, struct front **ret);
+/* Another configuration is in force: for requests that begin from now on. */
+void front_use_roster(struct front *front, struct roster *roster);
 /* No new visitors; running requests go on. */
 void front_drain(struct front *front);
 unsigned int front_active(const struct front *front);

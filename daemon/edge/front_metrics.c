@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Series of requests by tunnel and public name (spec §12). They are made at the start, so that a
- * request only adds to numbers that it already knows. Names that a family has no room for share
- * their tunnel's "other".
+ * Series of requests by tunnel and public name (spec §12). They are looked up once per snapshot, so
+ * that a request only adds to numbers that it already knows. Names that a family has no room for
+ * share their tunnel's "other".
  */
 #include "daemon/edge/front_metrics.h"
 
@@ -126,16 +126,23 @@ static void hosts_init(struct front_metrics *m, struct metric_registry *reg, con
 	host_init(&m->hosts[n], reg, f, &none);
 }
 
-int front_metrics_init(struct front_metrics *m, struct metric_registry *reg,
+int front_families_define(struct front_families *f, struct metric_registry *reg)
+{
+	static_assert((int)F_MAX_ == (int)FRONT_FAMILIES);
+	f->reg = reg;
+	for (unsigned int i = 0; i < F_MAX_; i++) {
+		f->numbers[i] = metric_define(reg, &families[i]);
+		if (f->numbers[i] < 0)
+			return f->numbers[i];
+	}
+	f->no_route = metric_series(reg, f->numbers[F_NO_ROUTE], NULL);
+	return 0;
+}
+
+int front_metrics_init(struct front_metrics *m, const struct front_families *f,
 		       const struct edge_conf *conf)
 {
-	int f[F_MAX_];
 	size_t count = 0;
-	for (unsigned int i = 0; i < F_MAX_; i++) {
-		f[i] = metric_define(reg, &families[i]);
-		if (f[i] < 0)
-			return f[i];
-	}
 	for (size_t i = 0; i < conf->tunnel_count; i++)
 		count += conf->tunnels[i].host_count;
 	struct front_host *hosts = calloc(count + 1, sizeof(*hosts));
@@ -144,9 +151,8 @@ int front_metrics_init(struct front_metrics *m, struct metric_registry *reg,
 	*m = (struct front_metrics){
 		.hosts = hosts,
 		.host_count = count,
-		.no_route = metric_series(reg, f[F_NO_ROUTE], NULL),
 	};
-	hosts_init(m, reg, f, conf);
+	hosts_init(m, f->reg, f->numbers, conf);
 	return 0;
 }
 

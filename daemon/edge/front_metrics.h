@@ -10,7 +10,7 @@
 #include "daemon/conf/edge_conf.h"
 #include "daemon/proxy/reason.h"
 
-/* A public name: whose it is, and what its requests are counted as. Filled in at start. */
+/* A public name: whose it is, and what its requests are counted as. */
 struct front_host {
 	uint32_t tunnel;       /* index in the snapshot's tunnels */
 	metric_id requests[6]; /* by code class */
@@ -21,13 +21,24 @@ struct front_host {
 	metric_id bytes_out;
 };
 
+enum { FRONT_FAMILIES = 6 };
+
+/* Defined once at start. */
+struct front_families {
+	struct metric_registry *reg;
+	int numbers[FRONT_FAMILIES];
+	metric_id no_route;
+};
+/* Main thread, before any series. 0 or what metric_define() said. */
+[[nodiscard]] int front_families_define(struct front_families *f, struct metric_registry *reg);
+
+/* Of one snapshot. */
 struct front_metrics {
 	struct front_host *hosts; /* in the snapshot's order; the last: no name of ours */
 	size_t host_count;        /* without the last */
-	metric_id no_route;
 };
-/* Main thread. 0, -ENOMEM or what metric_define() said. */
-[[nodiscard]] int front_metrics_init(struct front_metrics *m, struct metric_registry *reg,
+/* Main thread. 0 or -ENOMEM. */
+[[nodiscard]] int front_metrics_init(struct front_metrics *m, const struct front_families *f,
 				     const struct edge_conf *conf);
 void front_metrics_done(struct front_metrics *m);
 

@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "daemon/base/drop_priv.h"
 #include "daemon/base/exit.h"
 #include "daemon/base/file.h"
 #include "daemon/base/paths.h"
@@ -82,6 +84,16 @@ static int make_certificates(const struct init_params *p)
 	return EXIT_OK;
 }
 
+/* Made by root it is root's, and the service user may read it: a reload has no other rights. */
+static void give_config(const char *path)
+{
+	uid_t uid;
+	gid_t gid;
+	if (geteuid() == 0 && drop_priv_find_user(EDGE_SERVICE_USER, &uid, &gid) == 0 &&
+	    lchown(path, (uid_t)-1, gid) < 0)
+		(void)complain("cannot give its group to", path, -errno);
+}
+
 static int make_config(const struct init_params *p)
 {
 	if (exists(p->config))
@@ -106,6 +118,7 @@ static int make_config(const struct init_params *p)
 	int r = file_replace(p->config, span_of(text, (size_t)n), 0640);
 	if (r < 0)
 		return complain("cannot write", p->config, r);
+	give_config(p->config);
 	(void)printf("made %s\n", p->config);
 	return EXIT_OK;
 }
@@ -125,8 +138,11 @@ static void pack_hostname(struct packer *w, const struct init_params *p, const c
 static int replace_config(const struct init_params *p, struct span text)
 {
 	struct stat st;
-	mode_t mode = stat(p->config, &st) == 0 ? st.st_mode & 07777 : 0640;
-	return file_replace(p->config, text, mode);
+	bool is_there = stat(p->config, &st) == 0;
+	int r = file_replace(p->config, text, is_there ? st.st_mode & 07777 : 0640);
+	if (r == 0 && is_there && geteuid() == 0 && lchown(p->config, st.st_uid, st.st_gid) < 0)
+		return -errno;
+	return r;
 }
 
 /* The section of a tunnel, appended to the configuration old as one write. */

@@ -7,6 +7,9 @@
 
 #include <stddef.h>
 
+/* Whom adit-edge becomes when it was started as root and there is such a user. */
+#define EDGE_SERVICE_USER "adit-edge"
+
 enum { INIT_HOSTNAMES_MAX = 256 };
 
 struct init_params {

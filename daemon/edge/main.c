@@ -83,9 +83,11 @@ static int run_init(const struct options *o, const struct paths *paths)
 	return init_run(&p);
 }
 
-static int load(const struct options *o, const struct paths *paths, struct edge_conf **ret)
+/* Loads, and leaves in src what a reload needs. */
+static int load(const struct options *o, const struct paths *paths, struct conf_source *src,
+		struct edge_conf **ret)
 {
-	const char *sets[OPT_ARGS_MAX];
+	static const char *sets[OPT_ARGS_MAX]; /* as long as the process */
 	const char *path = o->config ? o->config : paths->config;
 	for (unsigned int i = 0; i < o->set.count; i++)
 		sets[i] = o->set.items[i];
@@ -98,14 +100,14 @@ static int load(const struct options *o, const struct paths *paths, struct edge_
 		return EXIT_CONFIG;
 	}
 	struct conf_report report = {};
-	struct conf_source src = {
+	*src = (struct conf_source){
 		.path = path,
 		.environ = (const char *const *)environ,
 		.set = sets,
 		.set_count = o->set.count,
 		.check = o->check,
 	};
-	int r = edge_conf_load(&src, &report, ret);
+	int r = edge_conf_load(src, &report, ret);
 	conf_report_print(&report, "adit-edge", stderr);
 	conf_report_done(&report);
 	return r < 0 ? EXIT_CONFIG : EXIT_OK;
@@ -114,7 +116,8 @@ static int load(const struct options *o, const struct paths *paths, struct edge_
 static int run_edge(const struct options *o, const struct paths *paths)
 {
 	_cleanup_(edge_conf_unrefp) struct edge_conf *conf = NULL;
-	int code = load(o, paths, &conf);
+	struct conf_source src;
+	int code = load(o, paths, &src, &conf);
 	if (code)
 		return code;
 	if (o->check) {
@@ -123,7 +126,9 @@ static int run_edge(const struct options *o, const struct paths *paths)
 	}
 	if (o->dump_config)
 		return conf_dump(&conf->common, stdout) < 0 ? EXIT_FAILED : EXIT_OK;
-	struct edge_params params = { .conf = TAKE_PTR(conf), .paths = *paths, .user = o->user };
+	struct edge_params params = {
+		.conf = TAKE_PTR(conf), .source = src, .paths = *paths, .user = o->user
+	};
 	return edge_run(&params);
 }
 

@@ -8,6 +8,7 @@
 
 #include "daemon/admin/idl.h"
 #include "daemon/admin/page.h"
+#include "daemon/admin/reload.h"
 #include "daemon/admin/row.h"
 #include "daemon/admin/varlink_priv.h"
 #include "daemon/base/gather.h"
@@ -17,7 +18,6 @@
 #include "util/cleanup.h"
 
 enum {
-	CONFIG_VERSION = 1,     /* of this process: the file is read once, at the start */
 	CONNECTIONS_MAX = 1024, /* shown in one answer */
 };
 
@@ -37,8 +37,7 @@ static int append_connection(struct query *q, const struct edge_conn_row *row)
 	const struct link_stats *s = &row->stats;
 	char peer[ADMIN_ADDR_MAX];
 	return sd_json_variant_append_arraybo(
-		&q->connections,
-		SD_JSON_BUILD_PAIR_STRING("tunnel", q->edge->conf->tunnels[row->tunnel].name),
+		&q->connections, SD_JSON_BUILD_PAIR_STRING("tunnel", row->name),
 		SD_JSON_BUILD_PAIR_UNSIGNED("index", row->index),
 		SD_JSON_BUILD_PAIR_STRING("protocol", "quic"),
 		SD_JSON_BUILD_PAIR_STRING("peer", admin_addr(&s->peer, peer)),
@@ -75,15 +74,15 @@ static void visit(struct worker *worker, void *arg)
 
 static int append_tunnel(sd_json_variant **array, struct edge *e, size_t i)
 {
-	const struct conf_edge_tunnel *t = &e->conf->tunnels[i];
+	const struct roster_tunnel *own = &e->roster->tunnels[i];
+	const struct conf_edge_tunnel *t = own->conf;
 	char id[UUID_TEXT_LEN + 1];
 	uuid_format(&t->id, id);
 	sd_json_variant *hosts = NULL;
 	int r = sd_json_variant_new_array(&hosts, NULL, 0);
 	for (size_t h = 0; r >= 0 && h < t->host_count; h++)
 		r = sd_json_variant_append_arrayb(&hosts, SD_JSON_BUILD_STRING(t->hosts[h].text));
-	unsigned int n =
-		atomic_load_explicit(&e->enroll.tunnels[i].connections, memory_order_relaxed);
+	unsigned int n = atomic_load_explicit(&own->shared->connections, memory_order_relaxed);
 	if (r >= 0)
 		r = sd_json_variant_append_arraybo(array,
 						   SD_JSON_BUILD_PAIR_STRING("name", t->name),
@@ -94,7 +93,7 @@ static int append_tunnel(sd_json_variant **array, struct edge *e, size_t i)
 	return r;
 }
 
-static int reply_status(struct query *q, sd_json_variant *tunnels)
+static int reply_status(struct query *q, sd_json_variant *tunnels, sd_json_variant *need_restart)
 {
 	struct edge *e = q->edge;
 	char metrics[ADMIN_ADDR_MAX] = "off";
@@ -105,9 +104,10 @@ static int reply_status(struct query *q, sd_json_variant *tunnels)
 		SD_JSON_BUILD_PAIR_STRING("state", e->is_stopping ? "draining" : "listening"),
 		SD_JSON_BUILD_PAIR_UNSIGNED("since_usec", e->started / NSEC_PER_USEC),
 		SD_JSON_BUILD_PAIR_INTEGER("pid", getpid()),
-		SD_JSON_BUILD_PAIR_STRING("config",
-					  e->conf->common.file ? e->conf->common.file : ""),
-		SD_JSON_BUILD_PAIR_UNSIGNED("config_version", CONFIG_VERSION),
+		SD_JSON_BUILD_PAIR_STRING(
+			"config", e->params.conf->common.file ? e->params.conf->common.file : ""),
+		SD_JSON_BUILD_PAIR_UNSIGNED("config_version", reload_version(e->reload)),
+		SD_JSON_BUILD_PAIR_VARIANT("need_restart", need_restart),
 		SD_JSON_BUILD_PAIR_STRING("metrics", metrics),
 		SD_JSON_BUILD_PAIR_UNSIGNED("memory", q->memory),
 		SD_JSON_BUILD_PAIR_UNSIGNED("memory_limit", q->memory_limit),
@@ -126,17 +126,20 @@ static void query_free(void *arg)
 static void on_visited(void *arg)
 {
 	struct query *q = arg;
-	sd_json_variant *tunnels = NULL;
+	sd_json_variant *tunnels = NULL, *need_restart = NULL;
 	int r = q->error;
 	if (r >= 0)
 		r = sd_json_variant_new_array(&tunnels, NULL, 0);
-	for (size_t i = 0; r >= 0 && i < q->edge->conf->tunnel_count; i++)
+	for (size_t i = 0; r >= 0 && i < q->edge->roster->conf->tunnel_count; i++)
 		r = append_tunnel(&tunnels, q->edge, i);
 	if (r >= 0)
-		r = reply_status(q, tunnels);
+		r = varlink_string_array(reload_need_restart(q->edge->reload), &need_restart);
+	if (r >= 0)
+		r = reply_status(q, tunnels, need_restart);
 	if (r < 0)
 		(void)sd_varlink_error_errno(q->link, r);
 	(void)sd_json_variant_unref(tunnels);
+	(void)sd_json_variant_unref(need_restart);
 	query_free(q);
 }
 
@@ -167,8 +170,17 @@ static int on_status(sd_varlink *link, sd_json_variant *parameters, sd_varlink_m
 	return r;
 }
 
+static int on_reload(sd_varlink *link, sd_json_variant *parameters, sd_varlink_method_flags_t flags,
+		     void *user)
+{
+	(void)flags;
+	struct edge *e = user;
+	return varlink_reload(link, parameters, e->reload, "io.adit.Edge.BadConfig");
+}
+
 static const struct varlink_method methods[] = {
 	{ "io.adit.Edge.Status", on_status },
+	{ "io.adit.Edge.Reload", on_reload },
 	{ "io.adit.Edge.Drain", varlink_on_drain },
 };
 

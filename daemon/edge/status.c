@@ -60,10 +60,6 @@ static const struct metric_family families[] = {
 	{ .name = "adit_edge_tunnels",
 	  .help = "Tunnels that have a connection.",
 	  .type = METRIC_TYPE_GAUGE },
-	{ .name = "adit_edge_links",
-	  .help = "Registered connections by tunnel.",
-	  .type = METRIC_TYPE_GAUGE,
-	  .labels = { "tunnel" } },
 	{ .name = "adit_edge_connections",
 	  .help = "QUIC connections by state.",
 	  .type = METRIC_TYPE_GAUGE,
@@ -81,17 +77,6 @@ static const struct metric_family families[] = {
 	  .type = METRIC_TYPE_COUNTER,
 	  .labels = { "event" } },
 };
-static const struct metric_family version_family = {
-	.name = "adit_config_version",
-	.help = "Configuration that is in force: 1 is that of the start.",
-	.type = METRIC_TYPE_GAUGE,
-};
-static const struct metric_family errors_family = {
-	.name = "adit_config_errors_total",
-	.help = "Configurations that were not taken, by where they came from.",
-	.type = METRIC_TYPE_COUNTER,
-	.labels = { "source" },
-};
 static const struct metric_family unregistered_family = {
 	.name = "adit_edge_unregistered",
 	.help = "Connections that have not registered yet.",
@@ -102,13 +87,11 @@ static const struct metric_family suspicions_family = {
 	.help = "Times that a registered connection seemed to be dead.",
 	.type = METRIC_TYPE_COUNTER,
 };
-enum { F_TUNNELS, F_LINKS, F_CONNECTIONS, F_REGISTRATIONS, F_DROPS, F_EVENTS, F_MAX_ };
+enum { F_TUNNELS, F_CONNECTIONS, F_REGISTRATIONS, F_DROPS, F_EVENTS, F_MAX_ };
 
 struct edge_status {
 	struct worker_metrics workers;
 	metric_id tunnels;
-	metric_id config_version;
-	metric_id *links; /* [tunnel] */
 	metric_id registered, unregistered, connected_sockets;
 	metric_id registrations, refused[ENROLL_REFUSAL_MAX_];
 	metric_id drops[ARRAY_SIZE(drops)], events[ARRAY_SIZE(events)];
@@ -125,20 +108,11 @@ static int define(struct edge_status *st, struct edge *e)
 		if (f[i] < 0)
 			return f[i];
 	}
-	int version = metric_define(reg, &version_family);
-	int errors = metric_define(reg, &errors_family);
 	int unregistered = metric_define(reg, &unregistered_family);
-	size_t tunnels = e->conf->tunnel_count;
-	st->links = calloc(tunnels + 1, sizeof(*st->links));
 	int suspicions = metric_define(reg, &suspicions_family);
-	if (version < 0 || errors < 0 || unregistered < 0 || suspicions < 0 || !st->links)
-		return -ENOMEM;
-	st->config_version = metric_series(reg, version, NULL);
-	/* The file is read at the start only, and a bad one ends it. */
-	(void)metric_series(reg, errors, (const char *const[]){ "file" });
+	if (unregistered < 0 || suspicions < 0)
+		return MIN(unregistered, suspicions);
 	st->tunnels = metric_series(reg, f[F_TUNNELS], NULL);
-	for (size_t i = 0; i < tunnels; i++)
-		st->links[i] = metric_series(reg, f[F_LINKS], &e->conf->tunnels[i].name);
 	st->registered =
 		metric_series(reg, f[F_CONNECTIONS], (const char *const[]){ "registered" });
 	st->unregistered = metric_series(reg, unregistered, NULL);
@@ -168,30 +142,33 @@ static int define(struct edge_status *st, struct edge *e)
 /* The whole process's: told by the first worker from its copy of the directory. */
 static void refresh_tunnels(struct edge *e, struct worker *worker)
 {
-	const struct edge_status *st = e->status;
+	const struct roster *roster = edge_worker_roster(worker->app);
 	unsigned int tunnels = 0;
-	for (size_t i = 0; i < e->conf->tunnel_count; i++) {
-		unsigned int n = directory_count(e->directories[worker->index], (uint32_t)i);
-		metric_set(worker->metrics, st->links[i], n);
+	for (uint32_t i = 0; i < roster->conf->tunnel_count; i++) {
+		const struct edge_tunnel *t = roster->tunnels[i].shared;
+		unsigned int n = directory_count(e->directories[worker->index], t);
+		tunnel_metrics_tell_links(&roster->links, worker, i, n);
 		tunnels += n > 0;
 	}
-	metric_set(worker->metrics, st->tunnels, tunnels);
-	metric_set(worker->metrics, st->config_version, 1);
+	metric_set(worker->metrics, e->status->tunnels, tunnels);
 }
 
 static void on_row(const struct edge_conn_row *row, void *arg)
 {
 	const struct edge_worker *ew = arg;
-	tunnel_metrics_note(&ew->edge->tunnel_metrics, ew->worker, row->tunnel, row->index,
-			    &row->stats);
+	struct roster *roster = edge_worker_roster(ew);
+	if (row->at)
+		tunnel_metrics_note(&roster->links, ew->worker, roster_index(roster, row->at),
+				    row->index, &row->stats);
 }
 
-static void refresh_links(struct edge *e, struct edge_worker *ew)
+static void refresh_links(struct edge_worker *ew)
 {
-	tunnel_metrics_forget(&e->tunnel_metrics, ew->worker);
+	struct tunnel_metrics *links = &edge_worker_roster(ew)->links;
+	tunnel_metrics_forget(links, ew->worker);
 	edge_conn_walk(&ew->conns, on_row, ew);
 	edge_conn_count_lost(&ew->conns);
-	tunnel_metrics_tell(&e->tunnel_metrics, ew->worker);
+	tunnel_metrics_tell(links, ew->worker);
 }
 
 static void refresh(struct worker *worker, void *arg)
@@ -220,7 +197,7 @@ static void refresh(struct worker *worker, void *arg)
 		metric_set(shard, st->clients, (int64_t)front_refused(ew->front));
 	if (worker->index == 0)
 		refresh_tunnels(e, worker);
-	refresh_links(e, ew);
+	refresh_links(ew);
 }
 
 /* Ready: the listeners are there. */
@@ -232,7 +209,7 @@ static unsigned int ready_count(void *arg)
 
 static int start_page(struct edge *e)
 {
-	const struct conf_metrics *m = &e->conf->common.metrics;
+	const struct conf_metrics *m = &e->params.conf->common.metrics;
 	char file[PATHS_LEN + 16];
 	struct ip_port address = { .ip = { IP_FAMILY_V4, { 127, 0, 0, 1 } }, .port = ADMIN_PORT };
 	if (m->listen == CONF_SWITCH_OFF)
@@ -290,8 +267,6 @@ void edge_status_stop(struct edge *e)
 {
 	edge_service_stop(e);
 	page_free(TAKE_PTR(e->page));
-	if (e->status)
-		free(e->status->links);
 	free(TAKE_PTR(e->status));
 }
 

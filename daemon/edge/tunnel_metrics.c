@@ -21,10 +21,17 @@ struct tunnel_worst {
 };
 
 struct tunnel_series {
+	metric_id links; /* the first worker's */
 	metric_id mtu, ecn;
 	metric_id rtt[INDEXES]; /* the last worker's; made when there is something to show */
 };
 
+static const struct metric_family links_family = {
+	.name = "adit_edge_links",
+	.help = "Registered connections by tunnel.",
+	.type = METRIC_TYPE_GAUGE,
+	.labels = { "tunnel" },
+};
 static const struct metric_family mtu_family = {
 	.name = "adit_link_mtu_bytes",
 	.help = "Smallest UDP payload that the path of a link takes.",
@@ -51,26 +58,38 @@ static const struct metric_family lost_family = {
 	.labels = { "tunnel", "index" },
 };
 
-int tunnel_metrics_init(struct tunnel_metrics *m, struct metric_registry *reg,
+int tunnel_families_define(struct tunnel_families *f, struct metric_registry *reg)
+{
+	*f = (struct tunnel_families){
+		.reg = reg,
+		.links = metric_define(reg, &links_family),
+		.mtu = metric_define(reg, &mtu_family),
+		.ecn = metric_define(reg, &ecn_family),
+		.rtt = metric_define(reg, &rtt_family),
+		.lost = metric_define(reg, &lost_family),
+	};
+	bool is_whole = f->links >= 0 && f->mtu >= 0 && f->ecn >= 0 && f->rtt >= 0 && f->lost >= 0;
+	return is_whole ? 0 : -E2BIG;
+}
+
+int tunnel_metrics_init(struct tunnel_metrics *m, const struct tunnel_families *families,
 			const struct edge_conf *conf, unsigned int workers)
 {
 	size_t tunnels = conf->tunnel_count;
-	int mtu = metric_define(reg, &mtu_family), ecn = metric_define(reg, &ecn_family);
 	*m = (struct tunnel_metrics){
-		.reg = reg,
+		.families = families,
 		.conf = conf,
 		.workers = workers,
-		.rtt_family = metric_define(reg, &rtt_family),
-		.lost_family = metric_define(reg, &lost_family),
 		.series = calloc(tunnels + 1, sizeof(*m->series)),
 		.worst = calloc((tunnels + 1) * workers, sizeof(*m->worst)),
 	};
-	if (mtu < 0 || ecn < 0 || m->rtt_family < 0 || m->lost_family < 0 || !m->series ||
-	    !m->worst)
+	if (!m->series || !m->worst)
 		return -ENOMEM;
 	for (size_t i = 0; i < tunnels; i++) {
-		m->series[i].mtu = metric_series(reg, mtu, &conf->tunnels[i].name);
-		m->series[i].ecn = metric_series(reg, ecn, &conf->tunnels[i].name);
+		const char *const *name = &conf->tunnels[i].name;
+		m->series[i].links = metric_series(families->reg, families->links, name);
+		m->series[i].mtu = metric_series(families->reg, families->mtu, name);
+		m->series[i].ecn = metric_series(families->reg, families->ecn, name);
 	}
 	return 0;
 }
@@ -87,13 +106,13 @@ static metric_id find(const struct tunnel_metrics *m, int family, size_t tunnel,
 	char text[12] = "other";
 	if (index < TUNNEL_METRICS_INDEXES)
 		(void)snprintf(text, sizeof(text), "%u", index);
-	return metric_series(m->reg, family,
+	return metric_series(m->families->reg, family,
 			     (const char *const[]){ m->conf->tunnels[tunnel].name, text });
 }
 
 metric_id tunnel_metrics_lost(const struct tunnel_metrics *m, uint32_t tunnel, unsigned int index)
 {
-	return find(m, m->lost_family, tunnel, index);
+	return find(m, m->families->lost, tunnel, index);
 }
 
 static struct tunnel_worst *worst_of(const struct tunnel_metrics *m, unsigned int worker,
@@ -153,7 +172,7 @@ static void tell_rtt(struct tunnel_metrics *m, struct metric_shard *shard, size_
 		for (unsigned int w = 0; w < m->workers; w++)
 			usec = MAX(usec, load_rtt(worst_of(m, w, tunnel), i));
 		if (usec > 0 && ids[i] == 0)
-			ids[i] = find(m, m->rtt_family, tunnel, i);
+			ids[i] = find(m, m->families->rtt, tunnel, i);
 		metric_set(shard, ids[i], usec);
 	}
 }
@@ -174,5 +193,27 @@ void tunnel_metrics_tell(struct tunnel_metrics *m, const struct worker *worker)
 		metric_set(worker->metrics, m->series[t].mtu, mtu);
 		metric_set(worker->metrics, m->series[t].ecn, ecn);
 		tell_rtt(m, worker->metrics, t);
+	}
+}
+
+void tunnel_metrics_tell_links(const struct tunnel_metrics *m, const struct worker *worker,
+			       uint32_t tunnel, unsigned int count)
+{
+	metric_set(worker->metrics, m->series[tunnel].links, count);
+}
+
+void tunnel_metrics_zero(const struct tunnel_metrics *m, const struct worker *worker)
+{
+	bool is_first = worker->index == 0, is_last = worker->index + 1 == m->workers;
+	for (size_t t = 0; t < m->conf->tunnel_count; t++) {
+		const struct tunnel_series *s = &m->series[t];
+		if (is_first)
+			metric_set(worker->metrics, s->links, 0);
+		if (!is_last)
+			continue;
+		metric_set(worker->metrics, s->mtu, 0);
+		metric_set(worker->metrics, s->ecn, 0);
+		for (unsigned int i = 0; i < INDEXES; i++)
+			metric_set(worker->metrics, s->rtt[i], 0);
 	}
 }

@@ -17,17 +17,26 @@ enum {
 struct tunnel_worst; /* what one worker knows of one tunnel */
 struct tunnel_series;
 
-struct tunnel_metrics {
+/* Defined once at start. */
+struct tunnel_families {
 	struct metric_registry *reg;
+	int links, mtu, ecn, rtt, lost;
+};
+/* Main thread, before any series. 0 or a negative errno. */
+[[nodiscard]] int tunnel_families_define(struct tunnel_families *f, struct metric_registry *reg);
+
+/* Of one snapshot. A scrape that a reload overtakes may miss a worker's links. */
+struct tunnel_metrics {
+	const struct tunnel_families *families;
 	const struct edge_conf *conf;
 	unsigned int workers;
-	int rtt_family, lost_family;
 	struct tunnel_series *series; /* [tunnel] */
 	struct tunnel_worst *worst;   /* [worker][tunnel]; each worker writes its own */
 };
 
-/* Main thread. conf is borrowed. 0 or a negative errno (then tunnel_metrics_done()). */
-[[nodiscard]] int tunnel_metrics_init(struct tunnel_metrics *m, struct metric_registry *reg,
+/* Main thread. families and conf are borrowed. 0 or -ENOMEM (then tunnel_metrics_done()). */
+[[nodiscard]] int tunnel_metrics_init(struct tunnel_metrics *m,
+				      const struct tunnel_families *families,
 				      const struct edge_conf *conf, unsigned int workers);
 void tunnel_metrics_done(struct tunnel_metrics *m);
 
@@ -42,5 +51,11 @@ void tunnel_metrics_forget(struct tunnel_metrics *m, const struct worker *worker
 void tunnel_metrics_note(struct tunnel_metrics *m, const struct worker *worker, uint32_t tunnel,
 			 unsigned int index, const struct link_stats *stats);
 void tunnel_metrics_tell(struct tunnel_metrics *m, const struct worker *worker);
+/* How many links a tunnel has: one worker tells for all, the first. */
+void tunnel_metrics_tell_links(const struct tunnel_metrics *m, const struct worker *worker,
+			       uint32_t tunnel, unsigned int count);
+
+/* The snapshot is no longer in force: what the worker has told is 0 from now on. */
+void tunnel_metrics_zero(const struct tunnel_metrics *m, const struct worker *worker);
 
 #endif

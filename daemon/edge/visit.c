@@ -42,6 +42,7 @@ struct visit {
 	struct edge_link *el;    /* referenced; NULL before a link was chosen */
 	struct stream *tunnel;
 	uint32_t host;         /* number of the public name; front_metrics.host_count: none */
+	struct roster *roster; /* with which it began; referenced */
 	uint32_t tunnel_index; /* whose it is; conf->tunnel_count: nobody's */
 	unsigned int tries;
 	struct http_head request; /* as it goes into the tunnel */
@@ -78,12 +79,13 @@ static void visit_release(struct loop_garbage *garbage)
 {
 	struct visit *v = CONTAINER_OF(garbage, struct visit, garbage);
 	free(v->kept);
+	roster_unref(v->roster);
 	free(v);
 }
 
 struct span visit_make_ray(struct visit_env *env, char *buf, size_t size)
 {
-	const char *location = env->p.conf->edge.location;
+	const char *location = env->p.roster->conf->edge.location;
 	/* A bijection of the counter: ids don't tell how many requests there were. */
 	uint64_t id = (env->next_ray++) * UINT64_C(0x9e3779b97f4a7c15);
 	id ^= id >> 32;
@@ -92,9 +94,15 @@ struct span visit_make_ray(struct visit_env *env, char *buf, size_t size)
 	return span_of(buf, MIN((size_t)n, size - 1));
 }
 
+/* Once it is known whose the name is. */
+static const struct edge_tunnel *tunnel_of(const struct visit *v)
+{
+	return v->roster->tunnels[v->tunnel_index].shared;
+}
+
 static const struct front_host *metrics_of(const struct visit *v)
 {
-	return &v->env->p.metrics->hosts[v->host];
+	return &v->roster->front.hosts[v->host];
 }
 
 static void visit_count(struct visit *v)
@@ -109,7 +117,7 @@ static void visit_count(struct visit *v)
 	metric_add(w->metrics, m->bytes_out, (int64_t)v->bytes_out);
 	if (v->reason)
 		metric_add(w->metrics, m->errors[v->reason], 1);
-	const struct edge_conf *conf = v->env->p.conf;
+	const struct edge_conf *conf = v->roster->conf;
 	access_log_write(w->log, conf->common.log.access,
 			 &(struct access_record){
 				 .rule = v->tunnel_index < conf->tunnel_count
@@ -342,7 +350,7 @@ static int visit_upgrade(struct visit *v, const struct http_head *head)
 	struct http_upgraded up;
 	struct front_conn *visitor = v->x->user;
 	struct span *texts[] = { &v->request.method, &v->request.authority, &v->request.target };
-	const struct edge_conf *conf = v->env->p.conf;
+	const struct edge_conf *conf = v->roster->conf;
 	int r = http_upgrade(v->x, head, &up);
 	if (r < 0)
 		return r;
@@ -407,7 +415,7 @@ static void visit_take_response(struct visit *v, size_t len)
 		visit_fail(v, reason_of_error(resp.error));
 		return;
 	}
-	int r = tunnel_head_from_response(&resp, is_head, &v->env->limits, v->x->arena, &head);
+	int r = tunnel_head_from_response(&resp, is_head, &v->roster->limits, v->x->arena, &head);
 	out = head;
 	bool is_upgrade = head.status == 101 && v->request.body == HTTP_BODY_UPGRADE;
 	if (r == 0 && head.status < 200 && !is_upgrade)
@@ -519,7 +527,7 @@ static const struct stream_user body_user = {
 
 static int visit_write_request(struct visit *v)
 {
-	size_t cap = v->env->limits.head_max * 3 + 4096;
+	size_t cap = v->roster->limits.head_max * 3 + 4096;
 	_cleanup_(freep) void *buf = malloc(cap);
 	struct span bytes = {};
 	if (!buf)
@@ -532,7 +540,7 @@ static int visit_write_request(struct visit *v)
 static void visit_dispatch(struct visit *v, const struct edge_link *avoid)
 {
 	struct visit_env *env = v->env;
-	struct edge_link *el = directory_pick(env->p.directory, v->tunnel_index, avoid);
+	struct edge_link *el = directory_pick(env->p.directory, tunnel_of(v), avoid);
 	if (!el || (el == avoid && v->tries >= TRIES)) {
 		visit_fail(v, PROXY_REASON_TUNNEL_OFFLINE);
 		return;
@@ -568,7 +576,7 @@ static void on_doubt(struct timer *timer)
 	struct loop *loop = v->env->p.worker->loop;
 	if (!visit_may_move(v) || !edge_link_suspicion(v->el))
 		return;
-	const struct edge_link *other = directory_pick(v->env->p.directory, v->tunnel_index, v->el);
+	const struct edge_link *other = directory_pick(v->env->p.directory, tunnel_of(v), v->el);
 	if (!other || other == v->el || edge_link_suspicion(other)) {
 		timer_start(loop, timer, nsec_add(loop_now(loop), DOUBT_AGAIN));
 		return;
@@ -614,7 +622,7 @@ static int visit_prepare(struct visit *v)
 	ip_addr_print(&p, &x->peer.ip);
 	struct header_visitor visitor = {
 		.address = packer_span(&p),
-		.is_trusted_proxy = is_trusted(v->env->p.conf, &x->peer.ip),
+		.is_trusted_proxy = is_trusted(v->roster->conf, &x->peer.ip),
 		.is_tls = x->is_tls,
 		.ray = v->ray,
 	};
@@ -627,7 +635,7 @@ static int visit_prepare(struct visit *v)
 /* What must be refused before a tunnel is even looked for. */
 static enum proxy_reason visit_check(struct visit *v)
 {
-	const struct edge_conf *conf = v->env->p.conf;
+	const struct edge_conf *conf = v->roster->conf;
 	const struct http_head *req = &v->x->request;
 	if (slab_pressure(v->env->p.worker->slab) >= SLAB_PRESSURE_SHORT)
 		return PROXY_REASON_OVERLOADED;
@@ -635,8 +643,8 @@ static enum proxy_reason visit_check(struct visit *v)
 	    req->content_length > conf->front.max_body)
 		return PROXY_REASON_BODY_TOO_LARGE;
 	uint32_t host = 0;
-	if (hosts_find(v->env->p.hosts, req->authority, &host) < 0) {
-		metric_add(v->env->p.worker->metrics, v->env->p.metrics->no_route, 1);
+	if (hosts_find(v->roster->hosts, req->authority, &host) < 0) {
+		metric_add(v->env->p.worker->metrics, v->env->p.no_route, 1);
 		return PROXY_REASON_NO_SUCH_HOST;
 	}
 	metric_add(v->env->p.worker->metrics, metrics_of(v)->active, -1);
@@ -658,7 +666,8 @@ void visit_start(struct visit_env *env, struct http_exchange *x)
 	v->x = x;
 	v->request = x->request;
 	v->since = loop_now(env->p.worker->loop);
-	v->host = (uint32_t)env->p.metrics->host_count;
+	v->roster = roster_ref(env->p.roster);
+	v->host = (uint32_t)v->roster->front.host_count;
 	v->tunnel_index = metrics_of(v)->tunnel;
 	v->again.run = on_again;
 	v->doubt.on_expire = on_doubt;

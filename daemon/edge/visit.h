@@ -20,7 +20,6 @@ enum { VISIT_RAY_MAX = 96 }; /* bytes of a request id */
 /* What the visits of one worker share. */
 struct visit_env {
 	struct front_params p;
-	struct http_limits limits;
 	struct list visits;
 	unsigned int active;
 	uint64_t next_ray; /* request ids: random start, then counted */

@@ -50,7 +50,7 @@ static int probe_free(struct edge *e, const struct ip_port *addr, bool is_udp)
 
 static int probe_all(struct edge *e)
 {
-	const struct edge_conf *c = e->conf;
+	const struct edge_conf *c = e->params.conf;
 	int code = EXIT_OK;
 	for (size_t i = 0; i < c->edge.listen_count && code == EXIT_OK; i++)
 		code = probe_free(e, &c->edge.listens[i].addr, true);
@@ -88,7 +88,7 @@ static void warn_of_bad_certs(struct edge_worker *ew)
 static int open_certs(struct edge *e, struct edge_worker *ew)
 {
 	char folder[PATHS_LEN + 8];
-	const char *given = e->conf->front.certificates;
+	const char *given = e->params.conf->front.certificates;
 	(void)snprintf(folder, sizeof(folder), "%s/certs", e->params.paths.state);
 	int r = tls_certs_new(given ? given : folder, "http/1.1", &ew->certs);
 	if (r < 0) {
@@ -103,24 +103,51 @@ static int open_certs(struct edge *e, struct edge_worker *ew)
 	return EXIT_OK;
 }
 
+/* Links and streams that begin from now on go by it. */
+static void use_limits(struct edge_worker *ew)
+{
+	const struct conf_limits *l = &edge_worker_roster(ew)->conf->common.limits;
+	ew->quic_settings.max_streams = l->streams_per_link;
+	ew->quic_settings.stream_window = l->stream_window;
+	ew->quic_settings.stream_window_max = l->stream_window_max;
+	ew->quic_settings.link_window_max = l->link_window_max;
+	ew->quic_settings.send_queue_max = l->send_queue;
+}
+
+/* At the top of a turn: another configuration is in force. Its certificates are read again, too. */
+static void on_swap(struct snapshot_slot *slot, struct snapshot *old)
+{
+	struct edge_worker *ew = CONTAINER_OF(slot, struct edge_worker, roster);
+	tunnel_metrics_zero(&CONTAINER_OF(old, struct roster, snapshot)->links, ew->worker);
+	use_limits(ew);
+	edge_conn_use_roster(&ew->conns, edge_worker_roster(ew));
+	if (ew->front)
+		front_use_roster(ew->front, edge_worker_roster(ew));
+	if (ew->certs)
+		warn_of_bad_certs(ew);
+}
+
 static int open_worker(struct edge *e, struct edge_worker *ew, struct worker *worker)
 {
 	ew->edge = e;
 	ew->worker = worker;
 	worker->app = ew;
-	int r = quic_worker_new(worker, &e->quic_settings, &ew->quic);
+	ew->roster.on_swap = on_swap;
+	ew->roster.current = &roster_ref(e->roster)->snapshot;
+	ew->quic_settings = e->quic_settings;
+	use_limits(ew);
+	int r = quic_worker_new(worker, &ew->quic_settings, &ew->quic);
 	if (r == 0)
-		r = directory_new(worker, (uint32_t)e->conf->tunnel_count,
-				  &e->directories[worker->index]);
+		r = directory_new(worker, &e->directories[worker->index]);
 	if (r < 0) {
 		log_error(e->log, "start", "cannot prepare a worker", KV_ERR(r));
 		return EXIT_FAILED;
 	}
-	int code = open_front(e, &e->conf->front.http, ew->http_fds, &e->http_count);
-	if (code == EXIT_OK && e->conf->front.https.listen_count > 0)
+	int code = open_front(e, &e->params.conf->front.http, ew->http_fds, &e->http_count);
+	if (code == EXIT_OK && e->params.conf->front.https.listen_count > 0)
 		code = open_certs(e, ew);
 	if (code == EXIT_OK)
-		code = open_front(e, &e->conf->front.https, ew->https_fds, &e->https_count);
+		code = open_front(e, &e->params.conf->front.https, ew->https_fds, &e->https_count);
 	return code;
 }
 
@@ -142,8 +169,8 @@ static int open_ledger(struct edge *e, uid_t uid, gid_t gid)
 
 static int open_server(struct edge *e, uid_t uid, gid_t gid)
 {
-	const struct conf_limits *l = &e->conf->common.limits;
-	const struct conf_edge_listener *c = &e->conf->edge;
+	const struct conf_limits *l = &e->params.conf->common.limits;
+	const struct conf_edge_listener *c = &e->params.conf->edge;
 	_cleanup_(freep) struct quic_worker **qws =
 		calloc(e->worker_count, sizeof(struct quic_worker *));
 	_cleanup_(freep) struct ip_port *listen = calloc(c->listen_count, sizeof(*listen));
@@ -201,6 +228,7 @@ void edge_wiring_close(struct edge *e)
 		quic_worker_free(TAKE_PTR(ew->quic));
 		directory_free(TAKE_PTR(e->directories[i]));
 		tls_certs_free(TAKE_PTR(ew->certs));
+		snapshot_slot_done(&ew->roster);
 		for (unsigned int j = 0; j < FRONT_LISTENERS_MAX; j++) {
 			ew->http_fds[j] = fd_close(ew->http_fds[j]);
 			ew->https_fds[j] = fd_close(ew->https_fds[j]);
@@ -223,11 +251,10 @@ static void start_front(struct edge_worker *ew)
 	struct edge *e = ew->edge;
 	struct front_params params = {
 		.worker = ew->worker,
-		.conf = e->conf,
-		.hosts = e->hosts,
+		.roster = edge_worker_roster(ew),
 		.directory = e->directories[ew->worker->index],
 		.bridge_metrics = &e->bridge_metrics,
-		.metrics = &e->front_metrics,
+		.no_route = e->front_families.no_route,
 		.certs = ew->certs,
 		.http_fds = ew->http_fds,
 		.http_count = e->http_count,
@@ -248,8 +275,8 @@ void edge_wiring_start(struct worker *worker)
 	ew->conns.worker = worker;
 	ew->conns.set = e->workers;
 	ew->conns.directories = e->directories;
-	ew->conns.enroll = &e->enroll;
-	ew->conns.metrics = &e->tunnel_metrics;
+	ew->conns.roster = edge_worker_roster(ew);
+	ew->conns.is_draining = &e->is_draining;
 	ew->conns.next_serial = &e->next_serial;
 	ew->conns.grace = 30 * NSEC_PER_SEC;
 	ew->conns.rpc_timeout = 30 * NSEC_PER_SEC;

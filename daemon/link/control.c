@@ -28,8 +28,10 @@ struct control {
 	uint8_t index;
 	nsec_t timeout;
 	struct span local_config;
-	struct timer deadlines[CONTROL_CALL_MAX_];
-	nsec_t since[CONTROL_CALL_MAX_]; /* of a call that waits for its answer, else 0 */
+	bool sends_config;                         /* registered as the one that does */
+	bool is_config_stale;                      /* another has come while a call was waiting */
+	struct timer deadlines[CONTROL_CALL_MAX_]; /* [0]: the local configuration is due */
+	nsec_t since[CONTROL_CALL_MAX_];           /* of a call that waits for its answer, else 0 */
 	const struct rpc_metrics *metrics;
 	struct metric_shard *shard;
 	struct loop_garbage garbage;
@@ -111,9 +113,19 @@ static void call_over(struct control *c, enum control_call call, bool ok)
 	c->since[call] = 0;
 }
 
+/* Not from inside an answer's callback: the frame in hand is still being read. */
+static void config_is_due(struct control *c)
+{
+	if (c->sends_config && c->local_config.len > 0)
+		timer_start(c->loop, &c->deadlines[0], loop_now(c->loop));
+}
+
 static void config_ended(struct control *c, bool ok)
 {
 	call_over(c, CONTROL_CALL_CONFIG, ok);
+	if (c->is_config_stale)
+		config_is_due(c);
+	c->is_config_stale = false;
 	c->events->on_config_sent(c, ok, c->user);
 }
 
@@ -134,14 +146,24 @@ static void send_local_config(struct control *c)
 			    loop_now(c->loop) + c->timeout);
 }
 
+void control_set_local_config(struct control *c, struct span json)
+{
+	bool is_same = span_eq(json, c->local_config);
+	c->local_config = json;
+	if (is_same)
+		return;
+	if (timer_is_armed(&c->deadlines[CONTROL_CALL_CONFIG]))
+		c->is_config_stale = true;
+	else
+		config_is_due(c);
+}
+
 static void registration_ended(struct control *c, const struct control_result *result)
 {
 	call_over(c, CONTROL_CALL_REGISTER, result->cause == CONTROL_CAUSE_NONE);
-	if (result->cause == CONTROL_CAUSE_NONE && c->index == 0 && !result->is_remotely_managed &&
-	    c->local_config.len > 0) {
-		/* Not from inside the answer's callback: the frame in hand is still being read. */
-		timer_start(c->loop, &c->deadlines[0], loop_now(c->loop));
-	}
+	c->sends_config = result->cause == CONTROL_CAUSE_NONE && c->index == 0 &&
+			  !result->is_remotely_managed;
+	config_is_due(c);
 	c->events->on_registered(c, result, c->user);
 }
 

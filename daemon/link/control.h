@@ -58,7 +58,7 @@ struct control_params {
 	struct ip_addr local;
 	uint8_t previous_attempts;
 	nsec_t timeout;           /* 5 s */
-	struct span local_config; /* JSON, borrowed until on_config_sent or free; empty: not sent */
+	struct span local_config; /* JSON, borrowed until another is set or free; empty: not sent */
 	const struct rpc_metrics *metrics; /* borrowed until free; NULL: not counted */
 	const struct control_events *events;
 	void *user;
@@ -70,6 +70,12 @@ struct control_params {
  */
 [[nodiscard]] int control_new(struct link *link, const struct control_params *params,
 			      struct control **ret);
+/*
+ * The local configuration has changed (borrowed as above). Where one was to be sent (connection 0,
+ * not remotely managed) and it is another text, it is sent; several while a call waits for its
+ * answer become one.
+ */
+void control_set_local_config(struct control *c, struct span json);
 /* Calls unregisterConnection; on_unregistered follows within timeout. */
 void control_unregister(struct control *c, nsec_t timeout);
 /* Says goodbye on the stream and frees; no callback comes after. Accepts NULL. */

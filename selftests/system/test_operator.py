@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an operator gets wrong, and what it leaves behind: nothing.
 
-    adit-edge init, two daemons in one folder, SIGHUP, an environment instead of a file
+    adit-edge init, two daemons in one folder, an environment instead of a file
 """
 import os
 import pathlib
 import re
-import signal
 
 import pytest
 
@@ -67,18 +66,6 @@ def test_two_in_one_folder(processes, tmp_path):
     second = processes.run("second", [binary("adit-edge"), "--config", edge.config, *edge.places])
     assert second.code == 1 and "run directory" in second.log, second.log
     assert edge.status()["state"] == "listening"
-
-
-def test_hangup(processes, tmp_path):
-    """SIGHUP ends neither program; a line says that nothing was read again."""
-    edge = Edge(processes, tmp_path)
-    edge.start()
-    daemon = Daemon(processes, tmp_path, token_file=edge.token_file, connections=1)
-    daemon.serve()
-    for program in (edge, daemon):
-        program.process.signal(signal.SIGHUP)
-        program.process.wait_line("configuration at the start only", 5)
-    assert edge.links() == 1 and daemon.ready() == 1
 
 
 @pytest.mark.parametrize("variable, name", [("TUNNEL_TOKEN_FILE", "token"),

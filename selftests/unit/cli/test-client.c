@@ -107,6 +107,10 @@ static const struct {
 	  CLI_EXIT_FAILED },
 	{ "{\"error\":\"io.adit.Daemon.NoSuchIndex\",\"parameters\":{\"index\":7}}",
 	  CLI_EXIT_FAILED },
+	{ "{\"error\":\"io.adit.Daemon.BadConfig\",\"parameters\":{\"errors\":[\"a\",7,\"b\"]}}",
+	  CLI_EXIT_FAILED },
+	{ "{\"error\":\"io.adit.Daemon.BadConfig\",\"parameters\":{\"errors\":7}}",
+	  CLI_EXIT_FAILED },
 	{ NULL, CLI_EXIT_ABSENT },
 };
 

@@ -213,7 +213,7 @@ static void test_set_errors(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct conf_source src = { .set = &cases[i].set,
 					   .set_count = 1,
-					   .token = CONF_FILES_TOKEN };
+					   .token = SPAN_LIT(CONF_FILES_TOKEN) };
 		struct conf_report report = {};
 		struct conf *c = NULL;
 		assert_int_equal(conf_load(&src, &report, &c), -EINVAL);
@@ -222,7 +222,9 @@ static void test_set_errors(void **state)
 	}
 	/* Names may have dots; a section that the file lacks is made. */
 	const char *set[] = { "ingress.a.b.service=http_status:204" };
-	struct conf_source src = { .set = set, .set_count = 1, .token = CONF_FILES_TOKEN };
+	struct conf_source src = { .set = set,
+				   .set_count = 1,
+				   .token = SPAN_LIT(CONF_FILES_TOKEN) };
 	struct conf_report report = {};
 	struct conf *c = NULL;
 	assert_int_equal(conf_load(&src, &report, &c), 0);
@@ -234,7 +236,8 @@ static void test_set_errors(void **state)
 static void test_missing_file(void **state)
 {
 	(void)state;
-	struct conf_source src = { .path = "/nonexistent/adit.conf", .token = CONF_FILES_TOKEN };
+	struct conf_source src = { .path = "/nonexistent/adit.conf",
+				   .token = SPAN_LIT(CONF_FILES_TOKEN) };
 	struct conf_report report = {};
 	struct conf *c = NULL;
 	assert_int_equal(conf_load(&src, &report, &c), -EINVAL);
@@ -295,7 +298,7 @@ static void test_many_rules(void **state)
 					      i, i);
 		struct conf_source src = { .path = conf_files_write_bytes("many.conf", text, n,
 									  0644),
-					   .token = CONF_FILES_TOKEN };
+					   .token = SPAN_LIT(CONF_FILES_TOKEN) };
 		struct conf_report report = {};
 		struct conf *c = NULL;
 		int r = conf_load(&src, &report, &c);
@@ -319,7 +322,7 @@ static int load_credential(const char *const *variables, const char *token, cons
 {
 	struct conf_source src = { .path = conf_files_write("x.conf", text, 0644),
 				   .environ = variables,
-				   .token = token };
+				   .token = span_str(token) };
 	return conf_load(&src, report, ret);
 }
 
@@ -363,22 +366,22 @@ static void test_visible_token(void **state)
 		const char *place;
 		int result;
 	} cases[] = {
-		{ NULL, { .token = CONF_FILES_TOKEN }, "command line", 0 },
+		{ NULL, { .token = SPAN_LIT(CONF_FILES_TOKEN) }, "command line", 0 },
 		{ NULL,
-		  { .token = CONF_FILES_TOKEN, .token_is_variable = true },
+		  { .token = SPAN_LIT(CONF_FILES_TOKEN), .token_is_variable = true },
 		  "environment variable TUNNEL_TOKEN",
 		  0 },
 		{ NULL,
-		  { .token = "xyz", .token_is_variable = true },
+		  { .token = SPAN_LIT("xyz"), .token_is_variable = true },
 		  "environment variable TUNNEL_TOKEN",
 		  -EINVAL },
 		/* The command line's file wins over the environment's token, which is warned about
 		   all the same. */
 		{ "token",
-		  { .token = "xyz", .token_is_variable = true },
+		  { .token = SPAN_LIT("xyz"), .token_is_variable = true },
 		  "environment variable TUNNEL_TOKEN",
 		  0 },
-		{ "garbage", { .token = CONF_FILES_TOKEN }, "command line", 0 },
+		{ "garbage", { .token = SPAN_LIT(CONF_FILES_TOKEN) }, "command line", 0 },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		char set[300];

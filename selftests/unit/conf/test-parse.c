@@ -43,7 +43,7 @@ static void check_aditd(const struct row *rows, size_t count)
 		const char *all[8];
 		struct conf_source src = { .set = all,
 					   .set_count = with_rest(rows[i].set, all),
-					   .token = CONF_FILES_TOKEN };
+					   .token = SPAN_LIT(CONF_FILES_TOKEN) };
 		struct conf_report report = {};
 		struct conf *c = NULL;
 		int r = conf_load(&src, &report, &c);
@@ -192,7 +192,9 @@ static void test_log_areas(void **state)
 {
 	(void)state;
 	static const char *const set[] = { "log.level=link:debug, notice, origin:error" };
-	struct conf_source src = { .set = set, .set_count = 1, .token = CONF_FILES_TOKEN };
+	struct conf_source src = { .set = set,
+				   .set_count = 1,
+				   .token = SPAN_LIT(CONF_FILES_TOKEN) };
 	struct conf_report report = {};
 	struct conf *c = NULL;
 	assert_int_equal(conf_load(&src, &report, &c), 0);

@@ -19,6 +19,7 @@ enum { WORKERS = 2, TUNNELS = 3 };
 struct fixture {
 	struct worker_set *set;
 	struct directory *dirs[WORKERS];
+	struct edge_tunnel *tunnels[TUNNELS];
 };
 
 static int start(void **state)
@@ -27,7 +28,11 @@ static int start(void **state)
 	struct worker_params params = { .count = WORKERS, .memory = 1 << 20 };
 	assert_int_equal(worker_set_new(&params, &fx.set), 0);
 	for (unsigned int i = 0; i < WORKERS; i++)
-		assert_int_equal(directory_new(worker_set_get(fx.set, i), TUNNELS, &fx.dirs[i]), 0);
+		assert_int_equal(directory_new(worker_set_get(fx.set, i), &fx.dirs[i]), 0);
+	for (unsigned int i = 0; i < TUNNELS; i++) {
+		fx.tunnels[i] = edge_tunnel_new();
+		assert_non_null(fx.tunnels[i]);
+	}
 	*state = &fx;
 	return 0;
 }
@@ -38,6 +43,10 @@ static int end(void **state)
 	for (unsigned int i = 0; i < WORKERS; i++)
 		directory_free(fx->dirs[i]);
 	directory_free(NULL);
+	for (unsigned int i = 0; i < TUNNELS; i++) {
+		assert_int_equal(atomic_load(&fx->tunnels[i]->refs), 1);
+		edge_tunnel_unref(fx->tunnels[i]);
+	}
 	worker_set_free(fx->set);
 	return 0;
 }
@@ -48,13 +57,12 @@ static void deliver(struct fixture *fx)
 		mailbox_deliver(worker_set_get(fx->set, i)->mailbox);
 }
 
-static struct edge_link *make(struct fixture *fx, unsigned int worker, uint32_t tunnel,
+static struct edge_link *make(struct fixture *fx, unsigned int worker, unsigned int tunnel,
 			      unsigned int load)
 {
-	struct edge_link *el = edge_link_new();
+	struct edge_link *el = edge_link_new(fx->tunnels[tunnel]);
 	assert_non_null(el);
 	el->worker = worker_set_get(fx->set, worker);
-	el->tunnel = tunnel;
 	atomic_store(&el->streams, load);
 	atomic_store(&el->is_usable, true);
 	assert_int_equal(directory_announce(fx->set, fx->dirs, el), 0);
@@ -76,18 +84,16 @@ static void test_announce_and_withdraw(void **state)
 	struct fixture *fx = *state;
 	struct edge_link *el = make(fx, 0, 1, 0);
 	for (unsigned int i = 0; i < WORKERS; i++) {
-		assert_int_equal(directory_count(fx->dirs[i], 1), 1);
-		assert_int_equal(directory_count(fx->dirs[i], 0), 0);
-		assert_ptr_equal(directory_pick(fx->dirs[i], 1, NULL), el);
-		assert_null(directory_pick(fx->dirs[i], 2, NULL));
-		assert_null(directory_pick(fx->dirs[i], TUNNELS, NULL)); /* no such tunnel */
-		assert_int_equal(directory_count(fx->dirs[i], TUNNELS), 0);
+		assert_int_equal(directory_count(fx->dirs[i], fx->tunnels[1]), 1);
+		assert_int_equal(directory_count(fx->dirs[i], fx->tunnels[0]), 0);
+		assert_ptr_equal(directory_pick(fx->dirs[i], fx->tunnels[1], NULL), el);
+		assert_null(directory_pick(fx->dirs[i], fx->tunnels[2], NULL));
 	}
 	assert_int_equal(atomic_load(&el->refs), 1 + WORKERS);
 	/* Unusable at once, before the mail is there. */
 	atomic_store(&el->is_usable, false);
-	assert_int_equal(directory_count(fx->dirs[1], 1), 0);
-	assert_null(directory_pick(fx->dirs[1], 1, NULL));
+	assert_int_equal(directory_count(fx->dirs[1], fx->tunnels[1]), 0);
+	assert_null(directory_pick(fx->dirs[1], fx->tunnels[1], NULL));
 	directory_withdraw(fx->set, fx->dirs, el);
 	deliver(fx);
 	assert_int_equal(atomic_load(&el->refs), 1);
@@ -101,13 +107,14 @@ static void test_many(void **state)
 	struct edge_link *links[40];
 	for (unsigned int i = 0; i < ARRAY_SIZE(links); i++)
 		links[i] = make(fx, i % WORKERS, 0, 100 + i);
-	assert_int_equal(directory_count(fx->dirs[1], 0), ARRAY_SIZE(links));
+	assert_int_equal(directory_count(fx->dirs[1], fx->tunnels[0]), ARRAY_SIZE(links));
 	for (unsigned int i = 0; i < ARRAY_SIZE(links); i++) {
 		/* The least loaded of the own worker. */
-		assert_ptr_equal(directory_pick(fx->dirs[i % WORKERS], 0, NULL), links[i]);
+		assert_ptr_equal(directory_pick(fx->dirs[i % WORKERS], fx->tunnels[0], NULL),
+				 links[i]);
 		drop(fx, links[i]);
 	}
-	assert_int_equal(directory_count(fx->dirs[0], 0), 0);
+	assert_int_equal(directory_count(fx->dirs[0], fx->tunnels[0]), 0);
 }
 
 static const struct {
@@ -125,7 +132,7 @@ static void test_pick(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(balances); i++) {
 		struct edge_link *own = make(fx, 0, 0, balances[i].own);
 		struct edge_link *other = make(fx, 1, 0, balances[i].other);
-		assert_ptr_equal(directory_pick(fx->dirs[0], 0, NULL),
+		assert_ptr_equal(directory_pick(fx->dirs[0], fx->tunnels[0], NULL),
 				 balances[i].picks_own ? own : other);
 		drop(fx, own);
 		drop(fx, other);
@@ -136,13 +143,14 @@ static void test_avoid(void **state)
 {
 	struct fixture *fx = *state;
 	struct edge_link *own = make(fx, 0, 0, 0);
-	assert_ptr_equal(directory_pick(fx->dirs[0], 0, own), own); /* there is no other */
+	assert_ptr_equal(directory_pick(fx->dirs[0], fx->tunnels[0], own),
+			 own); /* there is no other */
 	struct edge_link *other = make(fx, 1, 0, 1000);
-	assert_ptr_equal(directory_pick(fx->dirs[0], 0, own), other);
+	assert_ptr_equal(directory_pick(fx->dirs[0], fx->tunnels[0], own), other);
 	atomic_store(&other->is_usable, false);
-	assert_ptr_equal(directory_pick(fx->dirs[0], 0, own), own);
+	assert_ptr_equal(directory_pick(fx->dirs[0], fx->tunnels[0], own), own);
 	atomic_store(&own->is_usable, false);
-	assert_null(directory_pick(fx->dirs[0], 0, own));
+	assert_null(directory_pick(fx->dirs[0], fx->tunnels[0], own));
 	drop(fx, own);
 	drop(fx, other);
 }
@@ -153,13 +161,13 @@ static void test_suspect(void **state)
 	struct fixture *fx = *state;
 	struct edge_link *own = make(fx, 0, 0, 0), *other = make(fx, 1, 0, 1000);
 	atomic_store(&own->suspicion, LINK_SUSPICION_SILENT);
-	assert_ptr_equal(directory_pick(fx->dirs[0], 0, NULL), other);
-	assert_ptr_equal(directory_pick(fx->dirs[0], 0, other), own);
+	assert_ptr_equal(directory_pick(fx->dirs[0], fx->tunnels[0], NULL), other);
+	assert_ptr_equal(directory_pick(fx->dirs[0], fx->tunnels[0], other), own);
 	atomic_store(&other->suspicion, LINK_SUSPICION_REFUSED);
-	assert_ptr_equal(directory_pick(fx->dirs[0], 0, NULL), own);
-	assert_int_equal(directory_count(fx->dirs[0], 0), 2);
+	assert_ptr_equal(directory_pick(fx->dirs[0], fx->tunnels[0], NULL), own);
+	assert_int_equal(directory_count(fx->dirs[0], fx->tunnels[0]), 2);
 	atomic_store(&own->suspicion, LINK_SUSPICION_NONE);
-	assert_ptr_equal(directory_pick(fx->dirs[0], 0, NULL), own);
+	assert_ptr_equal(directory_pick(fx->dirs[0], fx->tunnels[0], NULL), own);
 	drop(fx, own);
 	drop(fx, other);
 }
@@ -227,11 +235,27 @@ static void test_older(void **state)
 		drop(fx, links[i]);
 }
 
+/* A tunnel's entry goes with its last link, and the tunnel with the last who refers to it. */
+static void test_tunnel_goes(void **state)
+{
+	struct fixture *fx = *state;
+	struct edge_link *one = make(fx, 0, 2, 0), *two = make(fx, 1, 2, 0);
+	assert_int_equal(atomic_load(&fx->tunnels[2]->refs), 3);
+	drop(fx, one);
+	assert_ptr_equal(directory_pick(fx->dirs[0], fx->tunnels[2], NULL), two);
+	drop(fx, two);
+	assert_int_equal(atomic_load(&fx->tunnels[2]->refs), 1);
+	assert_null(directory_pick(fx->dirs[0], fx->tunnels[2], NULL));
+	/* What is still there when the process ends is given back by end(). */
+	struct edge_link *left = make(fx, 0, 2, 0);
+	edge_link_unref(left);
+}
+
 /* What was announced and never delivered is given back. */
 static void test_undelivered(void **state)
 {
 	struct fixture *fx = *state;
-	struct edge_link *el = edge_link_new();
+	struct edge_link *el = edge_link_new(fx->tunnels[0]);
 	assert_non_null(el);
 	assert_int_equal(directory_announce(fx->set, fx->dirs, el), 0);
 	for (unsigned int i = 0; i < WORKERS; i++)
@@ -251,6 +275,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_doubt, start, end),
 		cmocka_unit_test_setup_teardown(test_older, start, end),
 		cmocka_unit_test_setup_teardown(test_undelivered, start, end),
+		cmocka_unit_test_setup_teardown(test_tunnel_goes, start, end),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,7 @@
 #define ACCOUNT "0123456789abcdef0123456789abcdef"
 /* SHA-256 of 32 zero bytes. */
 #define SHA_ZERO "66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925"
+#define SHA_ONES "af9613760f72635fbdb44a5a0a63c39f12af30f950a6ee5c971be188e89c4051"
 
 enum { BUDGET = 4 << 20, WINDOW = 64 * 1024, DAEMONS = 16, TAG = 1, SERIES = 1000 };
 
@@ -43,9 +45,11 @@ struct fixture {
 	struct loop *loop;
 	struct slab *slab;
 	struct directory *directory;
-	struct enroll enroll;
+	struct front_families front;
+	struct tunnel_families links;
+	struct roster *roster;
+	_Atomic bool is_draining;
 	struct metric_registry *registry;
-	struct tunnel_metrics metrics;
 	struct edge_conn_env env;
 	_Atomic uint64_t serial;
 	struct daemon_end daemons[DAEMONS];
@@ -107,42 +111,50 @@ static bool until(struct fixture *f, bool (*check)(struct fixture *f))
 	return check(f);
 }
 
-static void load(struct fixture *f)
+/* The tunnel with this digest; without one (NULL) there is no tunnel. */
+static struct roster *load(struct fixture *f, const char *digest, const struct roster *old)
 {
-	static const char *const settings[] = {
-		"tunnel.home.id=" ID,
-		"tunnel.home.account=" ACCOUNT,
-		"tunnel.home.secret-sha256=" SHA_ZERO,
-	};
-	struct conf_source src = { .set = settings, .set_count = ARRAY_SIZE(settings) };
+	char secret[128];
+	const char *const settings[] = { "log.level=info", "tunnel.home.id=" ID,
+					 "tunnel.home.account=" ACCOUNT, secret };
+	(void)snprintf(secret, sizeof(secret), "tunnel.home.secret-sha256=%s",
+		       digest ? digest : "");
+	struct conf_source src = { .set = settings,
+				   .set_count = digest ? ARRAY_SIZE(settings) : 1 };
+	struct roster *roster = NULL;
 	struct conf_report report = {};
 	struct edge_conf *conf = NULL;
 	const char *reason = NULL;
 	assert_int_equal(edge_conf_load(&src, &report, &conf), 0);
 	conf_report_done(&report);
-	assert_int_equal(enroll_init(&f->enroll, conf, &reason), 0);
+	struct roster_params params = {
+		.conf = conf, .old = old, .front = &f->front, .links = &f->links, .worker_count = 1
+	};
+	assert_int_equal(roster_new(&params, &reason, &roster), 0);
 	edge_conf_unref(conf);
+	return roster;
 }
 
 static int begin(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 	assert_non_null(f);
-	load(f);
 	assert_int_equal(metric_registry_new(SERIES, &f->registry), 0);
-	assert_int_equal(tunnel_metrics_init(&f->metrics, f->registry, f->enroll.conf, 1), 0);
+	assert_int_equal(front_families_define(&f->front, f->registry), 0);
+	assert_int_equal(tunnel_families_define(&f->links, f->registry), 0);
+	f->roster = load(f, SHA_ZERO, NULL);
 	struct worker_params params = { .count = 1, .memory = BUDGET, .metrics = f->registry };
 	assert_int_equal(worker_set_new(&params, &f->set), 0);
 	struct worker *worker = worker_set_get(f->set, 0);
 	f->loop = worker->loop;
 	f->slab = worker->slab;
-	assert_int_equal(directory_new(worker, 1, &f->directory), 0);
+	assert_int_equal(directory_new(worker, &f->directory), 0);
 	f->env = (struct edge_conn_env){
 		.worker = worker,
 		.set = f->set,
 		.directories = &f->directory,
-		.enroll = &f->enroll,
-		.metrics = &f->metrics,
+		.roster = f->roster,
+		.is_draining = &f->is_draining,
 		.next_serial = &f->serial,
 		.grace = 3600 * NSEC_PER_SEC,
 		.rpc_timeout = 3600 * NSEC_PER_SEC,
@@ -162,9 +174,8 @@ static int end(void **state)
 	turn(f);
 	directory_free(f->directory);
 	worker_set_free(f->set);
-	tunnel_metrics_done(&f->metrics);
+	roster_unref(f->roster);
 	metric_registry_free(f->registry);
-	enroll_done(&f->enroll);
 	free(f);
 	return 0;
 }
@@ -274,7 +285,7 @@ static void test_rpc_stream_without_progress(void **state)
 	stream_close(silent);
 
 	assert_false(d->link.is_closed);
-	assert_int_equal(directory_count(f->directory, 0), 1);
+	assert_int_equal(directory_count(f->directory, f->roster->tunnels[0].shared), 1);
 }
 
 /* Before registration there is no such stream. */
@@ -304,7 +315,33 @@ static void test_control_stream_without_progress(void **state)
 	fake_stream_put(d->control, head, sizeof(head));
 	assert_true(until(f, has_one_timeout));
 	turn(f);
-	assert_int_equal(directory_count(f->directory, 0), 0); /* no new requests */
+	assert_int_equal(directory_count(f->directory, f->roster->tunnels[0].shared),
+			 0); /* no new requests */
+}
+
+/* ---- another configuration ---- */
+
+/* The same tunnel keeps its links; without it, or with another secret, they are sent away. */
+static void test_new_roster(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const digests[] = { NULL, SHA_ONES };
+	for (unsigned int i = 0; i < ARRAY_SIZE(digests); i++) {
+		struct daemon_end *d = &f->daemons[i];
+		enlist(f, d, true);
+		struct roster *same = load(f, SHA_ZERO, f->roster);
+		edge_conn_use_roster(&f->env, same);
+		assert_false(d->link.is_drained);
+		struct roster *other = load(f, digests[i], same);
+		edge_conn_use_roster(&f->env, other);
+		assert_true(d->link.is_drained);
+		turn(f);
+		assert_int_equal(directory_count(f->directory, f->roster->tunnels[0].shared), 0);
+		/* Back to the one of the fixture. */
+		edge_conn_use_roster(&f->env, f->roster);
+		roster_unref(same);
+		roster_unref(other);
+	}
 }
 
 /* ---- going away ---- */
@@ -359,6 +396,7 @@ static void test_drain(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_new_roster, begin, end),
 		cmocka_unit_test_setup_teardown(test_rpc_stream_without_progress, begin, end),
 		cmocka_unit_test_setup_teardown(test_rpc_stream_of_a_stranger, begin, end),
 		cmocka_unit_test_setup_teardown(test_control_stream_without_progress, begin, end),

@@ -38,9 +38,16 @@ static const char *const settings[] = {
 	"tunnel.other.hostname=b.test",
 };
 
+struct fixture {
+	struct metric_registry *reg;
+	struct front_families front;
+	struct tunnel_families links;
+	struct roster *roster;
+};
+
 static int start(void **state)
 {
-	static struct enroll e;
+	static struct fixture fx;
 	struct conf_source src = { .set = settings, .set_count = ARRAY_SIZE(settings) };
 	struct conf_report report = {};
 	struct edge_conf *conf = NULL;
@@ -50,16 +57,23 @@ static int start(void **state)
 		print_message("%s\n", report.messages[i].text);
 	conf_report_done(&report);
 	assert_int_equal(r, 0);
-	assert_int_equal(enroll_init(&e, conf, &reason), 0);
+	assert_int_equal(metric_registry_new(1000, &fx.reg), 0);
+	assert_int_equal(front_families_define(&fx.front, fx.reg), 0);
+	assert_int_equal(tunnel_families_define(&fx.links, fx.reg), 0);
+	struct roster_params params = {
+		.conf = conf, .front = &fx.front, .links = &fx.links, .worker_count = 2
+	};
+	assert_int_equal(roster_new(&params, &reason, &fx.roster), 0);
 	edge_conf_unref(conf); /* it has a reference of its own */
-	*state = &e;
+	*state = &fx;
 	return 0;
 }
 
 static int end(void **state)
 {
-	enroll_done(*state);
-	enroll_done(*state); /* once more does nothing */
+	struct fixture *fx = *state;
+	roster_unref(fx->roster);
+	metric_registry_free(fx->reg);
 	return 0;
 }
 
@@ -74,7 +88,7 @@ static struct tunnel_register good(void)
 
 static void test_one_answer(void **state)
 {
-	struct enroll *e = *state;
+	const struct roster *r = ((struct fixture *)*state)->roster;
 	struct tunnel_register wrong[8];
 	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
 		wrong[i] = good();
@@ -89,33 +103,36 @@ static void test_one_answer(void **state)
 				      "\x81\x12\x31\xc5\x5c\x15\x51\x00"); /* another's */
 	wrong[7].tunnel_id = SPAN_LIT("short");
 	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
-		uint32_t tunnel = 99;
-		assert_int_equal(enroll_check(e, &wrong[i], &tunnel), ENROLL_REFUSAL_UNKNOWN);
-		assert_int_equal(tunnel, 99);
+		struct edge_tunnel *tunnel = NULL;
+		assert_int_equal(enroll_check(r, false, &wrong[i], &tunnel),
+				 ENROLL_REFUSAL_UNKNOWN);
+		assert_null(tunnel);
 	}
 	/* Wrong stays wrong while draining: draining tells strangers nothing. */
-	atomic_store(&e->is_draining, true);
-	uint32_t tunnel = 99;
-	assert_int_equal(enroll_check(e, &wrong[0], &tunnel), ENROLL_REFUSAL_UNKNOWN);
-	assert_int_equal(atomic_load(&e->tunnels[0].connections), 0);
+	struct edge_tunnel *tunnel = NULL;
+	assert_int_equal(enroll_check(r, true, &wrong[0], &tunnel), ENROLL_REFUSAL_UNKNOWN);
+	assert_int_equal(atomic_load(&r->tunnels[0].shared->connections), 0);
 }
 
 static void test_places(void **state)
 {
-	struct enroll *e = *state;
+	const struct roster *r = ((struct fixture *)*state)->roster;
 	struct tunnel_register reg = good();
-	uint32_t tunnel = 99;
-	assert_int_equal(enroll_check(e, &reg, &tunnel), ENROLL_REFUSAL_NONE);
-	assert_string_equal(e->conf->tunnels[tunnel].name, "home");
-	assert_int_equal(enroll_check(e, &reg, &tunnel), ENROLL_REFUSAL_NONE);
-	assert_int_equal(enroll_check(e, &reg, &tunnel), ENROLL_REFUSAL_TOO_MANY);
-	assert_int_equal(atomic_load(&e->tunnels[tunnel].connections), 2);
-	enroll_release(e, tunnel);
-	assert_int_equal(enroll_check(e, &reg, &tunnel), ENROLL_REFUSAL_NONE);
-	atomic_store(&e->is_draining, true);
-	enroll_release(e, tunnel);
-	assert_int_equal(enroll_check(e, &reg, &tunnel), ENROLL_REFUSAL_DRAINING);
-	assert_int_equal(atomic_load(&e->tunnels[tunnel].connections), 1);
+	struct edge_tunnel *tunnel = NULL, *again = NULL;
+	assert_int_equal(enroll_check(r, false, &reg, &tunnel), ENROLL_REFUSAL_NONE);
+	assert_string_equal(roster_name_of(r, tunnel), "home");
+	assert_int_equal(enroll_check(r, false, &reg, &again), ENROLL_REFUSAL_NONE);
+	assert_ptr_equal(tunnel, again);
+	assert_int_equal(enroll_check(r, false, &reg, &again), ENROLL_REFUSAL_TOO_MANY);
+	assert_int_equal(atomic_load(&tunnel->connections), 2);
+	assert_int_equal(atomic_load(&tunnel->refs), 3);
+	enroll_release(tunnel);
+	edge_tunnel_unref(again);
+	assert_int_equal(enroll_check(r, true, &reg, &again), ENROLL_REFUSAL_DRAINING);
+	assert_int_equal(enroll_check(r, false, &reg, &again), ENROLL_REFUSAL_NONE);
+	assert_int_equal(atomic_load(&tunnel->connections), 2);
+	edge_tunnel_unref(again);
+	edge_tunnel_unref(tunnel);
 }
 
 static const struct {

@@ -19,6 +19,7 @@ static struct conf_edge_host hosts[HOSTS_MAX];
 static struct conf_edge_tunnel tunnels[2];
 static struct edge_conf conf;
 static struct metric_registry *reg;
+static struct front_families front_families;
 
 static void make(size_t first, size_t second)
 {
@@ -33,6 +34,7 @@ static void make(size_t first, size_t second)
 						.host_count = second };
 	conf = (struct edge_conf){ .tunnels = tunnels, .tunnel_count = 2 };
 	assert_int_equal(metric_registry_new(32768, &reg), 0);
+	assert_int_equal(front_families_define(&front_families, reg), 0);
 }
 
 struct seen {
@@ -61,7 +63,7 @@ static void test_few(void **state)
 	(void)state;
 	struct front_metrics m;
 	make(2, 1);
-	assert_int_equal(front_metrics_init(&m, reg, &conf), 0);
+	assert_int_equal(front_metrics_init(&m, &front_families, &conf), 0);
 	assert_int_equal(m.host_count, 3);
 	assert_int_equal(m.hosts[1].tunnel, 0);
 	assert_int_equal(m.hosts[2].tunnel, 1);
@@ -82,7 +84,7 @@ static void test_many(void **state)
 	(void)state;
 	struct front_metrics m;
 	make(1000, 1000);
-	assert_int_equal(front_metrics_init(&m, reg, &conf), 0);
+	assert_int_equal(front_metrics_init(&m, &front_families, &conf), 0);
 	static const char *const families[] = { "adit_requests_total", "adit_request_errors_total",
 						"adit_request_seconds", "adit_requests_active",
 						"adit_body_bytes_total" };

@@ -20,7 +20,10 @@ static void test_worker_stops_before_it_hears(void **state)
 	struct worker_params params = { .count = 2, .memory = BUDGET };
 	assert_int_equal(worker_set_new(&params, &set), 0);
 	struct worker *own = worker_set_get(set, 0);
-	struct edge_link *el = edge_link_new();
+	struct edge_tunnel *tunnel = edge_tunnel_new();
+	assert_non_null(tunnel);
+	struct edge_link *el = edge_link_new(tunnel);
+	edge_tunnel_unref(tunnel);
 	assert_non_null(el);
 	el->worker = worker_set_get(set, 1);
 

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 static struct metric_registry *reg;
+static struct tunnel_families families;
 static struct tunnel_metrics metrics;
 static struct worker workers[2];
 
@@ -19,7 +20,8 @@ static int setup(void **state)
 	(void)state;
 	static const struct conf_edge_tunnel tunnels[] = { { .name = "one" }, { .name = "two" } };
 	static const struct edge_conf conf = { .tunnels = tunnels, .tunnel_count = 2 };
-	if (metric_registry_new(1000, &reg) < 0 || tunnel_metrics_init(&metrics, reg, &conf, 2) < 0)
+	if (metric_registry_new(1000, &reg) < 0 || tunnel_families_define(&families, reg) < 0 ||
+	    tunnel_metrics_init(&metrics, &families, &conf, 2) < 0)
 		return -1;
 	for (unsigned int i = 0; i < 2; i++)
 		workers[i] = (struct worker){ .index = i, .metrics = metric_shard_new(reg) };
@@ -108,11 +110,28 @@ static void test_indexes_are_bounded(void **state)
 			 256 - TUNNEL_METRICS_INDEXES);
 }
 
+/* A snapshot that goes leaves no gauge standing, whoever has told it. */
+static void test_zero(void **state)
+{
+	(void)state;
+	note(1, 0, 1200, 5);
+	tunnel_metrics_tell(&metrics, &workers[1]);
+	tunnel_metrics_tell_links(&metrics, &workers[0], 0, 3);
+	assert_int_equal(look("adit_edge_links", "one", NULL).value, 3);
+	for (unsigned int i = 0; i < 2; i++)
+		tunnel_metrics_zero(&metrics, &workers[i]);
+	assert_int_equal(look("adit_edge_links", "one", NULL).value, 0);
+	assert_int_equal(look("adit_link_mtu_bytes", "one", NULL).value, 0);
+	assert_int_equal(look("adit_link_ecn", "one", NULL).value, 0);
+	assert_int_equal(look("adit_link_rtt_seconds", "one", "0").value, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_worst, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_indexes_are_bounded, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_zero, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
