@@ -16,8 +16,6 @@
 #include "util/cleanup.h"
 #include "util/macro.h"
 
-#define DEADLINE_USEC UINT64_C(5000000)
-
 /* How libsystemd and the kernel say that nobody answers. */
 static bool is_absent(int error)
 {
@@ -77,14 +75,15 @@ static int fail_refused(const struct cli *c, const char *method, const char *id,
 	return CLI_EXIT_FAILED;
 }
 
-int client_call(const struct cli *c, const char *method, struct sd_json_variant **ret)
+int client_call(const struct cli *c, const char *method, unsigned int wait_sec,
+		struct sd_json_variant **ret)
 {
 	_cleanup_(sd_varlink_close_unrefp) sd_varlink *link = NULL;
 	sd_json_variant *answer = NULL; /* the link's */
 	const char *id = NULL;
 	int r = sd_varlink_connect_address(&link, c->paths.control);
 	if (r >= 0)
-		r = sd_varlink_set_relative_timeout(link, DEADLINE_USEC);
+		r = sd_varlink_set_relative_timeout(link, wait_sec * UINT64_C(1000000));
 	if (r >= 0)
 		r = sd_varlink_call(link, method, NULL, &answer, &id);
 	if (r < 0)

@@ -39,7 +39,7 @@ int verb_reload(struct cli *c, const struct opt_args *args)
 	}
 	_cleanup_(sd_json_variant_unrefp) sd_json_variant *document = NULL;
 	int code = client_call(c, c->is_edge ? "io.adit.Edge.Reload" : "io.adit.Daemon.Reload",
-			       &document);
+			       CLIENT_RELOAD_SEC, &document);
 	if (code != CLI_EXIT_DONE)
 		return code;
 	struct print p = { .out = stdout };

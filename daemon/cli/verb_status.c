@@ -123,7 +123,7 @@ int verb_status(struct cli *c, const struct opt_args *args)
 		return CLI_EXIT_USAGE;
 	}
 	_cleanup_(sd_json_variant_unrefp) sd_json_variant *document = NULL;
-	int code = client_call(c, v->method, &document);
+	int code = client_call(c, v->method, CLIENT_WAIT_SEC, &document);
 	if (code != CLI_EXIT_DONE)
 		return code;
 	struct print p = { .out = stdout, .now_usec = nsec_clock(CLOCK_REALTIME) / NSEC_PER_USEC };

@@ -48,7 +48,8 @@ struct quic_dial {
 	uint16_t local_port;         /* 0: kernel's choice; tried first, any port if taken */
 	const char *bind_interface;
 	uint32_t fwmark;
-	SSL_CTX *tls; /* borrowed until the link is freed */
+	/* Borrowed for the call; the connection keeps a reference of tls. */
+	SSL_CTX *tls;
 	const struct tls_trust *trust;
 	const char *server_name;
 };

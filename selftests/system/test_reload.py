@@ -14,10 +14,11 @@ import ssl
 import pytest
 
 from lib import certs
-from lib.adit import DOMAIN, Daemon, Edge, peer_edge_keys, section, write_token
+from lib.adit import DOMAIN, Daemon, Edge, binary, peer_edge_keys, section, write_token
 from lib.crowd import allow_files
 from lib.origin import Origin
 from lib.peer_edge import PeerEdge
+from lib.service_user import UID, with_service_user
 from lib.holder import Holder, Visitors
 from lib.varlink import Refused, Varlink
 from lib.wait import SLOW, holds, until
@@ -277,6 +278,37 @@ def test_old_stream_keeps_its_rule(processes, edge):
         assert slow.wait_exit(20) == 0
         lines = "".join(f"line {n}\n" for n in range(20))
         assert slow.out.read_text() == lines + "200"
+
+
+def test_as_service_user(processes, tmp_path):
+    """§14: after the drop adit-edge reads its file as its own user: init gives it the group, and a
+    file that it can't read is said at the start and refused later."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: changes the user")
+    for above in [tmp_path, *tmp_path.parents[:2]]:
+        above.chmod(0o755)
+    wrap = with_service_user(tmp_path)
+    made = processes.run("init", [*wrap, binary("adit-edge"), "init", "--config",
+                                  tmp_path / "edge.conf", "--state-dir", tmp_path / "s",
+                                  "--domain", DOMAIN, "--advertise", "127.0.0.1:7844",
+                                  "--tunnel", "home", "--hostname", HOST])
+    assert made.code == 0, made.log
+    state = (tmp_path / "edge.conf").stat()
+    assert (state.st_uid, state.st_gid, state.st_mode & 0o777) == (0, UID, 0o640)
+    edge = Edge(processes, tmp_path)
+    os.chown(edge.config, 0, UID)
+    edge.config.chmod(0o640)
+    for path in (edge.run, edge.certificates, *edge.certificates.iterdir()):
+        os.chown(path, UID, UID)
+    edge.start(wrap=wrap)
+    assert "no reload" not in edge.process.log
+    change(edge, "location = tst", "location = ams")
+    assert reload(edge) == (["edge.location"], [])
+    edge.config.chmod(0o600)
+    assert "Permission denied" in refused(edge)[0]
+    edge.process.terminate()
+    edge.start(wrap=wrap)
+    edge.process.wait_line("can't read the configuration: no reload", 5)
 
 
 # ---- tunnels and secrets ----

@@ -17,17 +17,13 @@ from lib.adit import Edge, section
 from lib.crowd import allow_files
 from lib.peer_daemon import Credentials, PeerDaemon
 from lib.proc import Processes
+from lib.service_user import UID, with_service_user
 from lib.wait import SLOW, seconds, until
 
 pytestmark = pytest.mark.group("edge")
 
-UID = 64123
 LINKS = 2000 if SLOW <= 1 else 300
 LIB = pathlib.Path(__file__).resolve().parents[1]
-# The service user exists for this one process only.
-AS_SERVICE = ["unshare", "-m", "--propagation", "private", "bash", "-c",
-              'mount --bind "$1" /etc/passwd && mount --bind "$2" /etc/group && shift 2 && exec "$@"',
-              "sh"]
 
 
 @pytest.fixture(name="service_edge", scope="module")
@@ -41,15 +37,11 @@ def fixture_service_edge():
     try:
         edge = Edge(processes, folder, tunnel_keys={"max_connections": 5000},
                     extra=section("limits", register_timeout="20s"))
-        passwd, group = folder / "passwd", folder / "group"
-        passwd.write_text(pathlib.Path("/etc/passwd").read_text()
-                          + f"adit-edge:x:{UID}:{UID}::/nonexistent:/usr/sbin/nologin\n")
-        group.write_text(pathlib.Path("/etc/group").read_text() + f"adit-edge:x:{UID}:\n")
         for top in (edge.run, edge.certificates):  # the state stays as init, run by root, made it
             for path in (top, *top.rglob("*")):
                 os.chown(path, UID, UID)
         allow_files(12000)
-        edge.start(wrap=[*AS_SERVICE, str(passwd), str(group)])
+        edge.start(wrap=with_service_user(folder))
         yield edge
     finally:
         processes.close()

@@ -84,7 +84,7 @@ static int call(struct fixture *fx, const char *answer, sd_json_variant **ret)
 	fx->answer_len = answer ? strlen(answer) + 1 : 0;
 	assert_int_equal(listen(fx->listener, 1), 0);
 	assert_int_equal(pthread_create(&fx->thread, NULL, serve, fx), 0);
-	int code = client_call(&fx->cli, "io.adit.Daemon.Status", ret);
+	int code = client_call(&fx->cli, "io.adit.Daemon.Status", CLIENT_WAIT_SEC, ret);
 	assert_int_equal(pthread_join(fx->thread, NULL), 0);
 	return code;
 }
@@ -140,12 +140,12 @@ static void test_nobody(void **state)
 	struct fixture *fx = *state;
 	sd_json_variant *v = NULL;
 	/* A socket that nobody listens on, then no socket, then no folder. */
-	assert_int_equal(client_call(&fx->cli, "a.b.C", &v), CLI_EXIT_ABSENT);
+	assert_int_equal(client_call(&fx->cli, "a.b.C", CLIENT_WAIT_SEC, &v), CLI_EXIT_ABSENT);
 	(void)unlink(fx->cli.paths.control);
-	assert_int_equal(client_call(&fx->cli, "a.b.C", &v), CLI_EXIT_ABSENT);
+	assert_int_equal(client_call(&fx->cli, "a.b.C", CLIENT_WAIT_SEC, &v), CLI_EXIT_ABSENT);
 	(void)snprintf(fx->cli.paths.control, sizeof(fx->cli.paths.control), "%s/no/control",
 		       fx->folder);
-	assert_int_equal(client_call(&fx->cli, "a.b.C", &v), CLI_EXIT_ABSENT);
+	assert_int_equal(client_call(&fx->cli, "a.b.C", CLIENT_WAIT_SEC, &v), CLI_EXIT_ABSENT);
 	assert_null(v);
 }
 
