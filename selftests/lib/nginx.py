@@ -26,6 +26,7 @@ http {{
     location /sum {{ proxy_pass {upstream}; proxy_http_version 1.1; }}
     location /ws {{ proxy_pass {websocket}; proxy_http_version 1.1; proxy_read_timeout 1h;
       proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; }}
+    location /stuck {{ proxy_pass {stuck}; proxy_http_version 1.1; proxy_request_buffering off; }}
     location = /hello {{ add_header X-Origin nginx; return 200 "hello from nginx\\n"; }}
   }}
 }}
@@ -33,11 +34,11 @@ http {{
 
 
 class Nginx:
-    """Serves FOLDER/www; takes PUT below /put/; hands /sum to `upstream` and upgrades of
-    /ws to `websocket` (services)."""
+    """Serves FOLDER/www; takes PUT below /put/; hands /sum to `upstream`, upgrades of /ws to
+    `websocket` and streams bodies of /stuck to `stuck` (URLs)."""
 
     def __init__(self, processes, folder, upstream="http://127.0.0.1:9", port=None,
-                 netns=None, websocket="http://127.0.0.1:9"):
+                 netns=None, websocket="http://127.0.0.1:9", stuck="http://127.0.0.1:9"):
         self.folder = pathlib.Path(folder)
         self.www = self.folder / "www"
         (self.www / "put").mkdir(parents=True)
@@ -48,7 +49,7 @@ class Nginx:
         listen = f"listen 127.0.0.1:{self.port}; listen [::1]:{self.port};"
         config = self.folder / "nginx.conf"
         config.write_text(CONFIG.format(folder=self.folder, listen=listen, upstream=upstream,
-                                        websocket=websocket))
+                                        websocket=websocket, stuck=stuck))
         self.process = processes.start("nginx", ["nginx", "-e", "stderr", "-p", self.folder,
                                                  "-c", config], netns=netns)
         until(lambda: (self.folder / "pid").exists() and (self.folder / "pid").read_text(), 10,

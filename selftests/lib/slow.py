@@ -101,9 +101,9 @@ class StuckOrigin:
 class SlowVisitors(Loop):
     """`down` visitors that take a large answer slowly and `up` ones that send a body of `size`."""
 
-    def __init__(self, port, host, down=0, up=0, size=LARGE):
+    def __init__(self, port, host, down=0, up=0, size=LARGE, path="/"):
         super().__init__()
-        self.port, self.host, self.size = port, host, size
+        self.port, self.host, self.size, self.path = port, host, size, path
         self.taken, self.given = [0], [0]
         self.ended = []  # how visits ended, which none should
         for _ in range(down):
@@ -123,11 +123,11 @@ class SlowVisitors(Loop):
             self.ended.append(repr(error))
 
     async def _down(self, reader, writer):
-        writer.write(f"GET / HTTP/1.1\r\nHost: {self.host}\r\n\r\n".encode())
+        writer.write(f"GET {self.path} HTTP/1.1\r\nHost: {self.host}\r\n\r\n".encode())
         await sip(reader, self.taken)
 
     async def _up(self, reader, writer):
-        writer.write(f"POST / HTTP/1.1\r\nHost: {self.host}\r\n"
+        writer.write(f"POST {self.path} HTTP/1.1\r\nHost: {self.host}\r\n"
                      f"Content-Length: {self.size}\r\n\r\n".encode())
         for _ in range(self.size // len(BLOCK)):
             writer.write(BLOCK)
