@@ -21,8 +21,8 @@ struct edge_conn {
 	struct edge_link *el; /* NULL until registered */
 	struct list rpc;      /* streams that the daemon opened besides */
 	unsigned int rpc_count;
-	metric_id lost; /* counter of lost packets; 0 until registered */
-	uint64_t lost_counted;
+	struct tunnel_counters counters; /* 0 until registered */
+	uint64_t lost_counted, stalls_counted;
 	bool is_leaving;
 	struct timer leave; /* its turn in a drain has come */
 	struct timer grace;
@@ -70,18 +70,20 @@ static void conn_withdraw(struct edge_conn *c)
 	edge_link_unref(el);
 }
 
-static void conn_count_lost(struct edge_conn *c)
+static void conn_count(struct edge_conn *c)
 {
 	struct link_stats stats = {};
 	link_get_stats(c->link, &stats);
-	metric_add(c->env->worker->metrics, c->lost,
-		   (int64_t)(stats.lost_packets - c->lost_counted));
+	struct metric_shard *shard = c->env->worker->metrics;
+	metric_add(shard, c->counters.lost, (int64_t)(stats.lost_packets - c->lost_counted));
+	metric_add(shard, c->counters.stalls, (int64_t)(stats.credit_stalls - c->stalls_counted));
 	c->lost_counted = stats.lost_packets;
+	c->stalls_counted = stats.credit_stalls;
 }
 
 static void conn_free(struct edge_conn *c)
 {
-	conn_count_lost(c);
+	conn_count(c);
 	if (c->el)
 		c->el->link = NULL;
 	conn_withdraw(c);
@@ -205,8 +207,8 @@ static int conn_enlist(struct edge_conn *c, const struct tunnel_register *reg,
 		return -ENOMEM;
 	}
 	c->el = el;
-	c->lost = tunnel_metrics_lost(&c->env->roster->links,
-				      roster_index(c->env->roster, at_of(c)), el->index);
+	c->counters = tunnel_metrics_counters(&c->env->roster->links,
+					      roster_index(c->env->roster, at_of(c)), el->index);
 	return 0;
 }
 
@@ -442,13 +444,13 @@ void edge_conn_walk(struct edge_conn_env *env,
 	}
 }
 
-void edge_conn_count_lost(struct edge_conn_env *env)
+void edge_conn_count(struct edge_conn_env *env)
 {
 	LIST_FOREACH(node, &env->conns)
 	{
 		struct edge_conn *c = LIST_ENTRY(node, struct edge_conn, node);
-		if (c->lost)
-			conn_count_lost(c);
+		if (c->counters.lost)
+			conn_count(c);
 	}
 }
 

@@ -50,8 +50,8 @@ struct edge_conn_row {
 void edge_conn_walk(struct edge_conn_env *env,
 		    void (*on_row)(const struct edge_conn_row *row, void *arg), void *arg);
 
-/* Adds what the connections have lost since the last call to their counters. */
-void edge_conn_count_lost(struct edge_conn_env *env);
+/* Adds what happened to the connections since the last call to their counters. */
+void edge_conn_count(struct edge_conn_env *env);
 
 /*
  * Between two links of the reference that one of so many workers sends away: all workers together

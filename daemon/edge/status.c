@@ -167,7 +167,7 @@ static void refresh_links(struct edge_worker *ew)
 	struct tunnel_metrics *links = &edge_worker_roster(ew)->links;
 	tunnel_metrics_forget(links, ew->worker);
 	edge_conn_walk(&ew->conns, on_row, ew);
-	edge_conn_count_lost(&ew->conns);
+	edge_conn_count(&ew->conns);
 	tunnel_metrics_tell(links, ew->worker);
 }
 

@@ -58,6 +58,13 @@ static const struct metric_family lost_family = {
 	.labels = { "tunnel", "index" },
 };
 
+static const struct metric_family stalls_family = {
+	.name = "adit_link_credit_stalls_total",
+	.help = "Times the link's send credit was 0 with data waiting.",
+	.type = METRIC_TYPE_COUNTER,
+	.labels = { "tunnel", "index" },
+};
+
 int tunnel_families_define(struct tunnel_families *f, struct metric_registry *reg)
 {
 	*f = (struct tunnel_families){
@@ -67,8 +74,10 @@ int tunnel_families_define(struct tunnel_families *f, struct metric_registry *re
 		.ecn = metric_define(reg, &ecn_family),
 		.rtt = metric_define(reg, &rtt_family),
 		.lost = metric_define(reg, &lost_family),
+		.stalls = metric_define(reg, &stalls_family),
 	};
-	bool is_whole = f->links >= 0 && f->mtu >= 0 && f->ecn >= 0 && f->rtt >= 0 && f->lost >= 0;
+	bool is_whole = f->links >= 0 && f->mtu >= 0 && f->ecn >= 0 && f->rtt >= 0 &&
+			f->lost >= 0 && f->stalls >= 0;
 	return is_whole ? 0 : -E2BIG;
 }
 
@@ -110,9 +119,13 @@ static metric_id find(const struct tunnel_metrics *m, int family, size_t tunnel,
 			     (const char *const[]){ m->conf->tunnels[tunnel].name, text });
 }
 
-metric_id tunnel_metrics_lost(const struct tunnel_metrics *m, uint32_t tunnel, unsigned int index)
+struct tunnel_counters tunnel_metrics_counters(const struct tunnel_metrics *m, uint32_t tunnel,
+					       unsigned int index)
 {
-	return find(m, m->families->lost, tunnel, index);
+	return (struct tunnel_counters){
+		.lost = find(m, m->families->lost, tunnel, index),
+		.stalls = find(m, m->families->stalls, tunnel, index),
+	};
 }
 
 static struct tunnel_worst *worst_of(const struct tunnel_metrics *m, unsigned int worker,

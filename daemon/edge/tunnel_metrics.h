@@ -20,7 +20,7 @@ struct tunnel_series;
 /* Defined once at start. */
 struct tunnel_families {
 	struct metric_registry *reg;
-	int links, mtu, ecn, rtt, lost;
+	int links, mtu, ecn, rtt, lost, stalls;
 };
 /* Main thread, before any series. 0 or a negative errno. */
 [[nodiscard]] int tunnel_families_define(struct tunnel_families *f, struct metric_registry *reg);
@@ -40,8 +40,13 @@ struct tunnel_metrics {
 				      const struct edge_conf *conf, unsigned int workers);
 void tunnel_metrics_done(struct tunnel_metrics *m);
 
-/* The counter of lost packets of a tunnel's index. Any thread; takes a lock: at registrations. */
-metric_id tunnel_metrics_lost(const struct tunnel_metrics *m, uint32_t tunnel, unsigned int index);
+/* The counters of a tunnel's index: packets lost, and times without link-level send credit. */
+struct tunnel_counters {
+	metric_id lost, stalls;
+};
+/* Any thread; takes a lock: at registrations. */
+struct tunnel_counters tunnel_metrics_counters(const struct tunnel_metrics *m, uint32_t tunnel,
+					       unsigned int index);
 
 /*
  * A scrape visits the workers in order; each forgets what it knew, notes its links, and tells: the

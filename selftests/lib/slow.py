@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import socket
 import threading
+import time
 
 from .wait import seconds
 
@@ -110,6 +111,12 @@ class SlowVisitors(Loop):
             asyncio.run_coroutine_threadsafe(self._visit(self._down), self.loop)
         for _ in range(up):
             asyncio.run_coroutine_threadsafe(self._visit(self._up), self.loop)
+
+    def is_stuck(self):
+        """Whether no visitor could send anything for a moment."""
+        before = self.given[0]
+        time.sleep(0.3)
+        return before == self.given[0] > 0
 
     async def _visit(self, run):
         try:

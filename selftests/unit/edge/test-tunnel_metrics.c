@@ -98,7 +98,7 @@ static void test_indexes_are_bounded(void **state)
 	(void)state;
 	for (unsigned int i = 0; i < 256; i++) {
 		note(1, i, 1200, 1 + i);
-		metric_add(workers[1].metrics, tunnel_metrics_lost(&metrics, 0, i), 1);
+		metric_add(workers[1].metrics, tunnel_metrics_counters(&metrics, 0, i).lost, 1);
 	}
 	tunnel_metrics_tell(&metrics, &workers[1]);
 	assert_int_equal(look("adit_link_rtt_seconds", "one", NULL).series,
