@@ -21,7 +21,8 @@ base_objs := daemon/base/arena.o daemon/base/argv.o daemon/base/backoff.o daemon
 	daemon/base/watch.o daemon/base/watchdog.o daemon/base/worker.o
 base_libs := libsystemd libseccomp
 
-wire_objs := daemon/wire/base64.o daemon/wire/capnp.o daemon/wire/capnp_build.o \
+wire_objs := daemon/wire/base64.o daemon/wire/body_frame.o daemon/wire/capnp.o \
+	daemon/wire/capnp_build.o \
 	daemon/wire/connect.o daemon/wire/endpoint.o daemon/wire/hex.o daemon/wire/http_field.o \
 	daemon/wire/preamble.o daemon/wire/rpc.o daemon/wire/rpc_session.o \
 	daemon/wire/rpc_tunnel.o daemon/wire/token.o daemon/wire/uri.o daemon/wire/uuid.o
@@ -39,7 +40,7 @@ net_objs := $(addprefix daemon/net/,ca.o digest.o happy.o iostream.o resolve.o s
 	tlscerts.o tlsctx.o udp.o)
 net_libs := openssl libcares libbpf libxdp
 
-flow_objs := daemon/flow/bridge.o daemon/flow/frame.o daemon/flow/pump.o daemon/flow/relay.o \
+flow_objs := daemon/flow/bridge.o daemon/flow/frame.o daemon/flow/framed.o daemon/flow/pump.o daemon/flow/relay.o \
 	daemon/flow/stream.o daemon/flow/stream_io.o
 
 http_objs := daemon/http/conn_fsm.o daemon/http/h1.o daemon/http/h1_client.o \
@@ -81,7 +82,7 @@ aditd_objs := $(addprefix daemon/aditd/,app.o config.o link_metrics.o locations.
 aditd_libs := libsystemd
 
 edge_objs := $(addprefix daemon/edge/,app.o config.o directory.o edge_conn.o edge_link.o edge_tunnel.o \
-	enroll.o error_page.o front_http.o front_metrics.o init.o main.o origin_tunnel.o roster.o service.o status.o \
+	enroll.o error_page.o front_http.o front_metrics.o init.o main.o origin_tunnel.o request.o roster.o service.o status.o \
 	tunnel_metrics.o visit.o wiring.o)
 edge_libs := libsystemd sqlite3
 

@@ -54,16 +54,18 @@ test-tlsctx_parts := net base
 test-udp_parts := net base
 
 # flow
-unit_tests += $(addprefix flow/test-,bridge pump relay stream_io)
+unit_tests += $(addprefix flow/test-,bridge framed pump relay stream_io)
 test-bridge_parts := flow net base
+test-framed_parts := flow net wire base
 test-pump_parts := flow net base
 test-relay_parts := flow net base
 test-stream_io_parts := flow net base
 
 # wire, util
-unit_tests += util/test-cursor util/test-list $(addprefix wire/test-,base64 capnp capnp_build \
+unit_tests += util/test-cursor util/test-list $(addprefix wire/test-,base64 body_frame capnp capnp_build \
 	connect edge_vectors endpoint rpc_session rpc_tunnel uri wire_mutation)
 test-base64_parts := wire
+test-body_frame_parts := wire
 test-capnp_parts := wire
 test-capnp_build_parts := wire
 test-connect_parts := wire
@@ -166,7 +168,8 @@ test-supervisor_fsm_parts := aditd
 
 # Fuzzers: fuzz-NAME is selftests/fuzz/fuzz-NAME.c, its corpus selftests/fuzz/corpus/NAME/.
 #   fuzz-NAME_parts  the parts that it links
-fuzzers := $(addprefix fuzz-,capnp rpc connect preamble token uri endpoint)
+fuzzers := $(addprefix fuzz-,body-frame capnp rpc connect preamble token uri endpoint)
+fuzz-body-frame_parts := wire
 fuzz-capnp_parts := wire
 fuzz-rpc_parts := wire
 fuzz-connect_parts := wire

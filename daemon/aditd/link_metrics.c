@@ -127,6 +127,10 @@ static int define_totals(struct link_metrics *m, struct metric_registry *reg)
 	m->drops_datagram =
 		metric_series(reg, drops, (const char *const[]){ "datagram", "no-flow" });
 	m->drops_hints = metric_series(reg, drops, (const char *const[]){ "answer", "interim" });
+	m->trailers_raw = metric_series(reg, drops, (const char *const[]){ "trailers", "raw" });
+	m->trailers_refused =
+		metric_series(reg, drops, (const char *const[]){ "trailers", "name" });
+	m->drops_frames = metric_series(reg, drops, (const char *const[]){ "frames", "malformed" });
 	return 0;
 }
 
@@ -191,6 +195,9 @@ static void refresh_totals(const struct link_metrics *m, struct wiring *w)
 	metric_set(shard, m->drops_malformed, (int64_t)w->demux.stats.malformed);
 	metric_set(shard, m->drops_cut, (int64_t)w->demux.stats.cut_short);
 	metric_set(shard, m->drops_hints, (int64_t)o->hints);
+	metric_set(shard, m->trailers_raw, (int64_t)w->proxy.trailers_raw);
+	metric_set(shard, m->trailers_refused, (int64_t)w->proxy.trailers_refused);
+	metric_set(shard, m->drops_frames, (int64_t)w->proxy.frames_malformed);
 	metric_set(shard, m->drops_datagram, (int64_t)w->demux.stats.datagrams);
 }
 

@@ -17,6 +17,7 @@ struct link_metrics {
 	metric_id rx_datagrams, tx_datagrams, dropped_datagrams;
 	metric_id opened, reused, retried;
 	metric_id drops_malformed, drops_cut, drops_datagram, drops_hints;
+	metric_id trailers_raw, trailers_refused, drops_frames;
 	metric_id build, pushes, push_errors;
 	metric_id config_errors; /* of source "edge": filled in by whoever has it */
 };

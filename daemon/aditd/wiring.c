@@ -16,7 +16,9 @@ static void use_limits(struct wiring *w, const struct conf_limits *l)
 {
 	w->limits = (struct http_limits){ .head_max = l->head_size,
 					  .field_max = l->head_fields,
-					  .line_max = l->head_line };
+					  .line_max = l->head_line,
+					  .trailer_max = l->trailers_size,
+					  .trailer_field_max = l->trailers_fields };
 	w->quic_settings.max_streams = l->streams_per_link;
 	w->quic_settings.stream_window = l->stream_window;
 	w->quic_settings.stream_window_max = l->stream_window_max;
@@ -99,6 +101,7 @@ int wiring_init(struct wiring *w, struct wiring_shared *shared, struct worker *w
 		.slab = worker->slab,
 		.resolver = w->resolver,
 		.metrics = worker->metrics,
+		.limits = &w->limits,
 		.workers = shared->worker_count,
 	};
 	r = origin_worker_new(&origins, &w->origins);

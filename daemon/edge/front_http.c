@@ -56,7 +56,6 @@ struct front {
 	unsigned int conn_max;
 	unsigned int handshakes; /* TLS, running */
 	unsigned int handshake_max;
-	uint64_t refused_client;
 	struct list clients[CLIENT_BUCKETS];
 	uint64_t client_seed;
 };
@@ -285,7 +284,7 @@ static void on_accept(struct tcp_listener *l, int fd, const struct ip_port *peer
 	if (r == 0)
 		r = stream_io_new(w->loop, w->slab, TAKE_FD(fd), ssl, &stream);
 	if (r < 0) {
-		f->refused_client++;
+		f->visits.drops.clients++;
 		if (client)
 			client_give(client);
 		free(c);
@@ -385,9 +384,9 @@ unsigned int front_active(const struct front *f)
 	return f->visits.active;
 }
 
-uint64_t front_refused(const struct front *f)
+const struct front_drops *front_get_drops(const struct front *f)
 {
-	return f->refused_client;
+	return &f->visits.drops;
 }
 
 void front_stop(struct front *f)

@@ -38,8 +38,14 @@ void front_use_roster(struct front *front, struct roster *roster);
 /* No new visitors; running requests go on. */
 void front_drain(struct front *front);
 unsigned int front_active(const struct front *front);
-/* Connections closed at once because their client had too many (spec §2.3 client-concurrency). */
-uint64_t front_refused(const struct front *front);
+/* What was refused or left out. */
+struct front_drops {
+	uint64_t clients;          /* connections over client-concurrency (spec §2.3) */
+	uint64_t trailers_raw;     /* bodies whose trailers had no place */
+	uint64_t trailers_refused; /* trailers that may not pass */
+	uint64_t frames_malformed; /* framed bodies of daemons */
+};
+const struct front_drops *front_get_drops(const struct front *front);
 /* Breaks everything off; connections are gone when front_is_empty(), a turn or two later. */
 void front_stop(struct front *front);
 bool front_is_empty(const struct front *front);

@@ -134,6 +134,8 @@ int roster_new(const struct roster_params *p, const char **ret_reason, struct ro
 		.head_max = limits->head_size,
 		.field_max = limits->head_fields,
 		.line_max = limits->head_line,
+		.trailer_max = limits->trailers_size,
+		.trailer_field_max = limits->trailers_fields,
 		.body_max = front->max_body,
 		.header_timeout = front->header_timeout,
 		.idle_timeout = front->idle_timeout,

@@ -96,7 +96,7 @@ struct edge_status {
 	metric_id registrations, refused[ENROLL_REFUSAL_MAX_];
 	metric_id drops[ARRAY_SIZE(drops)], events[ARRAY_SIZE(events)];
 	metric_id datagrams, rpc_timeouts, suspicions;
-	metric_id clients;
+	metric_id clients, trailers_raw, trailers_refused, frames;
 };
 
 static int define(struct edge_status *st, struct edge *e)
@@ -130,6 +130,11 @@ static int define(struct edge_status *st, struct edge *e)
 		st->drops[i] = metric_series(
 			reg, f[F_DROPS], (const char *const[]){ drops[i].where, drops[i].reason });
 	st->clients = metric_series(reg, f[F_DROPS], (const char *const[]){ "accept", "client" });
+	st->trailers_raw =
+		metric_series(reg, f[F_DROPS], (const char *const[]){ "trailers", "raw" });
+	st->trailers_refused =
+		metric_series(reg, f[F_DROPS], (const char *const[]){ "trailers", "name" });
+	st->frames = metric_series(reg, f[F_DROPS], (const char *const[]){ "frames", "malformed" });
 	st->datagrams =
 		metric_series(reg, f[F_DROPS], (const char *const[]){ "datagram", "no-flow" });
 	st->rpc_timeouts =
@@ -171,6 +176,15 @@ static void refresh_links(struct edge_worker *ew)
 	tunnel_metrics_tell(links, ew->worker);
 }
 
+static void refresh_front(const struct edge_status *st, struct metric_shard *shard,
+			  const struct front_drops *d)
+{
+	metric_set(shard, st->clients, (int64_t)d->clients);
+	metric_set(shard, st->trailers_raw, (int64_t)d->trailers_raw);
+	metric_set(shard, st->trailers_refused, (int64_t)d->trailers_refused);
+	metric_set(shard, st->frames, (int64_t)d->frames_malformed);
+}
+
 static void refresh(struct worker *worker, void *arg)
 {
 	struct edge *e = arg;
@@ -194,7 +208,7 @@ static void refresh(struct worker *worker, void *arg)
 	metric_set(shard, st->rpc_timeouts, (int64_t)ew->conns.rpc_timeouts);
 	metric_set(shard, st->suspicions, (int64_t)ew->conns.suspicions);
 	if (ew->front)
-		metric_set(shard, st->clients, (int64_t)front_refused(ew->front));
+		refresh_front(st, shard, front_get_drops(ew->front));
 	if (worker->index == 0)
 		refresh_tunnels(e, worker);
 	refresh_links(ew);

@@ -15,7 +15,9 @@
 
 #include "daemon/edge/error_page.h"
 #include "daemon/edge/origin_tunnel.h"
+#include "daemon/edge/request.h"
 #include "daemon/flow/frame.h"
+#include "daemon/flow/framed.h"
 #include "daemon/flow/pump.h"
 #include "daemon/flow/relay.h"
 #include "daemon/proxy/access_log.h"
@@ -41,6 +43,8 @@ struct visit {
 	struct http_exchange *x; /* NULL once it is a WebSocket */
 	struct edge_link *el;    /* referenced; NULL before a link was chosen */
 	struct stream *tunnel;
+	struct framed framed;  /* over tunnel, if request.is_framed */
+	struct stream *wire;   /* bodies: framed.base or tunnel */
 	uint32_t host;         /* number of the public name; front_metrics.host_count: none */
 	struct roster *roster; /* with which it began; referenced */
 	uint32_t tunnel_index; /* whose it is; conf->tunnel_count: nobody's */
@@ -59,6 +63,7 @@ struct visit {
 	size_t head_len;            /* of the 101, which the relay sends, too */
 	nsec_t answered;            /* when that was */
 	void *kept;                 /* texts of the request when the exchange has gone */
+	bool wants_frames;          /* if the daemon knows them */
 	bool has_up;
 	bool has_down;
 	bool has_head;
@@ -152,6 +157,8 @@ static void visit_drop_tunnel(struct visit *v)
 	bufq_clear(&v->out);
 	bufq_clear(&v->in);
 	v->preamble = (struct preamble_reader){};
+	framed_done(&v->framed);
+	v->framed = (struct framed){};
 	if (v->tunnel) {
 		stream_close(TAKE_PTR(v->tunnel));
 		visit_let_link_go(v);
@@ -204,15 +211,6 @@ static void visit_gone(struct visit *v)
 	visit_end(v);
 }
 
-static bool is_idempotent(struct span method)
-{
-	static const char *const names[] = { "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE" };
-	for (unsigned int i = 0; i < ARRAY_SIZE(names); i++)
-		if (span_eq_str(method, names[i]))
-			return true;
-	return false;
-}
-
 static void visit_dispatch(struct visit *v, const struct edge_link *avoid);
 
 /* Whether the request can be begun again: nothing of it is lost, and a second time does no harm. */
@@ -221,7 +219,7 @@ static bool visit_may_move(const struct visit *v)
 	bool untouched = !v->has_up || (v->up.moved == 0 && bufq_is_empty(&v->up.pending) &&
 					v->up.state == PUMP_STATE_RUNNING);
 	return v->tunnel && !v->has_head && bufq_is_empty(&v->in) && v->tries < TRIES &&
-	       untouched && is_idempotent(v->request.method);
+	       untouched && http_method_is_idempotent(v->request.method);
 }
 
 static void visit_move(struct visit *v)
@@ -242,6 +240,59 @@ static void visit_lost(struct visit *v)
 	visit_fail(v, proxy_reason_of_reset(v->tunnel->error_code, PROXY_REASON_TUNNEL_LOST));
 }
 
+/* ---- bodies --------------------------------------------------------------------------------- */
+
+/* Fields behind a body that may pass; counts what may not. False: none. */
+static bool visit_filter_trailers(struct visit *v, const struct http_trailers *in,
+				  enum header_crossing crossing, struct http_trailers *ret)
+{
+	if (!in->count)
+		return false;
+	if (!v->request.is_framed) {
+		v->env->drops.trailers_raw++;
+		return false;
+	}
+	int left_out = header_policy_trailers(in, crossing, v->x->arena, ret);
+	if (left_out < 0)
+		return false;
+	v->env->drops.trailers_refused += (unsigned int)left_out;
+	return ret->count > 0;
+}
+
+/* The request has ended well. */
+static void visit_end_up(struct visit *v)
+{
+	struct http_trailers t;
+	if (visit_filter_trailers(v, http_exchange_trailers(v->x), HEADER_CROSSING_VISITOR, &t))
+		framed_set_trailers(&v->framed, t.fields, t.count);
+	stream_finish(v->wire);
+}
+
+/* The answer has ended well. */
+static void visit_end_down(struct visit *v)
+{
+	const struct http_trailers in = { v->framed.fields, v->framed.field_count };
+	struct http_trailers t;
+	if (visit_filter_trailers(v, &in, HEADER_CROSSING_RESPONSE, &t) &&
+	    http_exchange_set_trailers(v->x, &t) < 0)
+		v->env->drops.trailers_raw++;
+	stream_finish(v->x->body);
+	visit_end(v);
+}
+
+/* Why the answer broke off. */
+static enum proxy_reason visit_reason_down(struct visit *v)
+{
+	uint64_t code = v->wire->error_code;
+	if (v->framed.is_aborted && code > PROXY_REASON_NONE && code < PROXY_REASON_MAX_)
+		return (enum proxy_reason)code;
+	if (v->request.is_framed && v->down.error == -EBADMSG) {
+		v->env->drops.frames_malformed++;
+		return PROXY_REASON_TUNNEL_LOST;
+	}
+	return proxy_reason_of_reset(code, PROXY_REASON_ORIGIN_RESET);
+}
+
 /* The request's body. False when the visit has ended. */
 static bool visit_run_up(struct visit *v)
 {
@@ -260,6 +311,8 @@ static bool visit_run_up(struct visit *v)
 			visit_gone(v);
 		return false;
 	}
+	if (v->up.state == PUMP_STATE_DONE)
+		visit_end_up(v);
 	/* SINK_FAILED: the daemon wants no more of it; its answer tells the rest. */
 	return true;
 }
@@ -277,7 +330,9 @@ static bool visit_flush_request(struct visit *v)
 		}
 	}
 	if (!v->has_up && v->request.body != HTTP_BODY_UPGRADE)
-		stream_finish(v->tunnel);
+		stream_finish(v->wire);
+	if (v->request.is_framed)
+		(void)framed_flush(&v->framed);
 	return true;
 }
 
@@ -295,11 +350,10 @@ static void visit_run_down(struct visit *v)
 	case PUMP_STATE_RUNNING:
 		return;
 	case PUMP_STATE_DONE:
-		visit_end(v);
+		visit_end_down(v);
 		return;
 	case PUMP_STATE_SOURCE_FAILED:
-		visit_fail(v,
-			   proxy_reason_of_reset(v->tunnel->error_code, PROXY_REASON_ORIGIN_RESET));
+		visit_fail(v, visit_reason_down(v));
 		return;
 	case PUMP_STATE_SINK_FAILED:
 		if (v->down.error == -ENOBUFS)
@@ -390,9 +444,11 @@ static void visit_begin_down(struct visit *v, const struct http_head *head)
 	if (v->request.body == HTTP_BODY_UPGRADE)
 		stream_finish(v->tunnel); /* it was declined */
 	if (head->body != HTTP_BODY_NONE) {
-		pump_init(&v->down, v->tunnel, v->x->body);
-		v->down.finish_sink = true;
-		(void)bufq_move(&v->down.pending, &v->in, v->in.len);
+		pump_init(&v->down, v->wire, v->x->body);
+		if (v->request.is_framed)
+			framed_take(&v->framed, &v->in);
+		else
+			(void)bufq_move(&v->down.pending, &v->in, v->in.len);
 		v->has_down = true;
 	}
 	visit_run_down(v);
@@ -416,6 +472,7 @@ static void visit_take_response(struct visit *v, size_t len)
 		return;
 	}
 	int r = tunnel_head_from_response(&resp, is_head, &v->roster->limits, v->x->arena, &head);
+	head.is_framed = v->request.is_framed;
 	out = head;
 	bool is_upgrade = head.status == 101 && v->request.body == HTTP_BODY_UPGRADE;
 	if (r == 0 && head.status < 200 && !is_upgrade)
@@ -536,6 +593,27 @@ static int visit_write_request(struct visit *v)
 	return r < 0 ? r : bufq_append_copy(&v->out, bytes);
 }
 
+/* Frames for a daemon that knows them; another one isn't told of trailers either. */
+static void visit_choose_wire(struct visit *v)
+{
+	const struct http_limits *limits = &v->roster->limits;
+	struct http_head *request = &v->request;
+	request->is_framed = v->wants_frames && v->el->is_adit;
+	v->wire = v->tunnel;
+	if (request->is_framed) {
+		framed_init(&v->framed, v->tunnel, v->x->arena,
+			    &(struct framed_limits){ .trailer_max = limits->trailer_max,
+						     .trailer_fields = limits->trailer_field_max });
+		v->wire = &v->framed.base;
+		return;
+	}
+	unsigned int kept = 0;
+	for (unsigned int i = 0; i < request->field_count; i++)
+		if (!span_eq_nocase(request->fields[i].name, SPAN_LIT("Trailer")))
+			request->fields[kept++] = request->fields[i];
+	request->field_count = kept;
+}
+
 /* Chooses a link and sends the request into it. */
 static void visit_dispatch(struct visit *v, const struct edge_link *avoid)
 {
@@ -556,13 +634,13 @@ static void visit_dispatch(struct visit *v, const struct edge_link *avoid)
 	}
 	v->el = edge_link_ref(el);
 	v->dispatched = loop_now(env->p.worker->loop);
+	visit_choose_wire(v);
 	if (visit_write_request(v) < 0) {
 		visit_fail(v, PROXY_REASON_OVERLOADED);
 		return;
 	}
 	if (v->request.body == HTTP_BODY_LENGTH || v->request.body == HTTP_BODY_UNKNOWN) {
-		pump_init(&v->up, v->x->body, v->tunnel);
-		v->up.finish_sink = true;
+		pump_init(&v->up, v->x->body, v->wire);
 		v->has_up = true;
 	}
 	stream_set_user(v->tunnel, &tunnel_user, v);
@@ -606,15 +684,6 @@ static bool is_trusted(const struct edge_conf *conf, const struct ip_addr *peer)
 	return false;
 }
 
-/* RFC 6455 §4.1; what asks for another protocol is an ordinary request (RFC 9110 §7.8). */
-static bool is_websocket(const struct http_head *request)
-{
-	return request->body == HTTP_BODY_NONE && !request->has_length && request->minor > 0 &&
-	       span_eq_str(request->method, "GET") &&
-	       http_head_lists(request, "connection", SPAN_LIT("upgrade")) &&
-	       http_head_lists(request, "upgrade", SPAN_LIT("websocket"));
-}
-
 static int visit_prepare(struct visit *v)
 {
 	struct http_exchange *x = v->x;
@@ -627,8 +696,11 @@ static int visit_prepare(struct visit *v)
 		.ray = v->ray,
 	};
 	v->request.scheme = x->is_tls ? SPAN_LIT("https") : SPAN_LIT("http");
-	if (is_websocket(&x->request))
+	if (request_is_websocket(&x->request))
 		v->request.body = HTTP_BODY_UPGRADE;
+	else
+		v->wants_frames = request_wants_frames(&x->request);
+	x->request.is_framed = v->wants_frames;
 	return header_policy_visitor_to_tunnel(&x->request, &visitor, x->arena, &v->request);
 }
 

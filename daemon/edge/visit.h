@@ -24,6 +24,7 @@ struct visit_env {
 	unsigned int active;
 	uint64_t next_ray; /* request ids: random start, then counted */
 	struct log_limit log_limit;
+	struct front_drops drops;
 };
 
 /* Serves an exchange (takes it), whose user is the visitor's struct front_conn. */

@@ -41,20 +41,79 @@ static int on_version(llhttp_t *p, const char *at, size_t len)
 	return 0;
 }
 
-/* Fields after the body are trailers: dropped, but not without a limit. */
-static int count_trailer(struct h1_rx *rx, size_t len, unsigned int fields)
+/* ---- behind the body ---- */
+
+static size_t trailer_max(const struct h1_rx *rx)
+{
+	return rx->limits->trailer_max ? rx->limits->trailer_max : H1_TRAILER_MAX;
+}
+
+static unsigned int trailer_field_max(const struct h1_rx *rx)
+{
+	return rx->limits->trailer_field_max ? rx->limits->trailer_field_max : H1_TRAILER_FIELDS;
+}
+
+/* Chunk extensions are dropped, trailers kept; neither without a limit. */
+static int count_extra(struct h1_rx *rx, size_t len)
 {
 	rx->extra_len += len;
-	rx->extra_fields += fields;
-	return rx->extra_len > H1_TRAILER_MAX || rx->extra_fields > H1_TRAILER_FIELDS ? HPE_USER
-										      : 0;
+	return rx->extra_len > trailer_max(rx) ? HPE_USER : 0;
+}
+
+/* Fields after the body: their pieces are put together in the arena. */
+static int take_trailer(struct h1_rx *rx, struct span piece, bool is_value)
+{
+	if (count_extra(rx, piece.len))
+		return HPE_USER;
+	if (!rx->trailer_text) {
+		rx->trailer_text = arena_alloc(rx->arena, trailer_max(rx));
+		rx->trailer_fields = arena_calloc(rx->arena, trailer_field_max(rx) + 1,
+						  sizeof(struct http_field));
+		if (!rx->trailer_text || !rx->trailer_fields) {
+			rx->error = -ENOMEM;
+			return HPE_USER;
+		}
+	}
+	struct http_field *f = &rx->trailer_fields[rx->trailer_count];
+	struct span *part = is_value ? &f->value : &f->name;
+	uint8_t *at = rx->trailer_text + rx->trailer_len;
+	if (piece.len)
+		memcpy(at, piece.ptr, piece.len);
+	rx->trailer_len += piece.len;
+	if (!part->ptr)
+		part->ptr = at;
+	part->len += piece.len;
+	return 0;
+}
+
+static int end_trailer(struct h1_rx *rx)
+{
+	return ++rx->trailer_count > trailer_field_max(rx) ? HPE_USER : 0;
+}
+
+/* Strict for requests; of an answer a field that can't be sent on is left out. */
+static int finish_trailers(struct h1_rx *rx)
+{
+	unsigned int kept = 0;
+	for (unsigned int i = 0; i < rx->trailer_count; i++) {
+		struct http_field f = rx->trailer_fields[i];
+		f.value = span_trim(f.value);
+		if (http_token_is_valid(f.name) && http_value_is_valid(f.value))
+			rx->trailer_fields[kept++] = f;
+		else if (rx->kind == H1_KIND_REQUEST)
+			return HPE_USER;
+		else
+			rx->has_odd_trailer = true;
+	}
+	rx->trailers = (struct http_trailers){ .fields = rx->trailer_fields, .count = kept };
+	return 0;
 }
 
 static int on_field(llhttp_t *p, const char *at, size_t len)
 {
 	struct h1_rx *rx = p->data;
 	if (rx->is_head_done)
-		return count_trailer(rx, len, 0);
+		return take_trailer(rx, span_of(at, len), false);
 	if (rx->field_count > rx->scan.lines)
 		return HPE_USER; /* more fields than lines: never seen */
 	struct http_field *f = &rx->fields[rx->field_count];
@@ -68,7 +127,7 @@ static int on_value(llhttp_t *p, const char *at, size_t len)
 {
 	struct h1_rx *rx = p->data;
 	if (rx->is_head_done)
-		return count_trailer(rx, len, 0);
+		return take_trailer(rx, span_of(at, len), true);
 	struct http_field *f = &rx->fields[rx->field_count];
 	if (!f->value.len)
 		f->value.ptr = (const uint8_t *)at;
@@ -80,7 +139,7 @@ static int on_value_complete(llhttp_t *p)
 {
 	struct h1_rx *rx = p->data;
 	if (rx->is_head_done)
-		return count_trailer(rx, 0, 1);
+		return end_trailer(rx);
 	rx->field_count++;
 	return 0;
 }
@@ -88,7 +147,7 @@ static int on_value_complete(llhttp_t *p)
 static int on_extension(llhttp_t *p, const char *at, size_t len)
 {
 	(void)at;
-	return count_trailer(p->data, len, 0);
+	return count_extra(p->data, len);
 }
 
 static int on_headers_complete(llhttp_t *p)
@@ -122,6 +181,8 @@ static int on_body(llhttp_t *p, const char *at, size_t len)
 static int on_message_complete(llhttp_t *p)
 {
 	struct h1_rx *rx = p->data;
+	if (rx->is_head_done && finish_trailers(rx) != 0)
+		return HPE_USER;
 	rx->is_complete = true;
 	return HPE_PAUSED;
 }

@@ -453,6 +453,16 @@ const struct http_head *http_call_response(const struct http_call *call)
 	return &call->rx.head;
 }
 
+const struct http_trailers *http_call_trailers(const struct http_call *call)
+{
+	return &call->rx.trailers;
+}
+
+int http_call_set_trailers(struct http_call *call, const struct http_trailers *trailers)
+{
+	return h1_tx_set_trailers(&call->tx, trailers);
+}
+
 unsigned int http_call_hints(const struct http_call *call)
 {
 	return call->hints;

@@ -336,6 +336,18 @@ int http_upgrade(struct http_exchange *x, const struct http_head *head, struct h
 	return 0;
 }
 
+const struct http_trailers *http_exchange_trailers(const struct http_exchange *x)
+{
+	const void *start = (const char *)x - offsetof(struct http_conn, x);
+	const struct http_conn *conn = start;
+	return &conn->rx.trailers;
+}
+
+int http_exchange_set_trailers(struct http_exchange *x, const struct http_trailers *trailers)
+{
+	return h1_tx_set_trailers(&conn_of(x)->tx, trailers);
+}
+
 /* ---- the end ---- */
 
 /* Whether the request has been read whole, or can be with what is here now. */

@@ -12,7 +12,7 @@
 
 enum {
 	H1_READ_LEN = 16 * 1024,    /* bytes taken from a connection at once */
-	H1_TRAILER_MAX = 16 * 1024, /* bytes of trailers and chunk extensions in a message */
+	H1_TRAILER_MAX = 16 * 1024, /* where the limits say nothing */
 	H1_TRAILER_FIELDS = 100,
 	H1_EMPTY_LINES = 4, /* before a request (RFC 9112 §2.2) */
 };
@@ -61,9 +61,14 @@ struct h1_rx {
 	struct bufq *body_to;
 	struct slab_buf *body_buf;
 
-	uint64_t body_len; /* bytes handed on */
-	size_t extra_len;  /* trailers and chunk extensions */
-	unsigned int extra_fields;
+	uint64_t body_len;     /* bytes handed on */
+	size_t extra_len;      /* trailers and chunk extensions */
+	uint8_t *trailer_text; /* room for what may still come, in the arena */
+	size_t trailer_len;
+	struct http_field *trailer_fields;
+	bool has_odd_trailer;          /* one was left out: it can't be sent on */
+	struct http_trailers trailers; /* when the message has ended */
+	unsigned int trailer_count;    /* while it has not */
 	struct http_head head;
 };
 

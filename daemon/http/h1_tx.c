@@ -39,6 +39,7 @@ void h1_tx_next(struct h1_tx *tx)
 	tx->owes_line_end = false;
 	tx->left = 0;
 	tx->body_len = 0;
+	tx->trailers = (struct http_trailers){};
 }
 
 /* ---- heads ---- */
@@ -342,6 +343,33 @@ ssize_t h1_tx_body(struct h1_tx *tx, struct bufq *from, size_t max)
 	return (ssize_t)n;
 }
 
+int h1_tx_set_trailers(struct h1_tx *tx, const struct http_trailers *trailers)
+{
+	if (!tx->has_head || tx->framing != H1_FRAMING_CHUNKED)
+		return -ENOTSUP;
+	tx->trailers = *trailers;
+	return 0;
+}
+
+/* The last chunk with its trailers: all or nothing. */
+static int put_last(struct h1_tx *tx)
+{
+	const char *last = tx->owes_line_end ? "\r\n0\r\n\r\n" : "0\r\n\r\n";
+	size_t len = strlen(last);
+	if (!tx->trailers.count)
+		return put_line(tx, last, len);
+	struct head_writer w = {};
+	bufq_init(&w.q, tx->out.slab);
+	put(&w, span_of(last, len - 2));
+	for (unsigned int i = 0; i < tx->trailers.count; i++)
+		put_field(&w, tx->trailers.fields[i].name, tx->trailers.fields[i].value);
+	put_str(&w, "\r\n");
+	if (!w.error)
+		(void)bufq_move(&tx->out, &w.q, w.q.len);
+	bufq_clear(&w.q);
+	return w.error;
+}
+
 int h1_tx_finish(struct h1_tx *tx)
 {
 	if (tx->is_finished)
@@ -349,8 +377,7 @@ int h1_tx_finish(struct h1_tx *tx)
 	if (tx->framing == H1_FRAMING_LENGTH && tx->left)
 		return -EMSGSIZE;
 	if (tx->framing == H1_FRAMING_CHUNKED) {
-		const char *last = tx->owes_line_end ? "\r\n0\r\n\r\n" : "0\r\n\r\n";
-		int r = put_line(tx, last, strlen(last));
+		int r = put_last(tx);
 		if (r < 0)
 			return r;
 	}

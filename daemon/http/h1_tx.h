@@ -30,7 +30,8 @@ struct h1_tx {
 	bool is_finished;
 	bool owes_line_end; /* behind the last chunk */
 	uint64_t left;
-	uint64_t body_len; /* bytes taken */
+	uint64_t body_len;             /* bytes taken */
+	struct http_trailers trailers; /* borrowed: of a chunked body */
 };
 
 void h1_tx_init(struct h1_tx *tx, struct slab *slab);
@@ -54,6 +55,8 @@ struct h1_answer_to {
  * hasn't been queued, -EPROTO for bytes that the framing has no room for, -ENOBUFS.
  */
 [[nodiscard]] ssize_t h1_tx_body(struct h1_tx *tx, struct bufq *from, size_t max);
+/* What goes behind a chunked body; 0, or -ENOTSUP for another. */
+int h1_tx_set_trailers(struct h1_tx *tx, const struct http_trailers *trailers);
 /* Ends the body: 0, -EMSGSIZE when bytes are missing, -ENOBUFS. Idempotent. */
 [[nodiscard]] int h1_tx_finish(struct h1_tx *tx);
 /* How many body bytes h1_tx_body() would take. */

@@ -27,20 +27,29 @@ struct http_head {
 	unsigned int status;   /* response: 100 … 999 */
 	uint8_t minor;         /* HTTP/1.minor as received */
 	enum http_body body;
-	uint64_t content_length;   /* with HTTP_BODY_LENGTH; a HEAD answer may carry one with
-				      BODY_NONE: see has_length */
-	bool has_length;           /* a Content-Length field was there */
+	uint64_t content_length; /* with HTTP_BODY_LENGTH; a HEAD answer may carry one with
+				    BODY_NONE: see has_length */
+	bool has_length;         /* a Content-Length field was there */
+	bool is_framed; /* in the tunnel the body comes in frames, and the Trailer field passes */
 	struct http_field *fields; /* without Host and without framing fields (Content-Length,
 				      Transfer-Encoding) */
 	unsigned int field_count;
 };
 
+/* Fields behind a body (RFC 9110 §6.5). */
+struct http_trailers {
+	const struct http_field *fields;
+	unsigned int count;
+};
+
 /* Limits of one message (spec §13, [front]). */
 struct http_limits {
-	size_t head_max;        /* 64 KiB, all bytes to the blank line */
-	unsigned int field_max; /* 200 */
-	size_t line_max;        /* 16 KiB, without its end */
-	uint64_t body_max;      /* 0: none */
+	size_t head_max;                /* 64 KiB, all bytes to the blank line */
+	unsigned int field_max;         /* 200 */
+	size_t line_max;                /* 16 KiB, without its end */
+	size_t trailer_max;             /* 16 KiB, chunk extensions included */
+	unsigned int trailer_field_max; /* 100 */
+	uint64_t body_max;              /* 0: none */
 	nsec_t header_timeout; /* from the first byte (server) or from the request's end (client; 0:
 				  none) to the head's end */
 	nsec_t idle_timeout;   /* between requests of a kept-alive connection; 0: none */

@@ -71,6 +71,11 @@ struct http_upgraded {
  */
 [[nodiscard]] int http_upgrade(struct http_exchange *x, const struct http_head *head,
 			       struct http_upgraded *ret);
+/* Of the request, once stream_read(x->body) has given 0. Borrowed from the exchange. */
+const struct http_trailers *http_exchange_trailers(const struct http_exchange *x);
+/* Of the answer, before stream_finish(x->body); borrowed until then. 0, or -ENOTSUP where there
+ * can't be any (not chunked). */
+int http_exchange_set_trailers(struct http_exchange *x, const struct http_trailers *trailers);
 /* Gives the exchange back; an unfinished answer is broken off. The connection goes on if it can. */
 void http_exchange_free(struct http_exchange *x);
 
@@ -117,11 +122,9 @@ struct http_call_params {
 	const struct http_call_events *events;
 	void *user;
 };
-/*
- * Starts the call on conn (borrowed until the call is freed): queues the head. A request with
+/* Starts the call on conn (borrowed until the call is freed): queues the head. A request with
  * HTTP_BODY_UPGRADE asks for 101: Connection is made here. 0, -ENOMEM, -ENOBUFS, -EBADMSG (a field,
- * method or target that can't be sent).
- */
+ * method or target that can't be sent). */
 [[nodiscard]] int http_call_new(struct stream *conn, const struct http_call_params *params,
 				struct http_call **ret);
 /* Whether http_call_new() would take this head: method, target, authority and fields. */
@@ -129,15 +132,15 @@ bool http_request_is_valid(const struct http_head *request);
 /* write: request body, read: response body (0 at its truthful end, -EBADMSG when it broke off). */
 struct stream *http_call_body(struct http_call *call);
 const struct http_head *http_call_response(const struct http_call *call);
-/*
- * After 101: ends the call, whose connection is a raw pipe from here on. What has come behind the
- * head goes to the end of received.
- */
+/* After 101: ends the call, whose connection is a raw pipe from here on. What has come behind the
+ * head goes to the end of received. */
 void http_call_upgrade(struct http_call *call, struct bufq *received);
+/* The answer's once its body has ended; the request's, as above. */
+const struct http_trailers *http_call_trailers(const struct http_call *call);
+int http_call_set_trailers(struct http_call *call, const struct http_trailers *trailers);
 /* How many 1xx answers other than 100 and 101 were passed over. */
 unsigned int http_call_hints(const struct http_call *call);
-/* No byte of an answer came and no body byte was consumed: a retry on a fresh connection is safe
- * (spec §7). */
+/* No byte of an answer came and none of a body was consumed: it may begin again (spec §7). */
 bool http_call_is_untouched(const struct http_call *call);
 /* After both directions ended: the connection may carry another call. */
 bool http_call_is_reusable(const struct http_call *call);

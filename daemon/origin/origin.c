@@ -140,6 +140,17 @@ struct stream *origin_call_upgrade(struct origin_call *call, struct bufq *receiv
 	return s;
 }
 
+const struct http_trailers *origin_call_trailers(struct origin_call *call)
+{
+	return call->ops->trailers ? call->ops->trailers(call) : NULL;
+}
+
+void origin_call_set_trailers(struct origin_call *call, const struct http_trailers *trailers)
+{
+	if (call->ops->set_trailers)
+		call->ops->set_trailers(call, trailers);
+}
+
 void origin_call_end(struct origin_call *call)
 {
 	if (!call)

@@ -106,6 +106,12 @@ struct stream *origin_call_body(struct origin_call *call);
  * service has no connection; the call goes on then.
  */
 struct stream *origin_call_upgrade(struct origin_call *call, struct bufq *received);
+/* Of the answer, after stream_read() of the body has given 0; NULL: none. Borrowed from the call.
+ */
+const struct http_trailers *origin_call_trailers(struct origin_call *call);
+/* Of the request, before stream_finish() of the body. What it points to lives as long as the call.
+ * Dropped where the service takes none. */
+void origin_call_set_trailers(struct origin_call *call, const struct http_trailers *trailers);
 /* Gives the call back, at any time, also from its events. A connection whose exchange is whole goes
  * to the idle ones. Accepts NULL. */
 void origin_call_end(struct origin_call *call);

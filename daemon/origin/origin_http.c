@@ -39,7 +39,8 @@ struct origin_http {
 	bool is_finished; /* what the caller said of the body while there was no connection */
 	bool is_reset;
 	bool is_stopped;
-	char service[]; /* key of the pool */
+	struct http_trailers trailers; /* of the request */
+	char service[];                /* key of the pool */
 };
 
 static struct origin_http *http_of(struct origin_call *call)
@@ -349,8 +350,10 @@ static int begin(struct origin_http *oh, struct stream *conn_take, bool is_reuse
 		stream_reset(inner, STREAM_CODE_NONE);
 	if (oh->is_stopped)
 		stream_stop(inner, STREAM_CODE_NONE);
-	if (oh->is_finished)
+	if (oh->is_finished) {
+		(void)http_call_set_trailers(oh->http, &oh->trailers);
 		stream_finish(inner);
+	}
 	return 0;
 }
 
@@ -540,10 +543,26 @@ static void http_release(struct origin_call *call)
 	free(http_of(call));
 }
 
+static const struct http_trailers *http_trailers(struct origin_call *call)
+{
+	const struct origin_http *oh = http_of(call);
+	return oh->http ? http_call_trailers(oh->http) : NULL;
+}
+
+static void http_set_trailers(struct origin_call *call, const struct http_trailers *trailers)
+{
+	struct origin_http *oh = http_of(call);
+	oh->trailers = *trailers;
+	if (oh->http)
+		(void)http_call_set_trailers(oh->http, trailers);
+}
+
 static const struct origin_call_ops http_ops = {
 	.upgrade = http_upgrade_conn,
 	.end = http_end,
 	.release = http_release,
+	.trailers = http_trailers,
+	.set_trailers = http_set_trailers,
 };
 
 static struct origin_http *new_call(struct origin_worker *ow,
@@ -570,6 +589,8 @@ static struct origin_http *new_call(struct origin_worker *ow,
 		.head_max = p->limits->head_max,
 		.field_max = p->limits->field_max,
 		.line_max = p->limits->line_max,
+		.trailer_max = p->limits->trailer_max,
+		.trailer_field_max = p->limits->trailer_field_max,
 		.header_timeout = rule->origin.response_header_timeout,
 	};
 	return oh;

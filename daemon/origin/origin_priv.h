@@ -24,6 +24,9 @@ struct origin_call_ops {
 	/* Lets go of what the kind holds. The memory is released by origin_call_free(). */
 	void (*end)(struct origin_call *call);
 	void (*release)(struct origin_call *call);
+	/* NULL: none in either direction */
+	const struct http_trailers *(*trailers)(struct origin_call *call);
+	void (*set_trailers)(struct origin_call *call, const struct http_trailers *trailers);
 };
 
 /* The first part of every kind's call. */

@@ -17,6 +17,24 @@ static const char *const origin_removed[] = { "X-Original-Host", "Cf-Warp-Tag-*"
 /* Looks like the transport's response meta, or frames the message. */
 static const char *const meta_removed[] = { "Cf-Int-*", "Cf-Cloudflared-*", "Cf-Proxy-*", NULL };
 
+/* What a field behind the body may not change any more (RFC 9110 §6.5.1). */
+static const char *const trailer_removed[] = {
+	"Content-*",  "Host",
+	"Expect",     "If-*",
+	"Range",      "Max-Forwards",
+	"Cookie",     "Authorization",
+	"Set-Cookie", "WWW-Authenticate",
+	"Age",        "Cache-Control",
+	"Expires",    "Date",
+	"Location",   "Retry-After",
+	"Vary",       NULL,
+};
+static const char *const *const crossing_removed[][2] = {
+	[HEADER_CROSSING_VISITOR] = { visitor_removed, visitor_untrusted },
+	[HEADER_CROSSING_REQUEST] = { origin_removed, origin_removed },
+	[HEADER_CROSSING_RESPONSE] = { meta_removed, meta_removed },
+};
+
 enum { POLICY_ADDED_MAX = 8 }; /* fields that a crossing itself sets at most */
 
 static bool name_matches(struct span name, const char *pattern)
@@ -46,6 +64,8 @@ static bool is_te_trailers(const struct http_field *f)
 
 static bool passes_hop(const struct http_head *in, const struct http_field *f)
 {
+	if (in->is_framed && span_eq_nocase(f->name, SPAN_LIT("Trailer")))
+		return true;
 	return !http_head_is_hop_by_hop(in, f->name) || is_te_trailers(f);
 }
 
@@ -198,4 +218,22 @@ int header_policy_tunnel_to_visitor(const struct http_head *in, struct arena *ar
 				    struct http_head *ret)
 {
 	return copy_response(in, arena, ret);
+}
+
+int header_policy_trailers(const struct http_trailers *in, enum header_crossing crossing,
+			   struct arena *arena, struct http_trailers *ret)
+{
+	struct http_field *kept = fields_alloc(arena, MAX(in->count, 1U));
+	unsigned int count = 0;
+	if (!kept)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < in->count; i++) {
+		struct span name = in->fields[i].name;
+		if (!http_field_is_hop_by_hop(name) && !is_listed(name, trailer_removed) &&
+		    !is_listed(name, crossing_removed[crossing][0]) &&
+		    !is_listed(name, crossing_removed[crossing][1]))
+			kept[count++] = in->fields[i];
+	}
+	*ret = (struct http_trailers){ .fields = kept, .count = count };
+	return (int)(in->count - count);
 }

@@ -38,4 +38,18 @@ struct header_visitor {
 [[nodiscard]] int header_policy_tunnel_to_visitor(const struct http_head *in, struct arena *arena,
 						  struct http_head *ret);
 
+/*
+ * Which trailers pass: as at the crossing of the head, and none that frames, routes or
+ * authenticates (RFC 9110 §6.5.1). *ret->fields is made in the arena. Returns how many are left
+ * out, or -ENOMEM.
+ */
+enum header_crossing : uint8_t {
+	HEADER_CROSSING_VISITOR,  /* visitor to tunnel */
+	HEADER_CROSSING_REQUEST,  /* tunnel to origin */
+	HEADER_CROSSING_RESPONSE, /* back, at either end */
+};
+[[nodiscard]] int header_policy_trailers(const struct http_trailers *in,
+					 enum header_crossing crossing, struct arena *arena,
+					 struct http_trailers *ret);
+
 #endif

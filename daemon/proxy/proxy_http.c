@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "daemon/flow/framed.h"
 #include "daemon/flow/pump.h"
 #include "daemon/flow/relay.h"
 #include "daemon/origin/origin.h"
@@ -24,7 +25,10 @@
 #include "util/cleanup.h"
 
 enum { ARENA_MAX = 512 * 1024 }; /* a head may be 64 KiB and is kept in two forms */
-enum { CUT_DELAY_MSEC = 10 };
+enum {
+	CUT_DELAY_MSEC = 10,
+	ABORT_WAIT_SEC = 5, /* for credit */
+};
 /* Towards an edge that isn't ours: it may not tell that the other half is gone (spec §4). */
 static constexpr nsec_t half_silence = 60 * NSEC_PER_SEC;
 
@@ -34,6 +38,8 @@ struct proxy_http {
 	const struct conf_rule *rule; /* NULL until one was found */
 	const struct rule_metrics *metrics;
 	struct stream *tunnel; /* owned; NULL once ended */
+	struct framed framed;  /* over tunnel, if request.is_framed */
+	struct stream *wire;   /* bodies: framed.base or tunnel */
 	struct origin_call *call;
 	struct arena arena;
 	struct http_head request; /* as the visitor sent it */
@@ -50,8 +56,10 @@ struct proxy_http {
 	bool is_upgraded; /* the answer is a 101 that was asked for */
 	bool has_head;    /* an answer has begun: from here on only a reset tells of a failure */
 	bool is_failed;   /* the reset comes in the next turn */
+	bool is_whole;    /* the answer is in framed, not all of it in tunnel */
 	bool is_ended;
 	bool is_cutting;
+	bool is_aborting; /* ABORT is on its way */
 	struct timer cut;
 	unsigned int status;
 	enum proxy_reason reason;
@@ -121,6 +129,7 @@ static void px_end(struct proxy_http *px)
 	}
 	bufq_clear(&px->head);
 	bufq_clear(&px->early);
+	framed_done(&px->framed);
 	origin_call_end(TAKE_PTR(px->call));
 	stream_close(TAKE_PTR(px->tunnel));
 	loop_task_cancel(&px->again);
@@ -131,10 +140,34 @@ static void px_end(struct proxy_http *px)
 	loop_defer_free(px->env->worker->loop, &px->garbage);
 }
 
-/* The whole answer has been handed over. */
+/* What the origin said behind its answer. */
+static void px_pass_trailers(struct proxy_http *px)
+{
+	struct http_trailers out;
+	const struct http_trailers *in = px->call ? origin_call_trailers(px->call) : NULL;
+	if (!in || !in->count)
+		return;
+	if (!px->request.is_framed) {
+		px->env->trailers_raw++;
+		return;
+	}
+	int left_out = header_policy_trailers(in, HEADER_CROSSING_RESPONSE, &px->arena, &out);
+	if (left_out < 0)
+		return;
+	px->env->trailers_refused += (unsigned int)left_out;
+	framed_set_trailers(&px->framed, out.fields, out.count);
+}
+
+/* The whole answer has been handed over, or waits in framed. */
 static void px_complete(struct proxy_http *px)
 {
-	stream_finish(px->tunnel);
+	if (!px->is_whole) {
+		px->is_whole = true;
+		px_pass_trailers(px);
+		stream_finish(px->wire);
+	}
+	if (px->request.is_framed && framed_flush(&px->framed) == -EAGAIN)
+		return;
 	stream_stop(px->tunnel, STREAM_CODE_NONE); /* no-op when the edge's FIN was read */
 	px_end(px);
 }
@@ -163,15 +196,37 @@ static void on_cut(struct timer *timer)
 	timer_start(loop, timer, loop_now(loop));
 }
 
+/* ABORT has been handed over, or can't be. */
+static void px_end_abort(struct proxy_http *px)
+{
+	stream_stop(px->tunnel, STREAM_CODE_NONE);
+	px_end(px);
+}
+
+/* A failure behind the head: ABORT, which waits for its turn and for credit, or a reset. */
+static void px_fail_late(struct proxy_http *px)
+{
+	struct loop *loop = px->env->worker->loop;
+	px->is_failed = true;
+	if (!px->request.is_framed || !bufq_is_empty(&px->head)) {
+		timer_start(loop, &px->cut, loop_now(loop) + CUT_DELAY_MSEC * NSEC_PER_MSEC);
+		return;
+	}
+	px->is_aborting = px->is_cutting = true;
+	origin_call_end(TAKE_PTR(px->call));
+	if (framed_abort(&px->framed, px->reason) == -EAGAIN)
+		timer_start(loop, &px->cut, loop_now(loop) + ABORT_WAIT_SEC * NSEC_PER_SEC);
+	else
+		px_end_abort(px);
+}
+
 /* Ends the exchange by a failure of ours or of the origin: error answer or reset (never a short
  * body). */
 static void px_fail(struct proxy_http *px, enum proxy_reason reason, const char *detail)
 {
 	px->reason = reason;
 	if (px->has_head) {
-		struct loop *loop = px->env->worker->loop;
-		px->is_failed = true;
-		timer_start(loop, &px->cut, loop_now(loop) + CUT_DELAY_MSEC * NSEC_PER_MSEC);
+		px_fail_late(px);
 		return;
 	}
 	px->status = proxy_reason_info(reason)->status;
@@ -262,9 +317,47 @@ static bool px_has_surplus(struct proxy_http *px)
 		return false;
 	struct bufq surplus;
 	bufq_init(&surplus, px->env->worker->slab);
-	bool found = px->up.pending.len > 0 || stream_read(px->tunnel, &surplus, 1) > 0;
+	bool found = px->up.pending.len > 0 || stream_read(px->wire, &surplus, 1) > 0;
 	bufq_clear(&surplus);
 	return found;
+}
+
+/* What the edge said behind the request. */
+static void px_pass_request_trailers(struct proxy_http *px)
+{
+	struct http_trailers out;
+	const struct http_trailers in = { px->framed.fields, px->framed.field_count };
+	if (!px->request.is_framed || !in.count)
+		return;
+	int left_out = header_policy_trailers(&in, HEADER_CROSSING_REQUEST, &px->arena, &out);
+	if (left_out < 0)
+		return;
+	px->env->trailers_refused += (unsigned int)left_out;
+	origin_call_set_trailers(px->call, &out);
+}
+
+static const char wrong_length[] = "body length differs from Content-Length";
+
+/* The request's end has come: is it the announced one? False when not. */
+static bool px_end_up(struct proxy_http *px)
+{
+	if (px->request.body == HTTP_BODY_LENGTH &&
+	    (px->up.moved < px->request.content_length || px_has_surplus(px))) {
+		px_fail(px, PROXY_REASON_BAD_REQUEST, wrong_length);
+		return false;
+	}
+	px_pass_request_trailers(px);
+	stream_finish(px->up.to);
+	return true;
+}
+
+/* What came is no framed body (docs/protocol.md §10.7). */
+static void px_break(struct proxy_http *px)
+{
+	px->env->frames_malformed++;
+	px->reason = PROXY_REASON_BAD_REQUEST;
+	px->status = proxy_reason_info(px->reason)->status;
+	px_cut(px);
 }
 
 /* Moves the request's body. False when the exchange has ended. */
@@ -278,22 +371,24 @@ static bool px_run_up(struct proxy_http *px)
 	case PUMP_STATE_RUNNING:
 		return true;
 	case PUMP_STATE_DONE:
-		if (px->request.body == HTTP_BODY_LENGTH &&
-		    (px->up.moved < px->request.content_length || px_has_surplus(px))) {
-			px_fail(px, PROXY_REASON_BAD_REQUEST,
-				"body length differs from Content-Length");
-			return false;
-		}
-		return true;
+		return px_end_up(px);
 	case PUMP_STATE_SOURCE_FAILED:
-		px_fail(px,
-			proxy_reason_of_reset(px->tunnel->error_code, PROXY_REASON_VISITOR_GONE),
-			"request canceled");
+		if (px->request.is_framed && px->up.error == -EBADMSG)
+			px_break(px);
+		else
+			px_fail(px,
+				proxy_reason_of_reset(px->wire->error_code,
+						      PROXY_REASON_VISITOR_GONE),
+				"request canceled");
 		return false;
 	case PUMP_STATE_SINK_FAILED:
 		if (px->up.error == -ENOBUFS) {
 			/* Our memory, not the origin, which waits for more. */
 			px_fail(px, PROXY_REASON_OVERLOADED, "no room for the request's body");
+			return false;
+		}
+		if (px->up.error == -EPROTO && px->request.is_framed) {
+			px_fail(px, PROXY_REASON_BAD_REQUEST, wrong_length);
 			return false;
 		}
 		/* The origin answers early or breaks off; which of the two its answer will tell. */
@@ -365,6 +460,10 @@ static void on_tunnel_readable(struct stream *s, void *user)
 static void on_tunnel_writable(struct stream *s, void *user)
 {
 	struct proxy_http *px = user;
+	if (px->is_aborting && framed_flush(&px->framed) != -EAGAIN) {
+		px_end_abort(px);
+		return;
+	}
 	if (px->has_head) {
 		px_run_down(px);
 		return;
@@ -411,8 +510,9 @@ static int write_head(struct proxy_http *px, const struct http_head *head)
 static void on_response(struct origin_call *call, const struct http_head *head, void *user)
 {
 	struct proxy_http *px = user;
-	struct http_head out = *head;
-	int r = header_policy_origin_to_tunnel(head, &px->arena, &out);
+	struct http_head in = *head, out = in;
+	in.is_framed = px->request.is_framed;
+	int r = header_policy_origin_to_tunnel(&in, &px->arena, &out);
 	if (r == 0)
 		r = write_head(px, &out);
 	if (r < 0) {
@@ -423,33 +523,10 @@ static void on_response(struct origin_call *call, const struct http_head *head, 
 	px->status = head->status;
 	px->is_upgraded = head->body == HTTP_BODY_UPGRADE;
 	if (!px->is_upgraded && head->body != HTTP_BODY_NONE) {
-		pump_init(&px->down, origin_call_body(call), px->tunnel);
+		pump_init(&px->down, origin_call_body(call), px->wire);
 		px->has_down = true;
 	}
 	px_run_down(px);
-}
-
-static enum proxy_reason reason_of(enum origin_failure failure)
-{
-	switch (failure) {
-	case ORIGIN_FAILURE_REFUSED:
-		return PROXY_REASON_ORIGIN_REFUSED;
-	case ORIGIN_FAILURE_TLS:
-		return PROXY_REASON_ORIGIN_TLS;
-	case ORIGIN_FAILURE_TIMEOUT:
-		return PROXY_REASON_ORIGIN_TIMEOUT;
-	case ORIGIN_FAILURE_PROTOCOL:
-		return PROXY_REASON_ORIGIN_PROTOCOL;
-	case ORIGIN_FAILURE_RESET:
-		return PROXY_REASON_ORIGIN_RESET;
-	case ORIGIN_FAILURE_OVERLOADED:
-		return PROXY_REASON_OVERLOADED;
-	case ORIGIN_FAILURE_NONE:
-	case ORIGIN_FAILURE_UNREACHABLE:
-	case ORIGIN_FAILURE_MAX_:
-		break;
-	}
-	return PROXY_REASON_ORIGIN_UNREACHABLE;
 }
 
 static void on_failure(struct origin_call *call, enum origin_failure failure, int error,
@@ -457,7 +534,7 @@ static void on_failure(struct origin_call *call, enum origin_failure failure, in
 {
 	(void)call;
 	struct proxy_http *px = user;
-	enum proxy_reason reason = reason_of(failure);
+	enum proxy_reason reason = proxy_reason_of_failure(failure);
 	if (log_limit_pass(&px->env->log_limit, loop_now(px->env->worker->loop), 10))
 		log_warning(px->env->worker->log, "origin", "request failed",
 			    KV_STR("reason", proxy_reason_info(reason)->name),
@@ -544,15 +621,19 @@ static void px_begin_upload(struct proxy_http *px, struct bufq *rest)
 		stream_finish(body);
 		return;
 	}
-	if (px->request.body == HTTP_BODY_LENGTH && rest->len > px->request.content_length) {
-		px_fail(px, PROXY_REASON_BAD_REQUEST, "body longer than Content-Length");
+	bool is_framed = px->request.is_framed;
+	bool has_length = px->request.body == HTTP_BODY_LENGTH;
+	if (has_length && !is_framed && rest->len > px->request.content_length) {
+		px_fail(px, PROXY_REASON_BAD_REQUEST, wrong_length);
 		return;
 	}
-	pump_init(&px->up, px->tunnel, body);
-	px->up.finish_sink = true;
-	if (px->request.body == HTTP_BODY_LENGTH)
+	pump_init(&px->up, px->wire, body);
+	if (has_length && !is_framed)
 		px->up.limit = px->request.content_length;
-	(void)bufq_move(&px->up.pending, rest, rest->len);
+	if (is_framed)
+		framed_take(&px->framed, rest);
+	else
+		(void)bufq_move(&px->up.pending, rest, rest->len);
 	px->has_up = true;
 	(void)px_run_up(px);
 }
@@ -623,6 +704,20 @@ static void px_refuse_new(struct proxy_env *env, struct stream *stream, const ch
 	proxy_refuse(env, stream, PROXY_REASON_OVERLOADED, detail);
 }
 
+/* Frames are for our own edge to ask for (spec §4). */
+static void px_choose_wire(struct proxy_http *px)
+{
+	const struct http_limits *limits = px->env->limits;
+	px->wire = px->tunnel;
+	px->request.is_framed &= px->rules->conf->edge.kind == CONF_EDGE_KIND_ADIT;
+	if (!px->request.is_framed)
+		return;
+	framed_init(&px->framed, px->tunnel, &px->arena,
+		    &(struct framed_limits){ .trailer_max = limits->trailer_max,
+					     .trailer_fields = limits->trailer_field_max });
+	px->wire = &px->framed.base;
+}
+
 void proxy_http_start(struct proxy_env *env, struct stream *stream, struct bufq *rest,
 		      struct connect_request *req)
 {
@@ -650,6 +745,7 @@ void proxy_http_start(struct proxy_env *env, struct stream *stream, struct bufq 
 	const struct http_field *ray = http_head_find(&px->request, "Cf-Ray");
 	px->ray = ray ? ray->value : px->ray;
 	metric_add(shard, px->metrics->active, 1);
+	px_choose_wire(px);
 	stream_set_user(stream, &tunnel_user, px);
 	if (status)
 		px_answer_status(px, reason, status);
@@ -695,7 +791,7 @@ void proxy_http_abort_all(struct proxy_env *env)
 			continue;
 		}
 		px_fail(px, PROXY_REASON_TUNNEL_LOST, "shutting down");
-		if (is_begun)
+		if (is_begun && !px->is_ended)
 			px_cut(px); /* there is no next turn */
 	}
 }

@@ -25,7 +25,10 @@ struct proxy_env {
 	struct span connector_id; /* text of the uuid */
 	struct list exchanges;    /* running ones */
 	unsigned int active;
-	unsigned int active_max; /* of this worker; over it: overloaded */
+	unsigned int active_max;   /* of this worker; over it: overloaded */
+	uint64_t trailers_raw;     /* bodies whose trailers had no place */
+	uint64_t trailers_refused; /* trailers that may not pass */
+	uint64_t frames_malformed; /* framed bodies of the edge */
 	struct log_limit log_limit;
 	struct log_limit refused_limit; /* of lines about requests that weren't begun */
 };

@@ -49,3 +49,26 @@ enum proxy_reason proxy_reason_of_reset(uint64_t code, enum proxy_reason fallbac
 {
 	return code == PROXY_REASON_OVERLOADED ? PROXY_REASON_OVERLOADED : fallback;
 }
+
+enum proxy_reason proxy_reason_of_failure(enum origin_failure failure)
+{
+	switch (failure) {
+	case ORIGIN_FAILURE_REFUSED:
+		return PROXY_REASON_ORIGIN_REFUSED;
+	case ORIGIN_FAILURE_TLS:
+		return PROXY_REASON_ORIGIN_TLS;
+	case ORIGIN_FAILURE_TIMEOUT:
+		return PROXY_REASON_ORIGIN_TIMEOUT;
+	case ORIGIN_FAILURE_PROTOCOL:
+		return PROXY_REASON_ORIGIN_PROTOCOL;
+	case ORIGIN_FAILURE_RESET:
+		return PROXY_REASON_ORIGIN_RESET;
+	case ORIGIN_FAILURE_OVERLOADED:
+		return PROXY_REASON_OVERLOADED;
+	case ORIGIN_FAILURE_NONE:
+	case ORIGIN_FAILURE_UNREACHABLE:
+	case ORIGIN_FAILURE_MAX_:
+		break;
+	}
+	return PROXY_REASON_ORIGIN_UNREACHABLE;
+}

@@ -5,7 +5,7 @@
 #ifndef DAEMON_PROXY_REASON_H
 #define DAEMON_PROXY_REASON_H
 
-#include <stdint.h>
+#include "daemon/origin/origin.h"
 
 /* Numbered from 1 in the table's order; new ones go to the end. */
 enum proxy_reason : uint8_t {
@@ -45,5 +45,7 @@ enum proxy_reason proxy_reason_find(const char *name, unsigned int len);
 /* The reason with which a stream was reset (stream.error_code); fallback where the code says none.
  */
 enum proxy_reason proxy_reason_of_reset(uint64_t code, enum proxy_reason fallback);
+/* Why an origin gave no answer. */
+enum proxy_reason proxy_reason_of_failure(enum origin_failure failure);
 
 #endif

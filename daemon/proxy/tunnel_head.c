@@ -155,6 +155,7 @@ int tunnel_head_from_request(struct connect_request *req, const struct http_limi
 		head.body = HTTP_BODY_UPGRADE;
 	else
 		set_request_framing(&framing, &head);
+	head.is_framed = req->is_framed && req->type == CONNECT_TYPE_HTTP;
 	*ret = head;
 	return 0;
 }
@@ -192,9 +193,11 @@ int tunnel_head_write_request(const struct http_head *head, void *buf, size_t ca
 	connect_writer_init(&w, buf, cap - dest.len);
 	connect_request_begin(
 		&w, head->body == HTTP_BODY_UPGRADE ? CONNECT_TYPE_WEBSOCKET : CONNECT_TYPE_HTTP,
-		dest, 2 + head->field_count + has_length + is_chunked);
+		dest, 2 + head->field_count + has_length + is_chunked + head->is_framed);
 	connect_add(&w, SPAN_LIT(CONNECT_KEY_METHOD), head->method);
 	connect_add(&w, SPAN_LIT(CONNECT_KEY_HOST), head->authority);
+	if (head->is_framed)
+		connect_add(&w, SPAN_LIT(CONNECT_KEY_FRAMES), SPAN_LIT("1"));
 	for (unsigned int i = 0; i < head->field_count; i++)
 		connect_add_header(&w, head->fields[i].name, head->fields[i].value);
 	char text[24];

@@ -94,6 +94,8 @@ static void take_request_entry(void *ctx, const struct connect_meta *e)
 		r->method = e->value;
 	else if (span_eq(e->name, SPAN_LIT(CONNECT_KEY_HOST)))
 		r->host = e->value;
+	else if (span_eq(e->name, SPAN_LIT(CONNECT_KEY_FRAMES)))
+		r->is_framed = span_eq(e->value, SPAN_LIT("1"));
 }
 
 int connect_request_decode(struct span frame, struct connect_request *ret)

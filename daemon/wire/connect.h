@@ -21,6 +21,7 @@ enum connect_type : uint16_t {
 #define CONNECT_KEY_FLOW_ID "FlowID"
 #define CONNECT_KEY_TRACE   "cf-trace-id"
 #define CONNECT_KEY_LIMITED "FlowConnectRateLimited"
+#define CONNECT_KEY_FRAMES  "AditFrames"
 
 /* One metadata entry, borrowed from the frame. */
 struct connect_meta {
@@ -44,6 +45,7 @@ struct connect_request {
 	struct span dest;
 	struct span method; /* last HttpMethod; empty means GET */
 	struct span host;   /* last HttpHost */
+	bool is_framed;     /* AditFrames is 1 */
 	struct connect_metadata meta;
 };
 

@@ -26,6 +26,11 @@ TEXTS = {
                  "a:1, b:2 [::]:3\tunix:x", "1.2.3.999:1", "64:ff9b::192.0.2.33"],
 }
 
+# DATA, TRAILERS, ABORT, unknown types, and what is broken (docs/protocol.md §10.7)
+FRAMES = [b"\0\5hello", b"\0\0\0\2he\0\3llo", b"\1\r\3x-a\x011\3x-b\x0222", b"\1\0", b"\2\1\t",
+          b"\x09\3xyz\0\1h", b"\0\5hell", b"\1\4\1x\1", b"\1\4\1X\1y", b"\xc0" + bytes(7) + b"\x40\1z",
+          b"\3x-a\x011", b"\2\x09" + bytes(9)]
+
 
 def distinct(cases, limit=LIMIT):
     """At most limit different ones, of as many lengths as there are, shortest first."""
@@ -61,6 +66,7 @@ def main(argv):
         "rpc": distinct(sessions),
         "connect": distinct(streams),
         "preamble": distinct([c[2][:9] for c in cases], 12),
+        "body-frame": FRAMES,
         **{name: [t.encode() for t in texts] for name, texts in TEXTS.items()},
     }
     for name, contents in seeds.items():

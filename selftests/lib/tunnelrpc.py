@@ -58,10 +58,10 @@ def connect_response(error="", metadata=None):
     return DATA_PREAMBLE + builder.finish()
 
 
-def http_request(method, host, path, headers=(), kind=HTTP):
+def http_request(method, host, path, headers=(), kind=HTTP, more=()):
     """The ConnectRequest of one HTTP request, in the order in which the reference's edge lists it."""
     entries = [("HttpMethod", method), ("HttpHost", host)]
-    entries += [(f"HttpHeader:{name}", value) for name, value in headers]
+    entries += [*more, *((f"HttpHeader:{name}", value) for name, value in headers)]
     return connect_request(kind, path, entries)
 
 

@@ -550,7 +550,7 @@ static void test_body_limit(void **state)
 	assert_null(strstr(out, "cdef"));
 }
 
-/* Trailers and chunk extensions are dropped, but don't go on for ever. */
+/* Trailers and chunk extensions don't go on for ever. */
 static void test_extra_limit(void **state)
 {
 	(void)state;

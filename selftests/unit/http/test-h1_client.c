@@ -460,6 +460,34 @@ static void test_limits(void **state)
 	assert_int_equal(told_error, -EMSGSIZE);
 }
 
+/* Both ways; a field of an answer that can't be sent on is left out, not the body with it. */
+static void test_trailers(void **state)
+{
+	(void)state;
+	static const struct http_field field = { SPAN_LIT("x-t"), SPAN_LIT("v") };
+	static const struct http_trailers one = { .fields = &field, .count = 1 };
+	struct http_head head = get;
+	head.method = SPAN_LIT("POST");
+	head.body = HTTP_BODY_UNKNOWN;
+	start(&head);
+	write_body("hello");
+	assert_int_equal(http_call_set_trailers(call, &one), 0);
+	stream_finish(http_call_body(call));
+	expect_out("POST / HTTP/1.1\r\nHost: o\r\nTransfer-Encoding: chunked\r\n\r\n"
+		   "5\r\nhello\r\n0\r\nx-t: v\r\n\r\n");
+	send_text("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
+		  "X-A: 1\r\nB: a\001b\r\nX-C: 3\r\n\r\n");
+	settle();
+	read_body();
+	assert_int_equal(body_end, 0);
+	const struct http_trailers *t = http_call_trailers(call);
+	assert_int_equal(t->count, 2);
+	assert_true(span_eq_str(t->fields[1].name, "X-C"));
+	assert_true(http_call_is_reusable(call));
+	start(&get);
+	assert_int_equal(http_call_set_trailers(call, &one), -ENOTSUP);
+}
+
 static void test_many_interim(void **state)
 {
 	(void)state;
@@ -575,6 +603,7 @@ int main(void)
 		TEST(test_reset_in_body),
 		TEST(test_limits),
 		TEST(test_many_interim),
+		TEST(test_trailers),
 		TEST(test_upgrade),
 		TEST(test_upgrade_declined),
 		TEST(test_freed_early),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An exchange of the HTTP/1.1 server that its handler holds: who leaves, and when it is noticed.
+ * An exchange of the HTTP/1.1 server that its handler holds: who leaves, and when it is noticed;
+ * what goes behind the bodies.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -173,6 +174,107 @@ static void test_visitor_gone_while_waiting(void **state)
 	assert_true(is_closed);
 }
 
+/* ---- trailers -------------------------------------------------------------------------------- */
+
+static const char chunked_head[] =
+	"POST /t HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/* Reads the request's body; what the last read said. */
+static ssize_t read_request(void)
+{
+	ssize_t n;
+	while ((n = stream_read(held->body, &q, 1000)) > 0)
+		bufq_clear(&q);
+	return n;
+}
+
+/* In pieces of one byte as in one; names as they came, values trimmed. */
+static void test_trailers_of_a_request(void **state)
+{
+	(void)state;
+	static const char rest[] =
+		"5;x=y\r\nhello\r\n0\r\nX-A: one\r\nx-b:\t two words \r\nX-E:\r\n\r\n";
+	for (size_t step = 1; step < sizeof(rest); step++) {
+		send_text(chunked_head);
+		settle();
+		for (size_t at = 0; at < sizeof(rest) - 1; at += step) {
+			assert_int_equal(read_request(), -EAGAIN);
+			assert_int_equal(http_exchange_trailers(held)->count, 0);
+			fake_stream_put(peer, rest + at, MIN(step, sizeof(rest) - 1 - at));
+			settle();
+		}
+		assert_int_equal(read_request(), 0);
+		const struct http_trailers *t = http_exchange_trailers(held);
+		assert_int_equal(t->count, 3);
+		assert_true(span_eq_str(t->fields[0].name, "X-A"));
+		assert_true(span_eq_str(t->fields[0].value, "one"));
+		assert_true(span_eq_str(t->fields[1].value, "two words"));
+		assert_int_equal(t->fields[2].value.len, 0);
+		assert_int_equal(http_respond_text(held, 200, NULL, SPAN_LIT("")), 0);
+		let_go();
+		settle();
+		assert_false(is_closed);
+	}
+}
+
+/* What can't be sent on is refused, and the next request has none of them. */
+static void test_bad_trailers_of_a_request(void **state)
+{
+	(void)state;
+	send_text(chunked_head);
+	settle();
+	send_text("0\r\nX A: 1\r\n\r\n");
+	settle();
+	assert_int_equal(read_request(), -EBADMSG);
+	assert_int_equal(http_exchange_trailers(held)->count, 0);
+}
+
+static const struct http_field fields[] = {
+	{ SPAN_LIT("x-sum"), SPAN_LIT("42") },
+	{ SPAN_LIT("x-empty"), SPAN_LIT("") },
+};
+static const struct http_trailers two = { .fields = fields, .count = 2 };
+
+static void test_trailers_of_an_answer(void **state)
+{
+	(void)state;
+	for (int has_body = 0; has_body <= 1; has_body++) {
+		out_len = 0;
+		send_text("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+		settle();
+		const struct http_head head = { .status = 200, .body = HTTP_BODY_UNKNOWN };
+		assert_int_equal(http_exchange_set_trailers(held, &two), -ENOTSUP);
+		assert_int_equal(http_respond(held, &head), 0);
+		assert_int_equal(http_exchange_set_trailers(held, &two), 0);
+		if (has_body) {
+			assert_int_equal(bufq_append_copy(&q, SPAN_LIT("hello")), 0);
+			assert_int_equal(stream_write(held->body, &q, 5), 5);
+		}
+		stream_finish(held->body);
+		let_go();
+		settle();
+		assert_string_equal(
+			strstr(out, "\r\n\r\n"),
+			has_body ? "\r\n\r\n5\r\nhello\r\n0\r\nx-sum: 42\r\nx-empty: \r\n\r\n"
+				 : "\r\n\r\n0\r\nx-sum: 42\r\nx-empty: \r\n\r\n");
+		assert_false(is_closed);
+	}
+	/* Not behind a body with a length, nor behind the answer after the next. */
+	out_len = 0;
+	send_text("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+	settle();
+	const struct http_head head = { .status = 200, .body = HTTP_BODY_UNKNOWN };
+	assert_int_equal(http_respond(held, &head), 0);
+	stream_finish(held->body);
+	let_go();
+	settle();
+	assert_non_null(strstr(out, "\r\n\r\n0\r\n\r\n"));
+	send_text("GET / HTTP/1.0\r\nHost: x\r\n\r\n");
+	settle();
+	assert_int_equal(http_respond(held, &head), 0);
+	assert_int_equal(http_exchange_set_trailers(held, &two), -ENOTSUP);
+}
+
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 
 int main(void)
@@ -182,6 +284,9 @@ int main(void)
 		TEST(test_visitor_gone_behind_its_body),
 		TEST(test_visitor_gone_before_it_began),
 		TEST(test_visitor_gone_while_waiting),
+		TEST(test_trailers_of_a_request),
+		TEST(test_bad_trailers_of_a_request),
+		TEST(test_trailers_of_an_answer),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -281,9 +281,62 @@ static void test_no_memory(void **state)
 	arena_done(&fx.arena);
 }
 
+/* ---- trailers ------------------------------------------------------------------------------ */
+
+static void test_trailers(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *before;
+		enum header_crossing crossing;
+		const char *after;
+		int left_out;
+	} rows[] = {
+		{ "X-A: 1\ngrpc-status: 0\nx-b: 2\n", HEADER_CROSSING_VISITOR,
+		  "X-A: 1\ngrpc-status: 0\nx-b: 2\n", 0 },
+		{ "Connection: a\nTransfer-Encoding: chunked\nContent-Length: 5\nTE: trailers\nHost: h\n"
+		  "Trailer: x\nAuthorization: b\ncookie: c\nset-cookie: d\nif-match: e\nX-A: 1\n",
+		  HEADER_CROSSING_RESPONSE, "X-A: 1\n", 10 },
+		{ "X-Forwarded-For: 1\nCf-Ray: 2\nX-Real-IP: 3\nX-A: 1\n", HEADER_CROSSING_VISITOR,
+		  "X-A: 1\n", 3 },
+		{ "Cf-Warp-Tag-Id: 1\nX-Original-Host: 2\nCf-Ray: 3\n", HEADER_CROSSING_REQUEST,
+		  "Cf-Ray: 3\n", 2 },
+		{ "Cf-Cloudflared-X: 1\nCf-Int-Y: 2\nCf-Ray: 3\n", HEADER_CROSSING_RESPONSE,
+		  "Cf-Ray: 3\n", 2 },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct fixture fx;
+		struct http_trailers t;
+		read_head(&fx, rows[i].before);
+		const struct http_trailers in = { fx.in.fields, fx.in.field_count };
+		assert_int_equal(header_policy_trailers(&in, rows[i].crossing, &fx.arena, &t),
+				 rows[i].left_out);
+		fx.out = (struct http_head){ .fields = (struct http_field *)(uintptr_t)t.fields,
+					     .field_count = t.count };
+		assert_string_equal(print_head(&fx), rows[i].after);
+		arena_done(&fx.arena);
+	}
+}
+
+/* The announcement passes where trailers do. */
+static void test_trailer_field(void **state)
+{
+	(void)state;
+	for (int is_framed = 0; is_framed <= 1; is_framed++) {
+		struct fixture fx;
+		read_head(&fx, "Trailer: X-A\n");
+		fx.in.is_framed = is_framed;
+		assert_int_equal(header_policy_origin_to_tunnel(&fx.in, &fx.arena, &fx.out), 0);
+		assert_string_equal(print_head(&fx), is_framed ? "Trailer: X-A\n" : "");
+		arena_done(&fx.arena);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_trailers),
+		cmocka_unit_test(test_trailer_field),
 		cmocka_unit_test(test_visitor_to_tunnel),
 		cmocka_unit_test(test_visitor_with_tls),
 		cmocka_unit_test(test_tunnel_to_origin),
