@@ -4,6 +4,7 @@
     sockets --> adit-edge (2 workers) ==QUIC==> aditd (2 workers) --> origins that misbehave
 """
 import contextlib
+import socket
 import time
 
 import pytest
@@ -16,17 +17,24 @@ from lib.wait import seconds, until
 
 pytestmark = pytest.mark.group("http")
 
-HOST, SILENT, ABSENT = (f"{n}.{DOMAIN}" for n in ("a", "silent", "absent"))
+HOST, SILENT, ABSENT, FULL = (f"{n}.{DOMAIN}" for n in ("a", "silent", "absent", "full"))
 MIB = 1 << 20
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
 @pytest.fixture(name="pipe", scope="module")
 def fixture_pipe(make_pipe):
-    with Origin("silent") as silent:
-        made = make_pipe("abort", edge={"hosts": [HOST, SILENT, ABSENT]}, rules=[
+    with Origin("silent") as silent, contextlib.ExitStack() as stack:
+        # A listener whose queue is full answers no further connection.
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        made = make_pipe("abort", edge={"hosts": [HOST, SILENT, ABSENT, FULL]}, rules=[
             (SILENT, silent.service, {"response_header_timeout": "1s"}),
-            (ABSENT, f"http://127.0.0.1:{ports.free()}")])
+            (ABSENT, f"http://127.0.0.1:{ports.free()}"),
+            (FULL, f"http://127.0.0.1:{full.getsockname()[1]}", {"connect_timeout": "1s"})])
         yield made
         for program in (made.edge, made.daemon):    # nothing of what was broken off is left
             until(lambda p=program: p.counter("adit_requests_active") == 0, 5, "no request")
@@ -136,11 +144,12 @@ def test_origin_breaks_off(pipe, target, tls):
 @pytest.mark.parametrize("host, target, status, reasons", [
     (ABSENT, "/", 502, ["origin-refused"]),
     (SILENT, "/silent", 504, ["origin-timeout"]),
+    (FULL, "/", 504, ["origin-timeout"]),
     (HOST, "/close", 502, ["origin-reset"]),
     (HOST, "/garbage", 502, ["origin-protocol"]),
     (HOST, "/headers/10000", 502, ["origin-protocol"])])
 def test_origin_gives_no_answer(pipe, host, target, status, reasons):
-    """T5: absent, silent, closing, babbling, and one with 10 000 fields."""
+    """T5: absent, silent, not accepting, closing, babbling, and one with 10 000 fields."""
     started = time.monotonic()
     got = get(pipe, target, host)
     assert (got.status, got.header("adit-error") in reasons) == (status, True), got
