@@ -46,7 +46,9 @@ struct fixture {
 static struct proxy_rules *load_rules(const struct proxy_metrics *m)
 {
 	static const char *const set[] = { "tunnel.url=http_status:418" };
-	struct conf_source src = { .set = set, .set_count = ARRAY_SIZE(set), .token = TOKEN };
+	struct conf_source src = { .set = set,
+				   .set_count = ARRAY_SIZE(set),
+				   .token = span_str(TOKEN) };
 	struct conf_report report = {};
 	struct conf *conf = NULL;
 	struct proxy_rules *rules = NULL;
