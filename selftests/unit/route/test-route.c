@@ -29,7 +29,7 @@
 /* Rules by --set: no file is needed. */
 static struct conf *load(const char *const *set, size_t count)
 {
-	struct conf_source src = { .set = set, .set_count = count, .token = TOKEN };
+	struct conf_source src = { .set = set, .set_count = count, .token = span_str(TOKEN) };
 	struct conf_report report = {};
 	struct conf *c = NULL;
 	int r = conf_load(&src, &report, &c);
