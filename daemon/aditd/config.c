@@ -133,7 +133,11 @@ static int apply(struct conf_common *common, struct conf_report *report,
 	int r = conf_keep_fixed(now, a->params.conf, a->config->conf, changes);
 	if (r < 0)
 		return r;
-	conf_cut_to_descriptors(&now->common.limits.streams, "streams", a->log);
+	/* Said when it is news. */
+	unsigned int streams = now->common.limits.streams;
+	conf_cut_to_descriptors(&streams, "streams", NULL);
+	bool is_news = streams != a->config->conf->common.limits.streams;
+	conf_cut_to_descriptors(&now->common.limits.streams, "streams", is_news ? a->log : NULL);
 	r = config_new(a, now, report, &c);
 	if (r == 0)
 		r = publish(a, c);

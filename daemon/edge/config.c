@@ -69,7 +69,11 @@ static int make(struct edge *e, struct edge_conf *conf, const char **ret_reason,
 		.links = &e->tunnel_families,
 		.worker_count = e->worker_count,
 	};
-	conf_cut_to_descriptors(&conf->common.limits.visitors, "visitors", e->log);
+	/* Said when it is news. */
+	unsigned int visitors = conf->common.limits.visitors;
+	conf_cut_to_descriptors(&visitors, "visitors", NULL);
+	bool is_news = !e->roster || visitors != e->roster->conf->common.limits.visitors;
+	conf_cut_to_descriptors(&conf->common.limits.visitors, "visitors", is_news ? e->log : NULL);
 	return roster_new(&params, ret_reason, ret);
 }
 

@@ -105,7 +105,8 @@ def test_order_and_new_rules(edge, daemon):
 
 @pytest.mark.parametrize("which", ["edge", "daemon"])
 def test_bad_file(edge, daemon, which):
-    """A bad file changes nothing and says file and line, to whoever asked and in the log."""
+    """A bad file changes nothing, is counted, and says file and line, to whoever asked and in the
+    log."""
     program = {"edge": edge, "daemon": daemon}[which]
     good = program.config.read_text()
     lines = len(good.splitlines())
@@ -124,6 +125,7 @@ def test_bad_file(edge, daemon, which):
     assert version(program) == 1 and edge.fetch("/").status == 201
     program.config.unlink()
     assert "No such file" in refused(program)[0]
+    assert program.counter("adit_config_errors_total", source="file") == 4
     program.write(good)
     assert reload(program) == ([], [])
     assert version(program) == 2 and edge.fetch("/").status == 201
@@ -258,6 +260,26 @@ def test_watch_from_the_start(processes, tmp_path):
     change(edge, "location = tst", "location = ams")
     until(lambda: version(edge) == 2, 10, "the reload")
     edge.process.wait_line("in force.*file changed.*edge.location", 5)
+
+
+def test_limits(edge, daemon):
+    """[limits] and [front] at both ends: for what begins from then on."""
+    def head(length):
+        return edge.fetch("/", "-H", f"X-Long: {'x' * length}").status
+    assert head(6000) == 201
+    edge.write(edge.config.read_text() + section("limits", head_size="4K", head_line="4K")
+               + section("front", max_body="1K"))
+    assert reload(edge)[0] == ["front.max-body", "limits.head-size", "limits.head-line"]
+    assert head(6000) == 431 and head(100) == 201
+    assert edge.fetch("/", "--data-binary", "x" * 2000).status == 413
+    text = edge.config.read_text()
+    edge.write(text[:text.index("[limits]")])
+    assert len(reload(edge)[0]) == 3
+    assert head(6000) == 201
+    daemon.write(daemon.config.read_text() + section("limits", streams=1, head_fields=16))
+    assert reload(daemon)[0] == ["limits.streams", "limits.head-fields"]
+    many = [word for n in range(20) for word in ("-H", f"X-{n}: y")]
+    assert edge.fetch("/", *many).status == 431 and edge.fetch("/").status == 201
 
 
 def test_old_stream_keeps_its_rule(processes, edge):
