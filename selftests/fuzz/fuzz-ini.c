@@ -64,7 +64,7 @@ static void run_dump(const struct conf_common *c)
 
 static void run_load(const char *path)
 {
-	struct conf_source src = { .path = path, .token = TOKEN, .check = true };
+	struct conf_source src = { .path = path, .token = SPAN_LIT(TOKEN), .check = true };
 	struct conf_report report = {};
 	struct conf *c = NULL;
 	struct edge_conf *e = NULL;
