@@ -68,8 +68,8 @@ route_objs := $(addprefix daemon/route/,host_index.o hosts.o match_ingress.o rou
 access_objs :=
 access_libs := openssl
 
-proxy_objs := $(addprefix daemon/proxy/,access_log.o header_policy.o proxy_http.o reason.o rules.o \
-	tunnel_head.o)
+proxy_objs := $(addprefix daemon/proxy/,access_log.o account.o destination.o header_policy.o proxy_http.o proxy_tcp.o \
+	reason.o rules.o tunnel_head.o)
 
 admin_objs := $(addprefix daemon/admin/,idl.o idl_edge.o page.o promtext.o reload.o row.o varlink.o \
 	varlink_reload.o worker_metrics.o)
@@ -82,8 +82,8 @@ aditd_objs := $(addprefix daemon/aditd/,app.o config.o link_metrics.o locations.
 aditd_libs := libsystemd
 
 edge_objs := $(addprefix daemon/edge/,app.o config.o directory.o edge_conn.o edge_link.o edge_tunnel.o \
-	enroll.o error_page.o front_http.o front_metrics.o init.o main.o origin_tunnel.o request.o roster.o service.o status.o \
-	tunnel_metrics.o visit.o wiring.o)
+	enroll.o error_page.o front_http.o front_metrics.o init.o main.o origin_tunnel.o request.o roster.o service.o \
+	status.o tunnel_call.o tunnel_metrics.o visit.o visit_tcp.o wiring.o)
 edge_libs := libsystemd sqlite3
 
 cli_objs := $(addprefix daemon/cli/,client.o main.o print.o verb_reload.o verb_status.o verb_version.o)

@@ -136,7 +136,9 @@ test-ingress_vectors_data := ingress.json
 test-route_parts := route conf wire base
 
 # proxy, admin, aditd, demux, edge, cli
-unit_tests += $(addprefix proxy/test-,header_policy reason tunnel_head)
+unit_tests += $(addprefix proxy/test-,access_log destination header_policy reason tunnel_head)
+test-access_log_parts := proxy wire base
+test-destination_parts := proxy conf wire base
 test-header_policy_parts := proxy http flow conf wire base
 test-reason_parts := proxy
 test-tunnel_head_parts := proxy http flow wire base

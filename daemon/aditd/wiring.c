@@ -7,6 +7,7 @@
 
 #include "daemon/admin/page.h"
 #include "daemon/conf/pattern.h"
+#include "daemon/proxy/proxy_tcp.h"
 #include "util/cleanup.h"
 
 enum { STOP_TURNS = 8 };
@@ -63,6 +64,7 @@ static void init_proxy(struct wiring *w)
 		.connector_id = span_str(sh->connector_text),
 	};
 	list_init(&w->proxy.exchanges);
+	list_init(&w->proxy.flows);
 	demux_init(&w->demux, &w->proxy);
 	w->demux.rpc_metrics = &sh->rpc_metrics;
 }
@@ -123,6 +125,7 @@ int wiring_init(struct wiring *w, struct wiring_shared *shared, struct worker *w
 void wiring_stop(struct wiring *w)
 {
 	proxy_http_abort_all(&w->proxy);
+	proxy_tcp_abort_all(&w->proxy);
 	demux_done(&w->demux);
 	tunnel_free_all(w->tunnels);
 	if (w->worker->index == 0 && w->shared->page)

@@ -64,6 +64,14 @@ int conf_find_rule(const struct conf *c, struct span name, size_t *ret_index)
 	return -ESTALE;
 }
 
+size_t edge_conf_tcp_listeners(const struct edge_conf *c)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < c->tcp_port_count; i++)
+		count += c->tcp_ports[i].listen_count;
+	return count;
+}
+
 const struct conf_edge_tunnel *edge_conf_find_tunnel(const struct edge_conf *c,
 						     const struct uuid *id)
 {

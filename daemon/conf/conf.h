@@ -71,11 +71,20 @@ struct conf_edge {
 	const char *dns_over_tls; /* NAME@ADDRESS:PORT or NULL */
 };
 
+/* What the edge may reach through this daemon besides the rules. */
+struct conf_network {
+	const struct conf_prefix *allow; /* none: nothing for an adit edge, else what is harmless */
+	size_t allow_count;
+	const struct conf_prefix *deny; /* wins over allow */
+	size_t deny_count;
+};
+
 struct conf {
 	struct conf_common common; /* first member */
 	struct conf_tunnel tunnel;
 	struct conf_edge edge;
 	struct conf_origin origin_defaults;
+	struct conf_network network;
 
 	/* In the order of the file; the last one is a catch-all (implied if need be). None at all:
 	 * no rule was configured, every request gets 503 until the edge pushes some. */

@@ -60,12 +60,23 @@ struct conf_edge_tunnel {
 	unsigned int max_connections;
 };
 
+/* A public port that leads to a destination behind a tunnel, [tcp NAME]. */
+struct conf_edge_port {
+	const char *name;
+	const struct conf_addr *listens;
+	size_t listen_count;
+	const char *tunnel;
+	const struct conf_addr *dest; /* ip is set, the port not 0 */
+};
+
 struct edge_conf {
 	struct conf_common common; /* first member */
 	struct conf_edge_listener edge;
 	struct conf_front front;
 	const struct conf_edge_tunnel *tunnels;
 	size_t tunnel_count;
+	const struct conf_edge_port *tcp_ports;
+	size_t tcp_port_count;
 };
 
 /* Another reference; any thread. Returns c. */
@@ -73,6 +84,11 @@ struct edge_conf *edge_conf_ref(struct edge_conf *c);
 /* Gives a reference back; the last one frees. NULL is harmless. */
 void edge_conf_unref(struct edge_conf *c);
 DEFINE_CLEANUP(struct edge_conf *, edge_conf_unref)
+
+/* At most so many addresses in all [tcp NAME]. */
+constexpr size_t EDGE_CONF_TCP_LISTENERS_MAX = 1024;
+/* How many there are. */
+size_t edge_conf_tcp_listeners(const struct edge_conf *c);
 
 /* The tunnel with this id, or NULL. */
 const struct conf_edge_tunnel *edge_conf_find_tunnel(const struct edge_conf *c,

@@ -181,10 +181,10 @@ const struct schema_option schema_access[] = {
 };
 
 const struct schema_option schema_network[] = {
-	{ .key = "allow", CHECKED(SCHEMA_TYPE_PARSED) | SCHEMA_LIST | SCHEMA_COMMAS, .parse = parse_prefix_list, .def = "",
+	{ .key = "allow", PARSED(parse_prefix_list, struct conf_network, allow), .def = "", .flags = SCHEMA_LIST | SCHEMA_COMMAS | SCHEMA_RELOAD,
 	  .accepts = "PREFIX/BITS", .help = "Networks that the edge may reach through this daemon." },
-	{ .key = "deny", CHECKED(SCHEMA_TYPE_PARSED) | SCHEMA_LIST | SCHEMA_COMMAS, .parse = parse_prefix_list, .def = "",
-	  .accepts = "PREFIX/BITS", .help = "Exceptions from `allow`." },
+	{ .key = "deny", PARSED(parse_prefix_list, struct conf_network, deny), .def = "", .flags = SCHEMA_LIST | SCHEMA_COMMAS | SCHEMA_RELOAD,
+	  .accepts = "PREFIX/BITS", .help = "Exceptions from what is allowed." },
 	{},
 };
 

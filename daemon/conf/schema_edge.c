@@ -76,6 +76,16 @@ const struct schema_option schema_edge_tunnel[] = {
 	{},
 };
 
+const struct schema_option schema_edge_tcp[] = {
+	{ .key = "listen", PARSED(parse_listen_list, struct conf_edge_port, listens), .def = "", .flags = SCHEMA_LIST | SCHEMA_COMMAS | SCHEMA_REQUIRED,
+	  .accepts = "ADDRESS:PORT or [IPV6]:PORT", .help = "Public port." },
+	{ .key = "tunnel", STRING(struct conf_edge_port, tunnel), .def = "", .flags = SCHEMA_REQUIRED, .accepts = "the name of a tunnel",
+	  .help = "Tunnel that it leads to." },
+	{ .key = "dest", PARSED(parse_addr, struct conf_edge_port, dest), .def = "", .flags = SCHEMA_REQUIRED, .accepts = "ADDRESS:PORT or [IPV6]:PORT",
+	  .help = "Destination behind the tunnel, as the daemon sees it." },
+	{},
+};
+
 const struct schema_option schema_edge_port[] = {
 	{ .key = "listen", CHECKED(SCHEMA_TYPE_PARSED) | SCHEMA_LIST | SCHEMA_COMMAS | SCHEMA_REQUIRED, .parse = parse_listen_list, .def = "",
 	  .accepts = "ADDRESS:PORT or [IPV6]:PORT", .help = "Public port." },

@@ -10,6 +10,7 @@
 
 #include "daemon/demux/demux_rpc.h"
 #include "daemon/flow/frame.h"
+#include "daemon/proxy/proxy_tcp.h"
 #include "daemon/wire/preamble.h"
 #include "util/cleanup.h"
 
@@ -75,8 +76,7 @@ static int take_request(struct undecided *u, size_t len)
 		proxy_http_start(env, TAKE_PTR(u->stream), &rest, &req);
 		break;
 	case CONNECT_TYPE_TCP:
-		proxy_refuse(env, TAKE_PTR(u->stream), PROXY_REASON_BAD_REQUEST,
-			     "this kind of request isn't served");
+		proxy_tcp_start(env, TAKE_PTR(u->stream), &rest, &req);
 		break;
 	default:
 		proxy_refuse(env, TAKE_PTR(u->stream), PROXY_REASON_BAD_REQUEST,

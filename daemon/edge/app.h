@@ -37,6 +37,7 @@ struct edge_worker {
 	struct tls_certs *certs;
 	int http_fds[FRONT_LISTENERS_MAX];
 	int https_fds[FRONT_LISTENERS_MAX];
+	int *tcp_fds; /* of [tcp NAME]: edge_conf_tcp_listeners() */
 
 	struct timer drained; /* looks whether everything has ended */
 	struct timer certs_timer;

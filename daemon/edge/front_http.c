@@ -10,7 +10,7 @@
 
 #include "daemon/base/random.h"
 #include "daemon/edge/error_page.h"
-#include "daemon/edge/visit.h"
+#include "daemon/edge/visit_tcp.h"
 #include "daemon/flow/stream_io.h"
 #include "daemon/proxy/access_log.h"
 #include "util/cleanup.h"
@@ -34,6 +34,7 @@ struct front_listener {
 	struct tcp_listener tcp;
 	struct front *front;
 	bool is_tls;
+	int port; /* index of [tcp NAME]; negative: HTTP */
 };
 
 struct front_conn {
@@ -49,7 +50,7 @@ struct front_conn {
 struct front {
 	struct visit_env visits;
 	struct http_limits limits; /* of all connections; changes with the configuration */
-	struct front_listener listeners[FRONT_LISTENERS_MAX];
+	struct front_listener *listeners;
 	unsigned int listener_count;
 	struct list conns;
 	unsigned int conn_count;
@@ -269,6 +270,24 @@ static const struct http_handler handler = {
 	.on_reject = on_reject,
 };
 
+static void serve_http(struct front_conn *c, struct stream *stream, const struct ip_port *peer,
+		       bool is_tls)
+{
+	struct front *f = c->front;
+	struct http_conn_params params = {
+		.loop = f->visits.p.worker->loop,
+		.slab = f->visits.p.worker->slab,
+		.limits = &f->limits,
+		.handler = &handler,
+		.user = c,
+		.peer = *peer,
+		.is_tls = is_tls,
+		.on_closed = on_conn_closed,
+	};
+	if (http_conn_new(stream, &params, &c->http) < 0)
+		on_conn_closed(NULL, c);
+}
+
 static void on_accept(struct tcp_listener *l, int fd, const struct ip_port *peer,
 		      const struct ip_port *local)
 {
@@ -302,18 +321,10 @@ static void on_accept(struct tcp_listener *l, int fd, const struct ip_port *peer
 	f->handshakes += fl->is_tls;
 	f->conn_count++;
 	update_listeners(f);
-	struct http_conn_params params = {
-		.loop = w->loop,
-		.slab = w->slab,
-		.limits = &f->limits,
-		.handler = &handler,
-		.user = c,
-		.peer = *peer,
-		.is_tls = fl->is_tls,
-		.on_closed = on_conn_closed,
-	};
-	if (http_conn_new(stream, &params, &c->http) < 0)
-		on_conn_closed(NULL, c);
+	if (fl->port >= 0)
+		visit_tcp_start(&f->visits, stream, c, (size_t)fl->port);
+	else
+		serve_http(c, stream, peer, fl->is_tls);
 }
 
 void front_use_roster(struct front *f, struct roster *roster)
@@ -334,33 +345,59 @@ static void front_init(struct front *f, const struct front_params *params)
 	f->client_seed = random_u64();
 	front_use_roster(f, params->roster);
 	list_init(&f->visits.visits);
+	list_init(&f->visits.flows);
 	directory_watch(params->directory, visit_on_doubt, &f->visits);
 	list_init(&f->conns);
 	for (unsigned int i = 0; i < CLIENT_BUCKETS; i++)
 		list_init(&f->clients[i]);
 }
 
+/* Starts the next listener; takes fd. port: index of [tcp NAME], negative: HTTP. */
+static int listen_at(struct front *f, int fd, bool is_tls, int port)
+{
+	struct front_listener *l = &f->listeners[f->listener_count];
+	l->front = f;
+	l->is_tls = is_tls;
+	l->port = port;
+	l->tcp.on_accept = on_accept;
+	int r = tcp_listener_start(&l->tcp, f->visits.p.worker->loop, fd);
+	if (r == 0)
+		f->listener_count++;
+	return r;
+}
+
+static int listen_everywhere(struct front *f, const struct front_params *p)
+{
+	const struct edge_conf *conf = p->roster->conf;
+	const int *tcp_fd = p->tcp_fds;
+	int r = 0;
+	for (unsigned int i = 0; i < p->http_count && r == 0; i++)
+		r = listen_at(f, p->http_fds[i], false, -1);
+	for (unsigned int i = 0; i < p->https_count && r == 0; i++)
+		r = listen_at(f, p->https_fds[i], true, -1);
+	for (size_t i = 0; i < conf->tcp_port_count; i++)
+		for (size_t k = 0; k < conf->tcp_ports[i].listen_count && r == 0; k++)
+			r = listen_at(f, *tcp_fd++, false, (int)i);
+	return r;
+}
+
 int front_new(const struct front_params *params, struct front **ret)
 {
-	if (params->http_count + params->https_count > FRONT_LISTENERS_MAX)
-		return -E2BIG;
+	size_t count = params->http_count + params->https_count +
+		       edge_conf_tcp_listeners(params->roster->conf);
 	struct front *f = calloc(1, sizeof(*f));
 	if (!f)
 		return -ENOMEM;
+	f->listeners = calloc(count ? count : 1, sizeof(*f->listeners));
+	if (!f->listeners) {
+		free(f);
+		return -ENOMEM;
+	}
 	front_init(f, params);
-	for (unsigned int i = 0; i < params->http_count + params->https_count; i++) {
-		struct front_listener *l = &f->listeners[i];
-		l->front = f;
-		l->is_tls = i >= params->http_count;
-		l->tcp.on_accept = on_accept;
-		int fd =
-			l->is_tls ? params->https_fds[i - params->http_count] : params->http_fds[i];
-		int r = tcp_listener_start(&l->tcp, params->worker->loop, fd);
-		if (r < 0) {
-			front_free(f);
-			return r;
-		}
-		f->listener_count++;
+	int r = listen_everywhere(f, params);
+	if (r < 0) {
+		front_free(f);
+		return r;
 	}
 	*ret = f;
 	return 0;
@@ -414,5 +451,6 @@ void front_free(struct front *f)
 		return;
 	front_stop(f);
 	directory_watch(f->visits.p.directory, NULL, NULL);
+	free(f->listeners);
 	free(f);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The public side of the edge: listeners for HTTP in clear and with TLS, and the exchange of each
- * visitor with a tunnel (design §8, spec §7, §9).
+ * The public side of the edge: listeners for HTTP in clear and with TLS and for TCP, and the
+ * exchange of each visitor with a tunnel (design §8, spec §7, §9).
  */
 #ifndef DAEMON_EDGE_FRONT_HTTP_H
 #define DAEMON_EDGE_FRONT_HTTP_H
@@ -24,11 +24,12 @@ struct front_params {
 	const struct bridge_metrics *bridge_metrics;
 	metric_id no_route;      /* requests for a host that no tunnel has */
 	struct tls_certs *certs; /* NULL: no TLS */
-	/* Listening sockets of this worker, taken: http first, then https. */
+	/* Listening sockets of this worker, taken. */
 	const int *http_fds;
 	unsigned int http_count;
 	const int *https_fds;
 	unsigned int https_count;
+	const int *tcp_fds; /* one for each address of each [tcp NAME], in order */
 };
 
 /* One per worker, on its thread. 0 or -ENOMEM (descriptors stay the caller's then). */

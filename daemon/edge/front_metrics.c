@@ -7,7 +7,9 @@
 #include "daemon/edge/front_metrics.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "util/cleanup.h"
 #include "util/macro.h"
@@ -102,13 +104,23 @@ static size_t room_for_names(unsigned int family, size_t hosts, size_t tunnels)
 	return room > tunnels ? room - tunnels : 0;
 }
 
-/* Every name in the snapshot's order, and behind them what is nobody's. */
+/* Its index, or their count: ports stay while the program runs, tunnels may go. */
+static uint32_t tunnel_of_name(const struct edge_conf *conf, const char *name)
+{
+	size_t i = 0;
+	while (i < conf->tunnel_count && strcmp(conf->tunnels[i].name, name) != 0)
+		i++;
+	return (uint32_t)i;
+}
+
+/* Every name in the snapshot's order, behind them what is nobody's, then the ports. */
 static void hosts_init(struct front_metrics *m, struct metric_registry *reg, const int *f,
 		       const struct edge_conf *conf)
 {
 	size_t n = 0, named[F_NAMED_];
 	for (unsigned int i = 0; i < F_NAMED_; i++)
-		named[i] = room_for_names(i, m->host_count, conf->tunnel_count);
+		named[i] =
+			room_for_names(i, m->host_count + conf->tcp_port_count, conf->tunnel_count);
 	for (size_t t = 0; t < conf->tunnel_count; t++) {
 		struct names names = { .tunnel = conf->tunnels[t].name };
 		for (size_t j = 0; j < conf->tunnels[t].host_count; j++, n++) {
@@ -124,6 +136,15 @@ static void hosts_init(struct front_metrics *m, struct metric_registry *reg, con
 		none.in[i] = "none";
 	m->hosts[n].tunnel = (uint32_t)conf->tunnel_count;
 	host_init(&m->hosts[n], reg, f, &none);
+	for (size_t p = 0; p < conf->tcp_port_count; p++, n++) {
+		char text[48];
+		(void)snprintf(text, sizeof(text), "tcp/%s", conf->tcp_ports[p].name);
+		struct names names = { .tunnel = conf->tcp_ports[p].tunnel };
+		for (unsigned int i = 0; i < F_NAMED_; i++)
+			names.in[i] = n < named[i] ? text : "other";
+		m->ports[p].tunnel = tunnel_of_name(conf, conf->tcp_ports[p].tunnel);
+		host_init(&m->ports[p], reg, f, &names);
+	}
 }
 
 int front_families_define(struct front_families *f, struct metric_registry *reg)
@@ -145,12 +166,13 @@ int front_metrics_init(struct front_metrics *m, const struct front_families *f,
 	size_t count = 0;
 	for (size_t i = 0; i < conf->tunnel_count; i++)
 		count += conf->tunnels[i].host_count;
-	struct front_host *hosts = calloc(count + 1, sizeof(*hosts));
+	struct front_host *hosts = calloc(count + 1 + conf->tcp_port_count, sizeof(*hosts));
 	if (!hosts)
 		return -ENOMEM;
 	*m = (struct front_metrics){
 		.hosts = hosts,
 		.host_count = count,
+		.ports = &hosts[count + 1],
 	};
 	hosts_init(m, f->reg, f->numbers, conf);
 	return 0;

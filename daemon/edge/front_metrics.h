@@ -36,6 +36,7 @@ struct front_families {
 struct front_metrics {
 	struct front_host *hosts; /* in the snapshot's order; the last: no name of ours */
 	size_t host_count;        /* without the last */
+	struct front_host *ports; /* of [tcp NAME], in the snapshot's order; named tcp/NAME */
 };
 /* Main thread. 0 or -ENOMEM. */
 [[nodiscard]] int front_metrics_init(struct front_metrics *m, const struct front_families *f,

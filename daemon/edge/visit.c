@@ -14,8 +14,9 @@
 #include <stdlib.h>
 
 #include "daemon/edge/error_page.h"
-#include "daemon/edge/origin_tunnel.h"
 #include "daemon/edge/request.h"
+#include "daemon/edge/tunnel_call.h"
+#include "daemon/edge/visit_tcp.h"
 #include "daemon/flow/frame.h"
 #include "daemon/flow/framed.h"
 #include "daemon/flow/pump.h"
@@ -26,36 +27,23 @@
 #include "daemon/wire/endpoint.h"
 #include "util/cleanup.h"
 
-enum {
-	READ_CHUNK = 16 * 1024,
-	TRIES = 2,
-};
 /* How long a request may wait for a suspect link (spec §6). */
 #define DOUBT_WAIT    (2 * NSEC_PER_SEC)
 #define DOUBT_REFUSED (100 * NSEC_PER_MSEC) /* where the kernel says that nobody listens */
 #define DOUBT_AGAIN   (500 * NSEC_PER_MSEC) /* there was no other */
 
-/* A visitor's end is kept from a daemon that would end both directions (spec §4). */
-static constexpr nsec_t hold_end = 10 * NSEC_PER_SEC;
-
 struct visit {
 	struct visit_env *env;
 	struct http_exchange *x; /* NULL once it is a WebSocket */
-	struct edge_link *el;    /* referenced; NULL before a link was chosen */
-	struct stream *tunnel;
-	struct framed framed;  /* over tunnel, if request.is_framed */
-	struct stream *wire;   /* bodies: framed.base or tunnel */
-	uint32_t host;         /* number of the public name; front_metrics.host_count: none */
-	struct roster *roster; /* with which it began; referenced */
-	uint32_t tunnel_index; /* whose it is; conf->tunnel_count: nobody's */
-	unsigned int tries;
+	struct tunnel_call call;
+	struct framed framed;     /* over call.tunnel, if request.is_framed */
+	struct stream *wire;      /* bodies: framed.base or call.tunnel */
+	uint32_t host;            /* number of the public name; front_metrics.host_count: none */
+	struct roster *roster;    /* with which it began; referenced */
 	struct http_head request; /* as it goes into the tunnel */
 	char ray_text[VISIT_RAY_MAX];
 	struct span ray;
 	char address[64];
-	struct bufq out; /* ConnectRequest on its way */
-	struct bufq in;  /* ConnectResponse as it comes */
-	struct preamble_reader preamble;
 	struct pump up;
 	struct pump down;
 	struct relay *relay;        /* has the streams after 101 */
@@ -99,51 +87,49 @@ struct span visit_make_ray(struct visit_env *env, char *buf, size_t size)
 	return span_of(buf, MIN((size_t)n, size - 1));
 }
 
-/* Once it is known whose the name is. */
-static const struct edge_tunnel *tunnel_of(const struct visit *v)
-{
-	return v->roster->tunnels[v->tunnel_index].shared;
-}
-
 static const struct front_host *metrics_of(const struct visit *v)
 {
 	return &v->roster->front.hosts[v->host];
 }
 
-static void visit_count(struct visit *v)
+/* Once it is known whose the name is. */
+static const struct edge_tunnel *tunnel_of(const struct visit *v)
 {
-	struct worker *w = v->env->p.worker;
-	const struct front_host *m = metrics_of(v);
-	nsec_t took = loop_now(w->loop) - v->since;
-	metric_add(w->metrics, m->requests[MIN(v->status / 100, 5U)], 1);
-	metric_observe(w->metrics, m->seconds, v->answered ? v->answered - v->since : took);
-	metric_add(w->metrics, m->active, -1);
-	metric_add(w->metrics, m->bytes_in, (int64_t)v->bytes_in);
-	metric_add(w->metrics, m->bytes_out, (int64_t)v->bytes_out);
-	if (v->reason)
-		metric_add(w->metrics, m->errors[v->reason], 1);
-	const struct edge_conf *conf = v->roster->conf;
-	access_log_write(w->log, conf->common.log.access,
-			 &(struct access_record){
-				 .rule = v->tunnel_index < conf->tunnel_count
-						 ? conf->tunnels[v->tunnel_index].name
-						 : "none",
-				 .method = v->request.method,
-				 .host = v->request.authority,
-				 .target = v->request.target,
-				 .ray = v->ray,
-				 .status = v->status,
-				 .reason = v->reason,
-				 .took = took,
-				 .bytes_in = v->bytes_in,
-				 .bytes_out = v->bytes_out,
-			 });
+	return v->roster->tunnels[metrics_of(v)->tunnel].shared;
 }
 
-static void visit_let_link_go(struct visit *v)
+void visit_account(struct visit_env *env, const struct roster *roster, const struct front_host *m,
+		   struct access_record *record, nsec_t latency)
 {
-	origin_tunnel_closed(v->el);
-	edge_link_unref(TAKE_PTR(v->el));
+	struct worker *w = env->p.worker;
+	const struct edge_conf *conf = roster->conf;
+	metric_add(w->metrics, m->requests[MIN(record->status / 100, 5U)], 1);
+	metric_observe(w->metrics, m->seconds, latency);
+	metric_add(w->metrics, m->active, -1);
+	metric_add(w->metrics, m->bytes_in, (int64_t)record->bytes_in);
+	metric_add(w->metrics, m->bytes_out, (int64_t)record->bytes_out);
+	if (record->reason)
+		metric_add(w->metrics, m->errors[record->reason], 1);
+	record->rule = m->tunnel < conf->tunnel_count ? conf->tunnels[m->tunnel].name : "none";
+	access_log_write(w->log, conf->common.log.access, record);
+}
+
+static void visit_count(struct visit *v)
+{
+	nsec_t took = loop_now(v->env->p.worker->loop) - v->since;
+	visit_account(v->env, v->roster, metrics_of(v),
+		      &(struct access_record){
+			      .method = v->request.method,
+			      .host = v->request.authority,
+			      .target = v->request.target,
+			      .ray = v->ray,
+			      .status = v->status,
+			      .reason = v->reason,
+			      .took = took,
+			      .bytes_in = v->bytes_in,
+			      .bytes_out = v->bytes_out,
+		      },
+		      v->answered ? v->answered - v->since : took);
 }
 
 /* Lets go of the stream to the daemon and of what was read from it. */
@@ -154,15 +140,9 @@ static void visit_drop_tunnel(struct visit *v)
 	if (v->has_down)
 		pump_done(&v->down);
 	v->has_up = v->has_down = false;
-	bufq_clear(&v->out);
-	bufq_clear(&v->in);
-	v->preamble = (struct preamble_reader){};
 	framed_done(&v->framed);
 	v->framed = (struct framed){};
-	if (v->tunnel) {
-		stream_close(TAKE_PTR(v->tunnel));
-		visit_let_link_go(v);
-	}
+	tunnel_call_drop(&v->call);
 }
 
 static void visit_end(struct visit *v)
@@ -187,10 +167,7 @@ static void visit_end(struct visit *v)
 static void visit_fail(struct visit *v, enum proxy_reason reason)
 {
 	v->reason = reason;
-	if (v->tunnel) {
-		stream_reset(v->tunnel, STREAM_CODE_NONE);
-		stream_stop(v->tunnel, STREAM_CODE_NONE);
-	}
+	tunnel_call_abort(&v->call);
 	if (v->has_head) {
 		stream_reset(v->x->body, reason);
 	} else {
@@ -204,10 +181,7 @@ static void visit_gone(struct visit *v)
 {
 	v->reason = PROXY_REASON_VISITOR_GONE;
 	v->status = 499;
-	if (v->tunnel) {
-		stream_reset(v->tunnel, STREAM_CODE_NONE);
-		stream_stop(v->tunnel, STREAM_CODE_NONE);
-	}
+	tunnel_call_abort(&v->call);
 	visit_end(v);
 }
 
@@ -218,13 +192,14 @@ static bool visit_may_move(const struct visit *v)
 {
 	bool untouched = !v->has_up || (v->up.moved == 0 && bufq_is_empty(&v->up.pending) &&
 					v->up.state == PUMP_STATE_RUNNING);
-	return v->tunnel && !v->has_head && bufq_is_empty(&v->in) && v->tries < TRIES &&
-	       untouched && http_method_is_idempotent(v->request.method);
+	return v->call.tunnel && !v->has_head && bufq_is_empty(&v->call.in) &&
+	       v->call.tries < TUNNEL_CALL_TRIES && untouched &&
+	       http_method_is_idempotent(v->request.method);
 }
 
 static void visit_move(struct visit *v)
 {
-	struct edge_link *avoid = edge_link_ref(v->el);
+	struct edge_link *avoid = edge_link_ref(v->call.el);
 	visit_drop_tunnel(v);
 	visit_dispatch(v, avoid);
 	edge_link_unref(avoid);
@@ -237,7 +212,7 @@ static void visit_lost(struct visit *v)
 		visit_move(v);
 		return;
 	}
-	visit_fail(v, proxy_reason_of_reset(v->tunnel->error_code, PROXY_REASON_TUNNEL_LOST));
+	visit_fail(v, proxy_reason_of_reset(v->call.tunnel->error_code, PROXY_REASON_TUNNEL_LOST));
 }
 
 /* ---- bodies --------------------------------------------------------------------------------- */
@@ -296,7 +271,7 @@ static enum proxy_reason visit_reason_down(struct visit *v)
 /* The request's body. False when the visit has ended. */
 static bool visit_run_up(struct visit *v)
 {
-	if (!v->has_up || v->up.state != PUMP_STATE_RUNNING || !bufq_is_empty(&v->out))
+	if (!v->has_up || v->up.state != PUMP_STATE_RUNNING || !bufq_is_empty(&v->call.out))
 		return true;
 	if (pump_run(&v->up))
 		loop_task_post(v->env->p.worker->loop, &v->again, LOOP_PHASE_WORK);
@@ -320,15 +295,8 @@ static bool visit_run_up(struct visit *v)
 /* The ConnectRequest. True when it has all gone. */
 static bool visit_flush_request(struct visit *v)
 {
-	while (!bufq_is_empty(&v->out)) {
-		ssize_t n = stream_write(v->tunnel, &v->out, v->out.len);
-		if (n == -EAGAIN)
-			return false;
-		if (n < 0) {
-			bufq_clear(&v->out);
-			return true; /* why it failed stands on the reading side */
-		}
-	}
+	if (!tunnel_call_flush(&v->call))
+		return false;
 	if (!v->has_up && v->request.body != HTTP_BODY_UPGRADE)
 		stream_finish(v->wire);
 	if (v->request.is_framed)
@@ -340,7 +308,7 @@ static void visit_run_down(struct visit *v)
 {
 	if (!v->has_down) {
 		stream_finish(v->x->body);
-		stream_stop(v->tunnel, STREAM_CODE_NONE);
+		stream_stop(v->call.tunnel, STREAM_CODE_NONE);
 		visit_end(v);
 		return;
 	}
@@ -365,7 +333,7 @@ static void visit_run_down(struct visit *v)
 }
 
 /* "reason: detail" of our own daemon, or anybody's words. */
-static enum proxy_reason reason_of_error(struct span error)
+enum proxy_reason visit_reason_of_error(struct span error)
 {
 	struct span name = span_first(error, span_find(error, ':'));
 	enum proxy_reason reason =
@@ -382,7 +350,6 @@ static void visit_end_relay(struct visit *v)
 	v->bytes_in = relay->a_to_b.moved;
 	v->bytes_out = moved - MIN(moved, (uint64_t)v->head_len);
 	v->relay = NULL;
-	visit_let_link_go(v);
 	front_conn_unref(TAKE_PTR(v->visitor));
 	visit_end(v);
 }
@@ -398,12 +365,11 @@ static void on_relay_end(struct relay *relay, void *user)
 	visit_end_relay(v);
 }
 
-/* The daemon's head, which said 101, is taken out of v->in. As http_upgrade(). */
+/* The daemon's head, which said 101, is taken out of v->call.in. As http_upgrade(). */
 static int visit_upgrade(struct visit *v, const struct http_head *head)
 {
 	struct http_upgraded up;
 	struct front_conn *visitor = v->x->user;
-	struct span *texts[] = { &v->request.method, &v->request.authority, &v->request.target };
 	const struct edge_conf *conf = v->roster->conf;
 	int r = http_upgrade(v->x, head, &up);
 	if (r < 0)
@@ -411,14 +377,14 @@ static int visit_upgrade(struct visit *v, const struct http_head *head)
 	v->status = head->status;
 	v->answered = loop_now(v->env->p.worker->loop);
 	v->head_len = up.unsent.len;
-	v->kept = access_log_keep(conf->common.log.access, texts, ARRAY_SIZE(texts));
+	v->kept = access_log_keep(conf->common.log.access, &v->request, NULL);
 	v->x = NULL;
-	(void)bufq_move(&up.unsent, &v->in, v->in.len);
+	(void)bufq_move(&up.unsent, &v->call.in, v->call.in.len);
 	r = relay_new(&(struct relay_params){ .a = up.stream,
-					      .b = TAKE_PTR(v->tunnel),
+					      .b = TAKE_PTR(v->call.tunnel),
 					      .from_a = &up.received,
 					      .from_b = &up.unsent,
-					      .hold_end = v->el->is_adit ? 0 : hold_end,
+					      .hold_end = v->call.el->is_adit ? 0 : VISIT_HOLD_END,
 					      .on_end = on_relay_end,
 					      .user = v },
 		      &v->relay);
@@ -428,7 +394,6 @@ static int visit_upgrade(struct visit *v, const struct http_head *head)
 		v->visitor = front_conn_ref(visitor);
 		return 0;
 	}
-	visit_let_link_go(v);
 	v->reason = PROXY_REASON_OVERLOADED;
 	visit_end(v);
 	return 0;
@@ -436,19 +401,19 @@ static int visit_upgrade(struct visit *v, const struct http_head *head)
 
 /* ---- the answer ----------------------------------------------------------------------------- */
 
-/* The head of an ordinary answer is out; v->in holds what came behind it. */
+/* The head of an ordinary answer is out; v->call.in holds what came behind it. */
 static void visit_begin_down(struct visit *v, const struct http_head *head)
 {
 	v->status = head->status;
 	v->has_head = true;
 	if (v->request.body == HTTP_BODY_UPGRADE)
-		stream_finish(v->tunnel); /* it was declined */
+		stream_finish(v->call.tunnel); /* it was declined */
 	if (head->body != HTTP_BODY_NONE) {
 		pump_init(&v->down, v->wire, v->x->body);
 		if (v->request.is_framed)
-			framed_take(&v->framed, &v->in);
+			framed_take(&v->framed, &v->call.in);
 		else
-			(void)bufq_move(&v->down.pending, &v->in, v->in.len);
+			(void)bufq_move(&v->down.pending, &v->call.in, v->call.in.len);
 		v->has_down = true;
 	}
 	visit_run_down(v);
@@ -462,13 +427,13 @@ static void visit_take_response(struct visit *v, size_t len)
 	struct connect_response resp;
 	struct http_head head = {}, out;
 	bool is_head = span_eq_str(v->request.method, "HEAD");
-	if (frame_view(&v->in, len, &frame, &copy) < 0 ||
+	if (frame_view(&v->call.in, len, &frame, &copy) < 0 ||
 	    connect_response_decode(frame, &resp) < 0) {
 		visit_fail(v, PROXY_REASON_TUNNEL_LOST);
 		return;
 	}
 	if (resp.error.len > 0) {
-		visit_fail(v, reason_of_error(resp.error));
+		visit_fail(v, visit_reason_of_error(resp.error));
 		return;
 	}
 	int r = tunnel_head_from_response(&resp, is_head, &v->roster->limits, v->x->arena, &head);
@@ -480,7 +445,7 @@ static void visit_take_response(struct visit *v, size_t len)
 	if (r == 0)
 		r = header_policy_tunnel_to_visitor(&head, v->x->arena, &out);
 	if (r == 0) {
-		bufq_consume(&v->in, len);
+		bufq_consume(&v->call.in, len);
 		r = is_upgrade ? visit_upgrade(v, &out) : http_respond(v->x, &out);
 	}
 	if (r == -ECONNRESET)
@@ -494,31 +459,14 @@ static void visit_take_response(struct visit *v, size_t len)
 /* Collects the answer's head. */
 static void visit_read_response(struct visit *v)
 {
-	for (;;) {
-		ssize_t n = stream_read(v->tunnel, &v->in, READ_CHUNK);
-		if (n == -EAGAIN || n == -ENOBUFS)
-			return;
-		if (n <= 0) {
-			visit_lost(v);
-			return;
-		}
-		int r = v->preamble.kind == PREAMBLE_KIND_NONE
-				? frame_preamble(&v->in, &v->preamble)
-				: 0;
-		size_t len = 0;
-		if (r == 0)
-			r = v->preamble.kind == PREAMBLE_KIND_DATA
-				    ? frame_next(&v->in, CAPNP_CONNECT_MAX, &len)
-				    : -EBADMSG;
-		if (r == 0) {
-			visit_take_response(v, len);
-			return;
-		}
-		if (r != -EAGAIN) {
-			visit_fail(v, PROXY_REASON_TUNNEL_LOST);
-			return;
-		}
-	}
+	size_t len = 0;
+	int r = tunnel_call_read(&v->call, &len);
+	if (r == 0)
+		visit_take_response(v, len);
+	else if (r == -ECONNRESET)
+		visit_lost(v);
+	else if (r != -EAGAIN)
+		visit_fail(v, PROXY_REASON_TUNNEL_LOST);
 }
 
 static void visit_run(struct visit *v)
@@ -590,7 +538,7 @@ static int visit_write_request(struct visit *v)
 	if (!buf)
 		return -ENOMEM;
 	int r = tunnel_head_write_request(&v->request, buf, cap, &bytes);
-	return r < 0 ? r : bufq_append_copy(&v->out, bytes);
+	return r < 0 ? r : bufq_append_copy(&v->call.out, bytes);
 }
 
 /* Frames for a daemon that knows them; another one isn't told of trailers either. */
@@ -598,10 +546,10 @@ static void visit_choose_wire(struct visit *v)
 {
 	const struct http_limits *limits = &v->roster->limits;
 	struct http_head *request = &v->request;
-	request->is_framed = v->wants_frames && v->el->is_adit;
-	v->wire = v->tunnel;
+	request->is_framed = v->wants_frames && v->call.el->is_adit;
+	v->wire = v->call.tunnel;
 	if (request->is_framed) {
-		framed_init(&v->framed, v->tunnel, v->x->arena,
+		framed_init(&v->framed, v->call.tunnel, v->x->arena,
 			    &(struct framed_limits){ .trailer_max = limits->trailer_max,
 						     .trailer_fields = limits->trailer_field_max });
 		v->wire = &v->framed.base;
@@ -617,23 +565,12 @@ static void visit_choose_wire(struct visit *v)
 /* Chooses a link and sends the request into it. */
 static void visit_dispatch(struct visit *v, const struct edge_link *avoid)
 {
-	struct visit_env *env = v->env;
-	struct edge_link *el = directory_pick(env->p.directory, tunnel_of(v), avoid);
-	if (!el || (el == avoid && v->tries >= TRIES)) {
-		visit_fail(v, PROXY_REASON_TUNNEL_OFFLINE);
-		return;
-	}
-	v->tries++;
-	int r = origin_tunnel_open(env->p.worker, el, env->p.bridge_metrics, &v->tunnel);
+	int r = tunnel_call_open(&v->call, &v->env->p, tunnel_of(v), avoid);
 	if (r < 0) {
-		if (v->tries < TRIES) /* no stream credit, or just gone: perhaps another one */
-			visit_dispatch(v, el);
-		else
-			visit_fail(v, PROXY_REASON_OVERLOADED);
+		visit_fail(v, r == -ENOENT ? PROXY_REASON_TUNNEL_OFFLINE : PROXY_REASON_OVERLOADED);
 		return;
 	}
-	v->el = edge_link_ref(el);
-	v->dispatched = loop_now(env->p.worker->loop);
+	v->dispatched = loop_now(v->env->p.worker->loop);
 	visit_choose_wire(v);
 	if (visit_write_request(v) < 0) {
 		visit_fail(v, PROXY_REASON_OVERLOADED);
@@ -643,7 +580,7 @@ static void visit_dispatch(struct visit *v, const struct edge_link *avoid)
 		pump_init(&v->up, v->x->body, v->wire);
 		v->has_up = true;
 	}
-	stream_set_user(v->tunnel, &tunnel_user, v);
+	stream_set_user(v->call.tunnel, &tunnel_user, v);
 	visit_run(v);
 }
 
@@ -652,10 +589,11 @@ static void on_doubt(struct timer *timer)
 {
 	struct visit *v = CONTAINER_OF(timer, struct visit, doubt);
 	struct loop *loop = v->env->p.worker->loop;
-	if (!visit_may_move(v) || !edge_link_suspicion(v->el))
+	if (!visit_may_move(v) || !edge_link_suspicion(v->call.el))
 		return;
-	const struct edge_link *other = directory_pick(v->env->p.directory, tunnel_of(v), v->el);
-	if (!other || other == v->el || edge_link_suspicion(other)) {
+	const struct edge_link *other =
+		directory_pick(v->env->p.directory, tunnel_of(v), v->call.el);
+	if (!other || other == v->call.el || edge_link_suspicion(other)) {
 		timer_start(loop, timer, nsec_add(loop_now(loop), DOUBT_AGAIN));
 		return;
 	}
@@ -669,7 +607,7 @@ void visit_on_doubt(struct edge_link *el, void *user)
 	LIST_FOREACH(node, &env->visits)
 	{
 		struct visit *v = LIST_ENTRY(node, struct visit, node);
-		if (v->el != el || !visit_may_move(v))
+		if (v->call.el != el || !visit_may_move(v))
 			continue;
 		nsec_t wait = is_refused ? DOUBT_REFUSED : DOUBT_WAIT;
 		timer_start(env->p.worker->loop, &v->doubt, nsec_add(v->dispatched, wait));
@@ -721,7 +659,6 @@ static enum proxy_reason visit_check(struct visit *v)
 	}
 	metric_add(v->env->p.worker->metrics, metrics_of(v)->active, -1);
 	v->host = host;
-	v->tunnel_index = metrics_of(v)->tunnel;
 	metric_add(v->env->p.worker->metrics, metrics_of(v)->active, 1);
 	return visit_prepare(v) < 0 ? PROXY_REASON_HEADER_TOO_LARGE : PROXY_REASON_NONE;
 }
@@ -740,13 +677,11 @@ void visit_start(struct visit_env *env, struct http_exchange *x)
 	v->since = loop_now(env->p.worker->loop);
 	v->roster = roster_ref(env->p.roster);
 	v->host = (uint32_t)v->roster->front.host_count;
-	v->tunnel_index = metrics_of(v)->tunnel;
 	v->again.run = on_again;
 	v->doubt.on_expire = on_doubt;
 	v->garbage.release = visit_release;
 	v->ray = visit_make_ray(env, v->ray_text, sizeof(v->ray_text));
-	bufq_init(&v->out, env->p.worker->slab);
-	bufq_init(&v->in, env->p.worker->slab);
+	tunnel_call_init(&v->call, env->p.worker->slab);
 	list_append(&env->visits, &v->node);
 	env->active++;
 	metric_add(env->p.worker->metrics, metrics_of(v)->active, 1);
@@ -771,4 +706,5 @@ void visit_abort_all(struct visit_env *env)
 		relay_cut(v->relay);
 		visit_end_relay(v);
 	}
+	visit_tcp_abort_all(env);
 }

@@ -58,7 +58,40 @@ static int probe_all(struct edge *e)
 		code = probe_free(e, &c->front.http.listens[i].addr, false);
 	for (size_t i = 0; i < c->front.https.listen_count && code == EXIT_OK; i++)
 		code = probe_free(e, &c->front.https.listens[i].addr, false);
+	for (size_t i = 0; i < c->tcp_port_count; i++)
+		for (size_t k = 0; k < c->tcp_ports[i].listen_count && code == EXIT_OK; k++)
+			code = probe_free(e, &c->tcp_ports[i].listens[k].addr, false);
 	return code;
+}
+
+/* Opens a worker's listeners of [tcp NAME]. */
+static int open_ports(struct edge *e, struct edge_worker *ew)
+{
+	const struct edge_conf *c = e->params.conf;
+	size_t count = edge_conf_tcp_listeners(c), n = 0;
+	ew->tcp_fds = calloc(count ? count : 1, sizeof(*ew->tcp_fds));
+	if (!ew->tcp_fds)
+		return EXIT_FAILED;
+	for (size_t i = 0; i < count; i++)
+		ew->tcp_fds[i] = -EBADF;
+	for (size_t i = 0; i < c->tcp_port_count; i++)
+		for (size_t k = 0; k < c->tcp_ports[i].listen_count; k++) {
+			const struct ip_port *addr = &c->tcp_ports[i].listens[k].addr;
+			int fd = tcp_listen(addr, true, BACKLOG);
+			if (fd < 0)
+				return complain(e, addr, fd);
+			ew->tcp_fds[n++] = fd;
+		}
+	return EXIT_OK;
+}
+
+/* Those that the front hasn't taken. */
+static void close_ports(struct edge *e, struct edge_worker *ew)
+{
+	size_t count = ew->tcp_fds ? edge_conf_tcp_listeners(e->params.conf) : 0;
+	for (size_t i = 0; i < count; i++)
+		(void)fd_close(ew->tcp_fds[i]);
+	free(TAKE_PTR(ew->tcp_fds));
 }
 
 /* Opens a worker's listeners of one front. */
@@ -148,6 +181,8 @@ static int open_worker(struct edge *e, struct edge_worker *ew, struct worker *wo
 		code = open_certs(e, ew);
 	if (code == EXIT_OK)
 		code = open_front(e, &e->params.conf->front.https, ew->https_fds, &e->https_count);
+	if (code == EXIT_OK)
+		code = open_ports(e, ew);
 	return code;
 }
 
@@ -233,6 +268,7 @@ void edge_wiring_close(struct edge *e)
 			ew->http_fds[j] = fd_close(ew->http_fds[j]);
 			ew->https_fds[j] = fd_close(ew->https_fds[j]);
 		}
+		close_ports(e, ew);
 	}
 	free(TAKE_PTR(e->edge_workers));
 	free(TAKE_PTR(e->directories));
@@ -260,12 +296,14 @@ static void start_front(struct edge_worker *ew)
 		.http_count = e->http_count,
 		.https_fds = ew->https_fds,
 		.https_count = e->https_count,
+		.tcp_fds = ew->tcp_fds,
 	};
 	int r = front_new(&params, &ew->front);
 	if (r < 0)
 		log_error(e->log, "start", "the public front doesn't start", KV_ERR(r));
 	for (unsigned int i = 0; i < FRONT_LISTENERS_MAX; i++)
 		ew->http_fds[i] = ew->https_fds[i] = -EBADF; /* the front's now */
+	free(TAKE_PTR(ew->tcp_fds));
 }
 
 void edge_wiring_start(struct worker *worker)

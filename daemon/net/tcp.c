@@ -115,6 +115,15 @@ int unixsock_connect(const char *path)
 	return TAKE_FD(fd);
 }
 
+bool tcp_is_own_address(const struct ip_addr *addr)
+{
+	/* The kernel lets a socket have own addresses only, and knows them better than a list. */
+	struct sockaddr_storage sa;
+	socklen_t len = sockaddr_from_ip_port(&(struct ip_port){ .ip = *addr }, &sa);
+	_cleanup_(fd_closep) int fd = socket(sa.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	return fd < 0 || bind(fd, (struct sockaddr *)&sa, len) == 0;
+}
+
 /* ---- listener ------------------------------------------------------------------------------ */
 
 static void watch(struct tcp_listener *l)

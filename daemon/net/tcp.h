@@ -24,6 +24,8 @@
  * negative errno (-ENAMETOOLONG, -EAGAIN when the listener's queue is full).
  */
 [[nodiscard]] int unixsock_connect(const char *path);
+/* Whether packets to this address stay on this host: it is one of its own. */
+bool tcp_is_own_address(const struct ip_addr *addr);
 /* The pending error of a socket, negative; 0 when none. */
 int socket_error(int fd);
 

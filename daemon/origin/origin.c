@@ -118,6 +118,26 @@ void origin_call_fail_later(struct origin_call *call, enum origin_failure failur
 
 /* ---- calls ---- */
 
+enum origin_failure origin_failure_of_connect(int error)
+{
+	switch (error) {
+	case -ECONNREFUSED:
+	case -ECONNRESET:
+	case -EAGAIN: /* a unix listener whose queue is full */
+		return ORIGIN_FAILURE_REFUSED;
+	case -ETIMEDOUT:
+		return ORIGIN_FAILURE_TIMEOUT;
+	case -ENOMEM:
+	case -ENOBUFS:
+	case -EMFILE:
+	case -ENFILE:
+	case -EADDRNOTAVAIL: /* no local port left */
+		return ORIGIN_FAILURE_OVERLOADED;
+	default:
+		return ORIGIN_FAILURE_UNREACHABLE;
+	}
+}
+
 int origin_call_start(struct origin_worker *ow, const struct origin_call_params *params,
 		      struct origin_call **ret)
 {

@@ -28,6 +28,9 @@ enum origin_failure : uint8_t {
 	ORIGIN_FAILURE_MAX_,
 };
 
+/* What a failed connect means. error: negative errno. */
+enum origin_failure origin_failure_of_connect(int error);
+
 /* Counters of one worker; the caller shows them. */
 struct origin_stats {
 	uint64_t opened;  /* connections that were established */

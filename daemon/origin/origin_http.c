@@ -222,26 +222,6 @@ static void let_go(struct origin_http *oh)
 	origin_pool_put(&ow->pool, pool_key(oh), TAKE_PTR(oh->conn), &terms);
 }
 
-static enum origin_failure failure_of_connect(int error)
-{
-	switch (error) {
-	case -ECONNREFUSED:
-	case -ECONNRESET:
-	case -EAGAIN: /* a unix listener whose queue is full */
-		return ORIGIN_FAILURE_REFUSED;
-	case -ETIMEDOUT:
-		return ORIGIN_FAILURE_TIMEOUT;
-	case -ENOMEM:
-	case -ENOBUFS:
-	case -EMFILE:
-	case -ENFILE:
-	case -EADDRNOTAVAIL: /* no local port left */
-		return ORIGIN_FAILURE_OVERLOADED;
-	default:
-		return ORIGIN_FAILURE_UNREACHABLE;
-	}
-}
-
 static void fail(struct origin_http *oh, enum origin_failure failure, int error, const char *detail)
 {
 	step_to(oh, ORIGIN_EVENT_FAIL);
@@ -251,7 +231,7 @@ static void fail(struct origin_http *oh, enum origin_failure failure, int error,
 
 static void fail_connect(struct origin_http *oh, int error)
 {
-	enum origin_failure failure = failure_of_connect(error);
+	enum origin_failure failure = origin_failure_of_connect(error);
 	fail(oh, failure, error,
 	     failure == ORIGIN_FAILURE_REFUSED      ? "connection refused"
 	     : failure == ORIGIN_FAILURE_TIMEOUT    ? "no connection within connect-timeout"

@@ -7,6 +7,7 @@
 
 #include "daemon/base/log.h"
 #include "daemon/conf/conf_common.h"
+#include "daemon/http/head.h"
 #include "daemon/proxy/reason.h"
 
 /* Borrowed for the call. */
@@ -24,10 +25,11 @@ struct access_record {
 };
 
 /*
- * For what outlives its head: puts the texts into one block of memory, which the caller frees.
- * NULL, and the texts are empty, when nothing will be logged or there is no memory.
+ * For what outlives its head: puts what a line needs of it, and ray (may be NULL), into one block
+ * of memory, which the caller frees, and lets the rest go. NULL, and nothing is left, when no line
+ * will be written or there is no memory.
  */
-void *access_log_keep(enum conf_access_log mode, struct span *const texts[], unsigned int count);
+void *access_log_keep(enum conf_access_log mode, struct http_head *head, struct span *ray);
 
 void access_log_write(const struct log *log, enum conf_access_log mode,
 		      const struct access_record *record);

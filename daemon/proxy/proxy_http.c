@@ -18,7 +18,7 @@
 #include "daemon/flow/relay.h"
 #include "daemon/origin/origin.h"
 #include "daemon/origin/origin_tls.h"
-#include "daemon/proxy/access_log.h"
+#include "daemon/proxy/account.h"
 #include "daemon/proxy/header_policy.h"
 #include "daemon/proxy/tunnel_head.h"
 #include "daemon/wire/uri.h"
@@ -29,8 +29,6 @@ enum {
 	CUT_DELAY_MSEC = 10,
 	ABORT_WAIT_SEC = 5, /* for credit */
 };
-/* Towards an edge that isn't ours: it may not tell that the other half is gone (spec §4). */
-static constexpr nsec_t half_silence = 60 * NSEC_PER_SEC;
 
 struct proxy_http {
 	struct proxy_env *env;
@@ -82,35 +80,21 @@ static void px_release(struct loop_garbage *garbage)
 
 static void px_count(struct proxy_http *px)
 {
-	struct proxy_env *env = px->env;
-	struct metric_shard *shard = env->worker->metrics;
-	const struct rule_metrics *m = px->metrics;
-	nsec_t took = loop_now(env->worker->loop) - px->since;
-	metric_add(shard, m->requests[MIN(px->status / 100, 5U)], 1);
-	metric_observe(shard, m->seconds, px->answered ? px->answered - px->since : took);
-	metric_add(shard, m->active, -1);
-	metric_add(shard, m->bytes_in, (int64_t)px->bytes_in);
-	metric_add(shard, m->bytes_out, (int64_t)px->bytes_out);
-	metric_add(shard, env->metrics->concurrent, -1);
-	if (px->reason) {
-		metric_add(shard, m->errors[px->reason], 1);
-		metric_add(shard, env->metrics->failed, 1);
-	} else if (px->status >= 100 && px->status < 1000) {
-		metric_add(shard, env->metrics->codes[px->status], 1);
-	}
-	access_log_write(env->worker->log, px->rules->conf->common.log.access,
-			 &(struct access_record){
-				 .rule = px->rule ? px->rule->name : "none",
-				 .method = px->request.method,
-				 .host = px->request.authority,
-				 .target = px->request.target,
-				 .ray = px->ray,
-				 .status = px->status,
-				 .reason = px->reason,
-				 .took = took,
-				 .bytes_in = px->bytes_in,
-				 .bytes_out = px->bytes_out,
-			 });
+	nsec_t took = loop_now(px->env->worker->loop) - px->since;
+	account_end(px->env, px->rules, px->metrics,
+		    &(struct access_record){
+			    .rule = px->rule ? px->rule->name : "none",
+			    .method = px->request.method,
+			    .host = px->request.authority,
+			    .target = px->request.target,
+			    .ray = px->ray,
+			    .status = px->status,
+			    .reason = px->reason,
+			    .took = took,
+			    .bytes_in = px->bytes_in,
+			    .bytes_out = px->bytes_out,
+		    },
+		    px->answered ? px->answered - px->since : took);
 }
 
 /* Lets everything go. The tunnel stream has been told its ending. */
@@ -286,7 +270,8 @@ static void px_upgrade(struct proxy_http *px)
 			.b = origin,
 			.from_a = &px->early,
 			.from_b = &late,
-			.half_silence = conf->edge.kind == CONF_EDGE_KIND_ADIT ? 0 : half_silence,
+			.half_silence =
+				conf->edge.kind == CONF_EDGE_KIND_ADIT ? 0 : PROXY_HALF_SILENCE,
 			.on_end = on_relay_end,
 			.user = px,
 		},
@@ -300,9 +285,7 @@ static void px_upgrade(struct proxy_http *px)
 	/* The call counted its connection while it had it. */
 	metric_add(px->env->worker->metrics, px->metrics->origin.active, 1);
 	px->answered = loop_now(px->env->worker->loop);
-	struct span *texts[] = { &px->request.method, &px->request.authority, &px->request.target,
-				 &px->ray };
-	px->kept = access_log_keep(conf->common.log.access, texts, ARRAY_SIZE(texts));
+	px->kept = access_log_keep(conf->common.log.access, &px->request, &px->ray);
 	arena_done(&px->arena);
 }
 
@@ -687,12 +670,8 @@ static struct proxy_http *px_new(struct proxy_env *env, struct stream *stream)
 /* A request that isn't begun at all. However many there are, one line a second says so. */
 static void px_refuse_new(struct proxy_env *env, struct stream *stream, const char *detail)
 {
-	struct metric_shard *shard = env->worker->metrics;
-	const struct rule_metrics *none = &env->rules->none;
 	struct log_limit *limit = &env->refused_limit;
-	metric_add(shard, env->metrics->failed, 1);
-	metric_add(shard, none->requests[5], 1);
-	metric_add(shard, none->errors[PROXY_REASON_OVERLOADED], 1);
+	account_refused(env, &env->rules->none, PROXY_REASON_OVERLOADED);
 	if (log_limit_pass(limit, loop_now(env->worker->loop), 1)) {
 		log_warning(env->worker->log, "proxy", "request refused",
 			    KV_STR("reason", proxy_reason_info(PROXY_REASON_OVERLOADED)->name),
@@ -718,22 +697,24 @@ static void px_choose_wire(struct proxy_http *px)
 	px->wire = &px->framed.base;
 }
 
+const char *proxy_lacks(const struct proxy_env *env)
+{
+	if (env->active >= env->active_max)
+		return "too many requests in progress";
+	return slab_pressure(env->worker->slab) >= SLAB_PRESSURE_SHORT
+		       ? "too little memory for buffers"
+		       : NULL;
+}
+
 void proxy_http_start(struct proxy_env *env, struct stream *stream, struct bufq *rest,
 		      struct connect_request *req)
 {
-	struct metric_shard *shard = env->worker->metrics;
-	metric_add(shard, env->metrics->total, 1);
-	const char *lacks = env->active >= env->active_max ? "too many requests in progress"
-			    : slab_pressure(env->worker->slab) >= SLAB_PRESSURE_SHORT
-				    ? "too little memory for buffers"
-				    : NULL;
+	const char *lacks = proxy_lacks(env);
 	struct proxy_http *px = lacks ? NULL : px_new(env, stream);
 	if (!px) {
 		px_refuse_new(env, stream, lacks ? lacks : "no room for the request");
 		return;
 	}
-	metric_add(shard, env->metrics->concurrent, 1);
-
 	const char *detail = "malformed request";
 	unsigned int status = 0;
 	enum proxy_reason reason = PROXY_REASON_BAD_REQUEST;
@@ -744,7 +725,7 @@ void proxy_http_start(struct proxy_env *env, struct stream *stream, struct bufq 
 		reason = r == -E2BIG ? PROXY_REASON_HEADER_TOO_LARGE : PROXY_REASON_OVERLOADED;
 	const struct http_field *ray = http_head_find(&px->request, "Cf-Ray");
 	px->ray = ray ? ray->value : px->ray;
-	metric_add(shard, px->metrics->active, 1);
+	account_begin(env, px->metrics);
 	px_choose_wire(px);
 	stream_set_user(stream, &tunnel_user, px);
 	if (status)

@@ -14,6 +14,10 @@
 
 struct origin_worker;
 
+/* After one direction of a WebSocket or TCP flow has ended, towards an edge that isn't ours: the
+ * longest silence of the other, whose end it may not tell (spec §4). */
+static constexpr nsec_t PROXY_HALF_SILENCE = 60 * NSEC_PER_SEC;
+
 /* What the exchanges of one worker share. Owned by the program's wiring. */
 struct proxy_env {
 	struct worker *worker;
@@ -24,6 +28,7 @@ struct proxy_env {
 	const struct http_limits *limits;
 	struct span connector_id; /* text of the uuid */
 	struct list exchanges;    /* running ones */
+	struct list flows;        /* of TCP */
 	unsigned int active;
 	unsigned int active_max;   /* of this worker; over it: overloaded */
 	uint64_t trailers_raw;     /* bodies whose trailers had no place */
@@ -45,6 +50,8 @@ void proxy_http_start(struct proxy_env *env, struct stream *stream, struct bufq 
 void proxy_refuse(struct proxy_env *env, struct stream *stream, enum proxy_reason reason,
 		  const char *detail);
 
+/* Why there is no room for another exchange (static text), or NULL. */
+const char *proxy_lacks(const struct proxy_env *env);
 /* Breaks all running exchanges off (end of the grace period). */
 void proxy_http_abort_all(struct proxy_env *env);
 

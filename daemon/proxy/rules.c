@@ -59,13 +59,20 @@ static const struct metric_family plain_families[] = {
 	{ .name = "cloudflared_tunnel_request_errors",
 	  .help = "Failed requests.",
 	  .type = METRIC_TYPE_COUNTER },
+	{ .name = "cloudflared_tcp_total_sessions",
+	  .help = "TCP flows that were let in.",
+	  .type = METRIC_TYPE_COUNTER },
+	{ .name = "cloudflared_tcp_active_sessions",
+	  .help = "TCP flows in progress.",
+	  .type = METRIC_TYPE_GAUGE },
 };
 
 int proxy_metrics_init(struct proxy_metrics *m, struct metric_registry *reg)
 {
 	int *const numbers[] = { &m->requests, &m->seconds, &m->errors, &m->active,
 				 &m->bytes,    &m->origins, &m->by_code };
-	metric_id *const plain[] = { &m->total, &m->concurrent, &m->failed };
+	metric_id *const plain[] = { &m->total, &m->concurrent, &m->failed, &m->tcp_total,
+				     &m->tcp_active };
 	*m = (struct proxy_metrics){ .reg = reg };
 	for (unsigned int i = 0; i < ARRAY_SIZE(families); i++) {
 		*numbers[i] = metric_define(reg, &families[i]);
@@ -143,6 +150,7 @@ int proxy_rules_new(struct conf *conf, const struct proxy_metrics *m, struct pro
 		rules->metrics[i].origin = origin_series(m, conf->rules[i].name);
 	}
 	rule_metrics_init(&rules->none, m, "none");
+	rule_metrics_init(&rules->network, m, "network");
 	*ret = rules;
 	return 0;
 }

@@ -29,7 +29,8 @@ struct proxy_metrics {
 	struct metric_registry *reg;
 	int requests, seconds, errors, active, bytes, origins, by_code;
 	metric_id total, concurrent, failed; /* the reference's names */
-	metric_id codes[1000];               /* the reference's response_by_code, by status */
+	metric_id tcp_total, tcp_active;
+	metric_id codes[1000]; /* the reference's response_by_code, by status */
 };
 [[nodiscard]] int proxy_metrics_init(struct proxy_metrics *m, struct metric_registry *reg);
 
@@ -40,6 +41,7 @@ struct proxy_rules {
 	struct origin_tls *tls;       /* whom each rule trusts */
 	struct rule_metrics *metrics; /* [conf->rule_count] */
 	struct rule_metrics none;     /* requests that no rule took */
+	struct rule_metrics network;  /* TCP flows, by [network] */
 };
 
 /*

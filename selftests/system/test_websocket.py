@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import struct
 import threading
 
 import pytest
@@ -17,17 +16,20 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from lib import crowd, ports, wait
-from lib.adit import DOMAIN
+from lib.adit import DOMAIN, Daemon, peer_edge_keys, write_token
 from lib.origin import Origin, pattern
 from lib.peer_daemon import FEATURES, Credentials, PeerDaemon
+from lib.peer_edge import PeerEdge
 from lib.pipe import Pipe
-from lib.tunnelrpc import WEBSOCKET
-from lib.tunnelrpc import http_response
+from lib.proc import Processes
+from lib.tunnelrpc import WEBSOCKET, http_response
 from lib.wait import holds, seconds, until
-from lib.websocket import EchoOrigin, RawOrigin, field, raw_visitor, read_all, read_head, reset
+from lib.websocket import (EchoOrigin, RawOrigin, accept_of, field, raw_visitor, read_all, read_head,
+                           reset)
 
 pytestmark = pytest.mark.group("http")
 
+TUNNEL, ACCOUNT = "6ff42ae2-765d-4adf-8112-31c55c1551ef", "0123456789abcdef0123456789abcdef"
 IDLE = 1000 if wait.SLOW == 1 else 100
 IDLE_COST = 8 << 10     # bytes of RSS for one at either end, release build
 NAMES = [f"{n}.{DOMAIN}" for n in ("a", "ws", "unix", "raw", "gone", "tea", "broken")]
@@ -285,6 +287,45 @@ def test_idle_sockets(tmp_path):
         until(lambda: pipe.daemon.counter("adit_requests_active") == 0, 20, "none at the daemon")
         assert pipe.edge.counter("adit_requests_total", tunnel="home", code_class="1xx") \
             == IDLE + 50
+
+
+def test_wire(tmp_path, authority):
+    """T3: what aditd says to another edge: the head, raw bytes both ways with both ends, and for a
+    refusal an ordinary answer, with STOP_SENDING(0) for what the edge still sends."""
+    chain, key = authority.leaf("peer")
+    processes = Processes(tmp_path)
+    asked = [("Sec-WebSocket-Key", "MDEyMzQ1Njc4OWFiY2RlZg=="), ("Sec-WebSocket-Version", "8")]
+    with PeerEdge(chain, key) as edge, RawOrigin() as raw, Origin("a") as plain:
+        token = write_token(tmp_path / "token", ACCOUNT, TUNNEL, bytes(range(32)))
+        daemon = Daemon(processes, tmp_path, token_file=token, connections=1,
+                        rules=[(f"ws.{DOMAIN}", raw.service), (None, plain.service)],
+                        edge_keys=peer_edge_keys(edge, authority, kind="vendor"))
+        daemon.serve()
+        link = edge.wait_registered()[0]
+        stream = link.send_request(host=f"ws.{DOMAIN}", headers=asked, body=b"early",
+                                   kind=WEBSOCKET, fin=False)
+        with raw.accept(behind=b"prompt") as origin:
+            assert field(raw.head, "Upgrade") == "websocket"
+            assert field(raw.head, "Sec-WebSocket-Version") == "13"
+            assert field(raw.head, "Content-Length") is None
+            error, metadata, offset = stream.head()
+            have = dict(metadata)
+            assert not error and metadata[0] == ("HttpStatus", "101")
+            assert have["HttpHeader:Upgrade"] == "websocket"
+            assert have["HttpHeader:Connection"] == "Upgrade"
+            assert have["HttpHeader:Sec-Websocket-Accept"] == accept_of(asked[0][1])
+            stream.send(b" late", True)
+            assert raw.rest + read_all(origin) == b"early late"
+            origin.sendall(b" and on")
+        stream.wait_end()
+        assert bytes(stream.received[offset:]) == b"prompt and on" and stream.end == "fin"
+        stream = link.send_request(host=f"a.{DOMAIN}", path="/no", headers=asked, body=b"early",
+                                   kind=WEBSOCKET, fin=False)
+        answer = stream.answer()
+        assert (answer.status, answer.end) == (200, "fin") and answer.body == b"origin a /no\n"
+        stream.wait(lambda: stream.stop_code is not None, seconds(5), "STOP_SENDING")
+        assert stream.stop_code == 0 and plain.requests[-1].length == 0
+    processes.close()
 
 
 @pytest.mark.parametrize("is_ours", [False, True])

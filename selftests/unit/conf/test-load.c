@@ -104,6 +104,10 @@ static void test_example_aditd(void **state)
 	assert_int_equal(blog->origin.ip_rules[0].port_count, 2);
 	assert_int_equal(blog->origin.ip_rules[0].ports[1], 443);
 
+	assert_int_equal(c->network.allow_count, 1);
+	assert_int_equal(c->network.allow[0].bits, 16);
+	assert_int_equal(c->network.deny_count, 1);
+
 	/* One line for each thing that isn't built, and none for [access] required = no as an
 	 * error. */
 	assert_int_equal(warnings_with(&report, "[datapath]: has no effect"), 1);
@@ -140,7 +144,12 @@ static void test_example_edge(void **state)
 	assert_int_equal(t->hosts[1].host.kind, HOST_KIND_SUFFIX);
 	assert_ptr_equal(edge_conf_find_tunnel(c, &t->id), t);
 	assert_null(edge_conf_find_tunnel(c, &(struct uuid){}));
-	assert_int_equal(warnings_with(&report, "[tcp ssh]: has no effect"), 1);
+	assert_int_equal(c->tcp_port_count, 1);
+	assert_string_equal(c->tcp_ports[0].name, "ssh");
+	assert_int_equal(c->tcp_ports[0].listens[0].addr.port, 2222);
+	assert_string_equal(c->tcp_ports[0].tunnel, "home");
+	assert_int_equal(c->tcp_ports[0].dest->addr.port, 22);
+	assert_int_equal(warnings_with(&report, "[udp dns]: has no effect"), 1);
 	conf_report_done(&report);
 	edge_conf_unref(edge_conf_ref(c));
 	edge_conf_unref(c);

@@ -18,6 +18,7 @@
 #include "daemon/demux/demux.h"
 #include "daemon/net/resolve.h"
 #include "daemon/origin/origin.h"
+#include "daemon/proxy/proxy_tcp.h"
 #include "daemon/wire/preamble.h"
 #include "daemon/wire/rpc_tunnel.h"
 #include "selftests/lib/fake_stream.h"
@@ -91,6 +92,7 @@ static int start(void **state)
 		.active_max = 4,
 	};
 	list_init(&fx.proxy.exchanges);
+	list_init(&fx.proxy.flows);
 	demux_init(&fx.demux, &fx.proxy);
 	*state = &fx;
 	return 0;
@@ -106,6 +108,7 @@ static int end(void **state)
 {
 	struct fixture *fx = *state;
 	proxy_http_abort_all(&fx->proxy);
+	proxy_tcp_abort_all(&fx->proxy);
 	demux_done(&fx->demux);
 	turn(fx);
 	assert_int_equal(fx->proxy.active, 0);
@@ -214,7 +217,9 @@ static void test_refused_with_an_answer(void **state)
 		const char *error;
 	} cases[] = {
 		{ CONNECT_TYPE_WEBSOCKET, "/%zz", "bad-request: " },
-		{ CONNECT_TYPE_TCP, "127.0.0.1:22", "bad-request: " },
+		{ CONNECT_TYPE_TCP, "127.0.0.1:22", "access-denied: " },
+		{ CONNECT_TYPE_TCP, "localhost:22", "bad-request: not an ip:port" },
+		{ CONNECT_TYPE_TCP, "192.0.2.1:0", "bad-request: not an ip:port" },
 		{ (enum connect_type)3, "/", "bad-request: " },
 		{ (enum connect_type)65535, "/", "bad-request: " },
 		{ CONNECT_TYPE_HTTP, "/%zz", "bad-request: " },

@@ -225,12 +225,25 @@ static void test_unix(void **state)
 	assert_int_equal(unixsock_connect(""), -EINVAL);
 }
 
+static void test_own_address(void **state)
+{
+	(void)state;
+	static const struct ip_addr loopback = { IP_FAMILY_V4, { 127, 0, 0, 1 } },
+				    loopback6 = { IP_FAMILY_V6, { [15] = 1 } },
+				    documentation = { IP_FAMILY_V4, { 192, 0, 2, 1 } },
+				    documentation6 = { IP_FAMILY_V6, { 0x20, 1, 0xd, 0xb8 } };
+	assert_true(tcp_is_own_address(&loopback));
+	assert_true(tcp_is_own_address(&loopback6));
+	assert_false(tcp_is_own_address(&documentation));
+	assert_false(tcp_is_own_address(&documentation6));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_accept),         cmocka_unit_test(test_listen_errors),
 		cmocka_unit_test(test_pause_and_stop), cmocka_unit_test(test_no_descriptors),
-		cmocka_unit_test(test_unix),
+		cmocka_unit_test(test_unix),           cmocka_unit_test(test_own_address),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
