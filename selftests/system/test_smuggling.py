@@ -184,6 +184,7 @@ def gauges(pipe):
     """What a program holds for visitors."""
     edge = pipe.edge.metrics()
     return {"requests": edge.sum("adit_requests_active"), "descriptors": descriptors(pipe.edge),
+            "buffers": edge.sum("adit_buffer_bytes"),
             "at the daemon": pipe.daemon.counter("adit_requests_active")}
 
 
