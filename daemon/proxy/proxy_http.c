@@ -21,7 +21,6 @@
 #include "daemon/proxy/account.h"
 #include "daemon/proxy/header_policy.h"
 #include "daemon/proxy/tunnel_head.h"
-#include "daemon/wire/uri.h"
 #include "util/cleanup.h"
 
 enum { ARENA_MAX = 512 * 1024 }; /* a head may be 64 KiB and is kept in two forms */
@@ -532,45 +531,21 @@ static const struct origin_call_events origin_events = {
 	.on_failure = on_failure,
 };
 
-/*
- * Finds the rule. 0, or the reason for which there is none: our own edge makes a page of it,
- * another one gets *ret_status as it is.
- */
+/* Finds the rule; as proxy_rules_find(). */
 static enum proxy_reason px_route(struct proxy_http *px, unsigned int *ret_status)
 {
-	struct uri uri;
-	bool is_adit = px->rules->conf->edge.kind == CONF_EDGE_KIND_ADIT;
-	uint8_t *path = arena_alloc(&px->arena, px->request.target.len);
-	struct packer p = packer_over(path, path ? px->request.target.len : 0);
-	if (!path)
-		return PROXY_REASON_OVERLOADED;
-	if (uri_parse(px->request.target, &uri) < 0 || uri_path_decode(uri.path, &p) < 0)
-		return PROXY_REASON_BAD_REQUEST;
-	struct route_query query = { .host = px->request.authority, .path = packer_span(&p) };
-	struct route_result found;
-	route_match(px->rules->route, px->env->scratch, &query, &found);
-	if (found.rule) {
-		px->rule = found.rule;
-		px->metrics = &px->rules->metrics[found.index];
-	}
-	switch (found.verdict) {
-	case ROUTE_VERDICT_FOUND:
-		return PROXY_REASON_NONE;
-	case ROUTE_VERDICT_NO_HOST:
-		*ret_status = is_adit ? 0 : 404;
-		return PROXY_REASON_NO_SUCH_HOST;
-	case ROUTE_VERDICT_NO_RULES:
-		*ret_status = 503;
-		return PROXY_REASON_NO_SUCH_HOST;
-	case ROUTE_VERDICT_COST:
-		if (log_limit_pass(&px->env->log_limit, loop_now(px->env->worker->loop), 10))
-			log_warning(px->env->worker->log, "proxy", "path expression too costly",
-				    KV_STR("reason", "rule-cost"),
-				    KV_STR("rule", found.rule ? found.rule->name : "none"));
-		*ret_status = is_adit ? 0 : 503;
-		return PROXY_REASON_RULE_COST;
-	}
-	return PROXY_REASON_BAD_REQUEST;
+	struct proxy_found found;
+	enum proxy_reason reason =
+		proxy_rules_find(px->rules, px->env->scratch, &px->request, &px->arena, &found);
+	px->rule = found.rule;
+	px->metrics = found.metrics;
+	*ret_status = found.status;
+	if (reason == PROXY_REASON_RULE_COST &&
+	    log_limit_pass(&px->env->log_limit, loop_now(px->env->worker->loop), 10))
+		log_warning(px->env->worker->log, "proxy", "path expression too costly",
+			    KV_STR("reason", "rule-cost"),
+			    KV_STR("rule", found.rule ? found.rule->name : "none"));
+	return reason;
 }
 
 /* An answer of our own: a status without a body. */

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "daemon/wire/uri.h"
 #include "util/macro.h"
 
 static const double seconds_buckets[] = { 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
@@ -153,6 +154,42 @@ int proxy_rules_new(struct conf *conf, const struct proxy_metrics *m, struct pro
 	rule_metrics_init(&rules->network, m, "network");
 	*ret = rules;
 	return 0;
+}
+
+enum proxy_reason proxy_rules_find(const struct proxy_rules *rules, struct pattern_scratch *scratch,
+				   const struct http_head *request, struct arena *arena,
+				   struct proxy_found *ret)
+{
+	struct uri uri;
+	bool is_adit = rules->conf->edge.kind == CONF_EDGE_KIND_ADIT;
+	*ret = (struct proxy_found){ .metrics = &rules->none };
+	uint8_t *path = arena_alloc(arena, request->target.len);
+	struct packer p = packer_over(path, path ? request->target.len : 0);
+	if (!path)
+		return PROXY_REASON_OVERLOADED;
+	if (uri_parse(request->target, &uri) < 0 || uri_path_decode(uri.path, &p) < 0)
+		return PROXY_REASON_BAD_REQUEST;
+	struct route_query query = { .host = request->authority, .path = packer_span(&p) };
+	struct route_result found;
+	route_match(rules->route, scratch, &query, &found);
+	if (found.rule) {
+		ret->rule = found.rule;
+		ret->metrics = &rules->metrics[found.index];
+	}
+	switch (found.verdict) {
+	case ROUTE_VERDICT_FOUND:
+		return PROXY_REASON_NONE;
+	case ROUTE_VERDICT_NO_HOST:
+		ret->status = is_adit ? 0 : 404;
+		return PROXY_REASON_NO_SUCH_HOST;
+	case ROUTE_VERDICT_NO_RULES:
+		ret->status = 503;
+		return PROXY_REASON_NO_SUCH_HOST;
+	case ROUTE_VERDICT_COST:
+		ret->status = is_adit ? 0 : 503;
+		return PROXY_REASON_RULE_COST;
+	}
+	return PROXY_REASON_BAD_REQUEST;
 }
 
 struct proxy_rules *proxy_rules_ref(struct proxy_rules *rules)

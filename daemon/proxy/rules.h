@@ -6,12 +6,15 @@
 #ifndef DAEMON_PROXY_RULES_H
 #define DAEMON_PROXY_RULES_H
 
+#include "daemon/base/arena.h"
 #include "daemon/base/metric.h"
 #include "daemon/conf/conf.h"
 #include "daemon/origin/origin.h"
 #include "daemon/origin/origin_tls.h"
 #include "daemon/proxy/reason.h"
 #include "daemon/route/route.h"
+
+struct pattern_scratch;
 
 /* Series of one rule; bounded by the registry (then shared with "other"). */
 struct rule_metrics {
@@ -55,6 +58,19 @@ struct proxy_rules_error {
 };
 [[nodiscard]] int proxy_rules_new(struct conf *conf, const struct proxy_metrics *m,
 				  struct proxy_rules **ret, struct proxy_rules_error *ret_error);
+/* What takes a request. */
+struct proxy_found {
+	const struct conf_rule *rule;       /* NULL: none */
+	const struct rule_metrics *metrics; /* of the rule, or those of none */
+	unsigned int status; /* with a reason: to be answered as it is; 0: an error */
+};
+/*
+ * Finds the rule of a request. NONE, or the reason for which there is none: our own edge makes a
+ * page of it, another one gets ret->status as it is. arena: for the moment.
+ */
+enum proxy_reason proxy_rules_find(const struct proxy_rules *rules, struct pattern_scratch *scratch,
+				   const struct http_head *request, struct arena *arena,
+				   struct proxy_found *ret);
 /* Any thread. */
 struct proxy_rules *proxy_rules_ref(struct proxy_rules *rules);
 void proxy_rules_unref(struct proxy_rules *rules);
