@@ -445,6 +445,18 @@ def test_no_frames_to_another_daemon(edge, peer):
     assert drops(edge, where="trailers", reason="raw") == before + 1
 
 
+def test_both_kinds_on_one_edge(edge, peer):
+    """T11: a daemon with adit_1 and one without serve one tunnel; each is spoken to as it knows."""
+    framed = peer(rpc.body_frame(1 << 40, b"?") + data(b"hey"))
+    raw = peer(b"raw", [("Content-Length", "3")], FEATURES)
+    edge.wait_links(2)
+    bodies = [post(edge, "Trailer: X-A").body for _ in range(20)]
+    assert {len(framed.requests), len(raw.requests)} != {0, 20}, "both are used"
+    assert bodies.count(b"hey") == len(framed.requests) and bodies.count(b"raw") == len(raw.requests)
+    assert {r.meta("AditFrames") for r in framed.requests} == {"1"}
+    assert {r.meta("AditFrames") for r in raw.requests} == {None}
+
+
 @pytest.mark.parametrize("reason, name", [(9, "origin-reset"), (8, "origin-timeout"),
                                           (10, "overloaded"), (99, "origin-reset")])
 def test_abort_of_a_daemon(edge, peer, reason, name):
