@@ -358,10 +358,7 @@ static void visit_end_relay(struct visit *v)
 static void on_relay_end(struct relay *relay, void *user)
 {
 	struct visit *v = user;
-	if (relay->a_to_b.state == PUMP_STATE_SOURCE_FAILED)
-		v->reason = PROXY_REASON_VISITOR_GONE;
-	else if (relay->b_to_a.state == PUMP_STATE_SOURCE_FAILED)
-		v->reason = PROXY_REASON_ORIGIN_RESET;
+	v->reason = proxy_reason_of_relay(relay);
 	visit_end_relay(v);
 }
 

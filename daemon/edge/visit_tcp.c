@@ -103,10 +103,7 @@ static void tcp_end_relay(struct visit_tcp *t)
 static void on_relay_end(struct relay *relay, void *user)
 {
 	struct visit_tcp *t = user;
-	if (relay->a_to_b.state == PUMP_STATE_SOURCE_FAILED)
-		t->reason = PROXY_REASON_VISITOR_GONE;
-	else if (relay->b_to_a.state == PUMP_STATE_SOURCE_FAILED)
-		t->reason = PROXY_REASON_ORIGIN_RESET;
+	t->reason = proxy_reason_of_relay(relay);
 	tcp_end_relay(t);
 }
 

@@ -28,6 +28,7 @@ static void end(struct pump *p, enum pump_state state, ssize_t error)
 {
 	p->state = state;
 	p->error = (int)error;
+	p->code = state == PUMP_STATE_SINK_FAILED ? p->to->error_code : p->from->error_code;
 	bufq_clear(&p->pending);
 	if (state == PUMP_STATE_DONE && p->finish_sink)
 		stream_finish(p->to);

@@ -25,6 +25,7 @@ struct pump {
 	bool finish_sink;    /* call stream_finish(to) at the end */
 	enum pump_state state;
 	int error;
+	uint64_t code; /* the failed stream's, as it was told */
 };
 
 enum {

@@ -244,10 +244,7 @@ static void px_end_relay(struct proxy_http *px)
 static void on_relay_end(struct relay *relay, void *user)
 {
 	struct proxy_http *px = user;
-	if (relay->b_to_a.state == PUMP_STATE_SOURCE_FAILED)
-		px->reason = PROXY_REASON_ORIGIN_RESET;
-	else if (relay->a_to_b.state == PUMP_STATE_SOURCE_FAILED)
-		px->reason = PROXY_REASON_VISITOR_GONE;
+	px->reason = proxy_reason_of_relay(relay);
 	px_end_relay(px);
 }
 

@@ -109,10 +109,7 @@ static void tcp_end_relay(struct proxy_tcp *t)
 static void on_relay_end(struct relay *relay, void *user)
 {
 	struct proxy_tcp *t = user;
-	if (relay->b_to_a.state == PUMP_STATE_SOURCE_FAILED)
-		t->reason = PROXY_REASON_ORIGIN_RESET;
-	else if (relay->a_to_b.state == PUMP_STATE_SOURCE_FAILED)
-		t->reason = PROXY_REASON_VISITOR_GONE;
+	t->reason = proxy_reason_of_relay(relay);
 	tcp_end_relay(t);
 }
 

@@ -4,8 +4,10 @@
  */
 #include "daemon/proxy/reason.h"
 
+#include <errno.h>
 #include <string.h>
 
+#include "daemon/flow/relay.h"
 #include "util/macro.h"
 
 /* clang-format off */
@@ -48,6 +50,18 @@ enum proxy_reason proxy_reason_find(const char *name, unsigned int len)
 enum proxy_reason proxy_reason_of_reset(uint64_t code, enum proxy_reason fallback)
 {
 	return code == PROXY_REASON_OVERLOADED ? PROXY_REASON_OVERLOADED : fallback;
+}
+
+enum proxy_reason proxy_reason_of_relay(const struct relay *relay)
+{
+	const struct pump *up = &relay->a_to_b, *down = &relay->b_to_a;
+	if (down->state == PUMP_STATE_SOURCE_FAILED)
+		return down->error == -ETIMEDOUT
+			       ? PROXY_REASON_ORIGIN_TIMEOUT
+			       : proxy_reason_of_reset(down->code, PROXY_REASON_ORIGIN_RESET);
+	if (up->state == PUMP_STATE_SOURCE_FAILED)
+		return proxy_reason_of_reset(up->code, PROXY_REASON_VISITOR_GONE);
+	return PROXY_REASON_NONE;
 }
 
 enum proxy_reason proxy_reason_of_failure(enum origin_failure failure)

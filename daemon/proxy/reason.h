@@ -7,6 +7,8 @@
 
 #include "daemon/origin/origin.h"
 
+struct relay;
+
 /* Numbered from 1 in the table's order; new ones go to the end. */
 enum proxy_reason : uint8_t {
 	PROXY_REASON_NONE,
@@ -45,6 +47,8 @@ enum proxy_reason proxy_reason_find(const char *name, unsigned int len);
 /* The reason with which a stream was reset (stream.error_code); fallback where the code says none.
  */
 enum proxy_reason proxy_reason_of_reset(uint64_t code, enum proxy_reason fallback);
+/* Why a relay ended whose side a is the visitor's and whose side b the origin's; NONE: well. */
+enum proxy_reason proxy_reason_of_relay(const struct relay *relay);
 /* Why an origin gave no answer. */
 enum proxy_reason proxy_reason_of_failure(enum origin_failure failure);
 

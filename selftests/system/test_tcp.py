@@ -237,6 +237,31 @@ def test_reload(pipe):
         assert origin.recv(10) == b"still"
 
 
+def test_access_log(pipe):
+    """T3: one line for each flow at either end, with one id, what went through, and how it ended."""
+    with contextlib.ExitStack() as opened:
+        for program in (pipe.edge, pipe.daemon):
+            opened.enter_context(changed(program, "level = debug", "level = debug\naccess = on"))
+        with dial(pipe) as visitor, pipe.tcp.accept() as origin:
+            visitor.sendall(b"12345")
+            assert origin.recv(10) == b"12345"
+            origin.sendall(b"123")
+            assert visitor.recv(10) == b"123"
+            visitor.shutdown(socket.SHUT_WR)
+            assert origin.recv(10) == b""
+        lines = [program.process.wait_line(r"access: request .*method=TCP .*", 10).group(0)
+                 for program in (pipe.edge, pipe.daemon)]
+        with pytest.raises(ConnectionResetError), dial(pipe, "deaf") as visitor:
+            visitor.recv(1)
+        for program in (pipe.edge, pipe.daemon):
+            program.process.wait_line(r"method=TCP .*status=502 reason=origin-refused", 10)
+    for line in lines:
+        assert f"host={pipe.dest['plain']} " in line and "status=200 reason=none" in line
+        assert "bytes_in=5 bytes_out=3" in line
+    assert "rule=home" in lines[0] and "rule=network" in lines[1]
+    assert len({line.rsplit("ray=", 1)[1] for line in lines}) == 1
+
+
 def test_nobody_listens(pipe):
     """T3: a destination that refuses the connection."""
     assert_refused(pipe, "deaf", "origin-refused")

@@ -223,6 +223,26 @@ def test_pressure(joined):
     sender.join()
 
 
+def test_access_log(pipe):
+    """T3: a line at either end when the socket has ended, though its head has long gone."""
+    for program in (pipe.edge, pipe.daemon):
+        text = program.config.read_text()
+        program.write(text.replace("level = debug", "level = debug\naccess = on"))
+        assert program.adit("reload").stdout == "changed:\n  log.access\n"
+    with dial(pipe, "/echo/logged?secret") as client:
+        client.send("12345")
+        assert client.recv(seconds(10)) == "12345"
+    lines = [program.process.wait_line(r"access: request .*/echo/logged.*", 10).group(0)
+             for program in (pipe.edge, pipe.daemon)]
+    for line in lines:
+        assert "method=GET" in line and f"host=ws.{DOMAIN}" in line and "status=101" in line
+        assert "path=/echo/logged " in line and "secret" not in line
+        # Masked frames of 5 bytes and of the close code up, the same without masks down.
+        assert "reason=none" in line and "bytes_in=19 bytes_out=11" in line, line
+    assert "rule=home" in lines[0] and "rule=rule1" in lines[1]
+    assert len({line.rsplit("ray=", 1)[1] for line in lines}) == 1
+
+
 async def _open(pipe, count, hold):
     """Opens sockets, says one word on each, calls hold() while they are idle, says another."""
     uri = f"ws://ws.{DOMAIN}:{pipe.edge.http_port}/echo"

@@ -28,6 +28,7 @@ struct fixture {
 	unsigned int ended;
 	enum pump_state forth, back;
 	uint64_t moved;
+	uint64_t code_forth, code_back;
 };
 
 static struct fixture fx;
@@ -44,6 +45,8 @@ static void on_end(struct relay *relay, void *user)
 	fx.ended++;
 	fx.forth = relay->a_to_b.state;
 	fx.back = relay->b_to_a.state;
+	fx.code_forth = relay->a_to_b.code;
+	fx.code_back = relay->b_to_a.code;
 	fx.moved = relay->a_to_b.moved + relay->b_to_a.moved;
 	fx.relay = NULL;
 }
@@ -180,6 +183,8 @@ static void test_reset(void **state)
 	assert_int_equal(fx.ended, 1);
 	assert_int_equal(fx.forth, PUMP_STATE_SOURCE_FAILED);
 	assert_int_equal(fx.back, PUMP_STATE_SOURCE_FAILED);
+	assert_int_equal(fx.code_forth, CODE);
+	assert_int_equal(fx.code_back, CODE + 1);
 }
 
 /* Who doesn't want more is heard even when nothing is being written to him. */

@@ -3,6 +3,7 @@
  * The numbers and statuses of the reasons are an interface: logs, metrics and the other end know
  * them.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "daemon/flow/relay.h"
 #include "daemon/proxy/reason.h"
 #include "util/macro.h"
 
@@ -61,6 +63,40 @@ static void test_find(void **state)
 	assert_int_equal(proxy_reason_find("", 0), PROXY_REASON_NONE);
 }
 
+static void test_of_relay(void **state)
+{
+	(void)state;
+	static const struct {
+		struct pump up, down;
+		enum proxy_reason reason;
+	} rows[] = {
+		{ { .state = PUMP_STATE_DONE }, { .state = PUMP_STATE_DONE }, PROXY_REASON_NONE },
+		{ { .state = PUMP_STATE_SINK_FAILED, .error = -EPIPE },
+		  { .state = PUMP_STATE_DONE },
+		  PROXY_REASON_NONE },
+		{ { .state = PUMP_STATE_SOURCE_FAILED, .error = -ECONNRESET },
+		  { .state = PUMP_STATE_SINK_FAILED, .error = -ECONNRESET },
+		  PROXY_REASON_VISITOR_GONE },
+		{ { .state = PUMP_STATE_SINK_FAILED, .error = -ECONNRESET },
+		  { .state = PUMP_STATE_SOURCE_FAILED, .error = -ECONNRESET },
+		  PROXY_REASON_ORIGIN_RESET },
+		{ { .state = PUMP_STATE_DONE },
+		  { .state = PUMP_STATE_SOURCE_FAILED, .error = -ECONNRESET, .code = 10 },
+		  PROXY_REASON_OVERLOADED },
+		{ { .state = PUMP_STATE_SOURCE_FAILED, .error = -ECONNRESET, .code = 10 },
+		  { .state = PUMP_STATE_DONE },
+		  PROXY_REASON_OVERLOADED },
+		{ { .state = PUMP_STATE_DONE },
+		  { .state = PUMP_STATE_SOURCE_FAILED, .error = -ETIMEDOUT },
+		  PROXY_REASON_ORIGIN_TIMEOUT },
+	};
+	for (unsigned int i = 0; i < ARRAY_SIZE(rows); i++) {
+		const struct relay relay = { .a_to_b = rows[i].up, .b_to_a = rows[i].down };
+		if (proxy_reason_of_relay(&relay) != rows[i].reason)
+			fail_msg("row %u", i);
+	}
+}
+
 static void test_beyond_the_table(void **state)
 {
 	(void)state;
@@ -74,6 +110,7 @@ int main(void)
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_find),
 		cmocka_unit_test(test_beyond_the_table),
+		cmocka_unit_test(test_of_relay),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
