@@ -32,18 +32,22 @@ pytestmark = pytest.mark.group("http")
 TUNNEL, ACCOUNT = "6ff42ae2-765d-4adf-8112-31c55c1551ef", "0123456789abcdef0123456789abcdef"
 IDLE = 1000 if wait.SLOW == 1 else 100
 IDLE_COST = 8 << 10     # bytes of RSS for one at either end, release build
-NAMES = [f"{n}.{DOMAIN}" for n in ("a", "ws", "unix", "raw", "gone", "tea", "broken")]
+NAMES = [f"{n}.{DOMAIN}" for n in ("a", "ws", "tls", "unix", "raw", "gone", "tea", "broken")]
 
 
 @pytest.fixture(name="pipe", scope="module")
-def fixture_pipe(make_pipe, tmp_path_factory):
+def fixture_pipe(make_pipe, tmp_path_factory, authority):
     folder = tmp_path_factory.mktemp("origins")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.leaf("ws", ["ws.origin.test"]))
     with EchoOrigin() as echo, EchoOrigin(path=folder / "ws.sock") as unix, RawOrigin() as raw, \
-            Origin("broken") as broken:
+            EchoOrigin(ssl=context) as tls, Origin("broken") as broken:
         pipe = make_pipe(
             edge={"hosts": NAMES, "extra": "[front]\nclient-concurrency = 10000\n"}, rules=[
                 (f"ws.{DOMAIN}", echo.service.replace("http:", "ws:")),
                 (f"unix.{DOMAIN}", unix.service), (f"raw.{DOMAIN}", raw.service),
+                (f"tls.{DOMAIN}", tls.service, {"ca_pool": authority.path,
+                                                "origin_server_name": "ws.origin.test"}),
                 (f"gone.{DOMAIN}", f"http://127.0.0.1:{ports.free()}"),
                 (f"tea.{DOMAIN}", "http_status:418"), (f"broken.{DOMAIN}", broken.service)])
         pipe.echo, pipe.unix, pipe.raw = echo, unix, raw
@@ -61,7 +65,7 @@ def dial(pipe, path="/echo", host=f"ws.{DOMAIN}", tls=False, **options):
 
 
 @pytest.mark.parametrize("tls", [False, True])
-@pytest.mark.parametrize("host", [f"ws.{DOMAIN}", f"unix.{DOMAIN}"])
+@pytest.mark.parametrize("host", [f"ws.{DOMAIN}", f"tls.{DOMAIN}", f"unix.{DOMAIN}"])
 def test_messages(pipe, tls, host):
     """T3: 1 MiB messages, text and binary, come back whole; ping and pong pass."""
     big = pattern(1 << 20)
@@ -239,7 +243,7 @@ def test_access_log(pipe):
         assert "path=/echo/logged " in line and "secret" not in line
         # Masked frames of 5 bytes and of the close code up, the same without masks down.
         assert "reason=none" in line and "bytes_in=19 bytes_out=11" in line, line
-    assert "rule=home" in lines[0] and "rule=rule1" in lines[1]
+    assert "rule=home" in lines[0] and "rule=rule1 " in lines[1]
     assert len({line.rsplit("ray=", 1)[1] for line in lines}) == 1
 
 
