@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import http
 import socket
-import struct
 import threading
 
 from websockets.asyncio.server import serve, unix_serve
@@ -142,20 +141,6 @@ def field(head, name):
         if have.lower() == name.lower():
             return value.strip()
     return None
-
-
-def read_all(connection):
-    """Everything up to the peer's end."""
-    pieces = []
-    while piece := connection.recv(65536):
-        pieces.append(piece)
-    return b"".join(pieces)
-
-
-def reset(connection):
-    """Ends a connection by RST."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
 
 
 def request_text(host, path="/", behind=b""):

@@ -10,8 +10,10 @@ import time
 
 import pytest
 
-from lib.adit import DOMAIN
+from lib import ports
+from lib.adit import DOMAIN, section
 from lib.origin import digest, pattern
+from lib.sockets import Listener, read_all, reset
 from lib.wait import SLOW, seconds, until
 
 pytestmark = pytest.mark.group("http")
@@ -21,7 +23,13 @@ VISITORS, ROUNDS, SIZE = 64, 4, 60_000
 
 @pytest.fixture(name="pipe", scope="module")
 def fixture_pipe(make_pipe):
-    return make_pipe(connections=1)
+    at = ports.free()
+    with Listener() as listener:
+        pipe = make_pipe(connections=1, edge={"extra": section(
+            "tcp plain", listen=f"127.0.0.1:{at}", tunnel="home", dest=listener.address)},
+            daemon={"extra": "[network]\nallow = 127.0.0.1/32\n"})
+        pipe.at, pipe.tcp = at, listener
+        yield pipe
 
 
 def visit(edge, number, faults):
@@ -74,6 +82,34 @@ def test_large_bodies_cross(pipe):
         got = pipe.fetch("/sha256", "-X", "POST", "-T", "-", "-H", "Expect:",
                          stdin=pattern(10 << 20))
         assert got.text == digest(pattern(10 << 20))
+
+
+def test_flows_cross(pipe):
+    """T2, T3: TCP over bridges: bytes, the end of one direction, and resets, on enough flows to meet
+    both workers."""
+    before = pipe.edge.counter("adit_bridge_messages_total")
+    data = pattern(1 << 20)
+    for number in range(24):
+        with socket.create_connection(("127.0.0.1", pipe.at), seconds(20)) as visitor, \
+                pipe.tcp.accept() as origin:
+            visitor.settimeout(seconds(20))
+            first, second = (visitor, origin) if number % 2 else (origin, visitor)
+            first.sendall(b"question")
+            if number % 3 == 0:
+                assert second.recv(8, socket.MSG_WAITALL) == b"question"
+                reset(first)
+                with pytest.raises(ConnectionResetError):
+                    while second.recv(1):
+                        pass
+                continue
+            first.shutdown(socket.SHUT_WR)
+            assert read_all(second) == b"question"
+            sender = threading.Thread(target=lambda end=second: (end.sendall(data),
+                                                                 end.shutdown(socket.SHUT_WR)))
+            sender.start()
+            assert read_all(first) == data
+            sender.join()
+    assert pipe.edge.counter("adit_bridge_messages_total") > before
 
 
 def resident(process):

@@ -17,52 +17,16 @@ from lib.origin import pattern
 from lib.peer_daemon import FEATURES, Credentials, PeerDaemon, Response
 from lib.peer_edge import PeerEdge
 from lib.proc import Processes
+from lib.sockets import Listener, read_all, reset
 from lib.tunnelrpc import HTTP, TCP, WEBSOCKET, connect_request, connect_response, http_response
 from lib.wait import holds, seconds, until
-from lib.websocket import raw_visitor, read_all, read_head, reset
+from lib.websocket import raw_visitor, read_head
 
 pytestmark = pytest.mark.group("http")
 
 MANY = (1 << 30) if wait.SLOW == 1 else (1 << 26)   # bytes each way
 ACK = connect_response("", [])
 TUNNEL, ACCOUNT = "6ff42ae2-765d-4adf-8112-31c55c1551ef", "0123456789abcdef0123456789abcdef"
-
-
-class Listener:
-    """Connections that come out of the tunnel."""
-
-    def __init__(self, host="127.0.0.1", port=0):
-        self.socket = socket.create_server((host, port), backlog=128)
-        self.socket.settimeout(seconds(10))
-        self.address = "%s:%d" % self.socket.getsockname()[:2]
-
-    def accept(self):
-        connection, _ = self.socket.accept()
-        connection.settimeout(seconds(60))
-        return connection
-
-    @contextlib.contextmanager
-    def serving(self, serve):
-        """Every connection is served by a thread while the context lasts."""
-        over = threading.Event()
-
-        def loop():
-            while not over.is_set():
-                with contextlib.suppress(TimeoutError):
-                    threading.Thread(target=serve, args=(self.accept(),), daemon=True).start()
-        self.socket.settimeout(0.05)
-        thread = threading.Thread(target=loop, daemon=True)
-        thread.start()
-        yield
-        over.set()
-        thread.join()
-        self.socket.settimeout(seconds(10))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.socket.close()
 
 
 @pytest.fixture(name="pipe", scope="module")

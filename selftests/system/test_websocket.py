@@ -22,10 +22,10 @@ from lib.peer_daemon import FEATURES, Credentials, PeerDaemon
 from lib.peer_edge import PeerEdge
 from lib.pipe import Pipe
 from lib.proc import Processes
+from lib.sockets import read_all, reset
 from lib.tunnelrpc import WEBSOCKET, http_response
 from lib.wait import holds, seconds, until
-from lib.websocket import (EchoOrigin, RawOrigin, accept_of, field, raw_visitor, read_all, read_head,
-                           reset)
+from lib.websocket import EchoOrigin, RawOrigin, accept_of, field, raw_visitor, read_head
 
 pytestmark = pytest.mark.group("http")
 
