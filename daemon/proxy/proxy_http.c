@@ -432,8 +432,13 @@ static void px_run_again(struct loop_task *task)
 
 static void on_tunnel_readable(struct stream *s, void *user)
 {
-	(void)s;
-	(void)px_run_up(user);
+	struct proxy_http *px = user;
+	/* With no more of a body to come, a reset can only mean that the visitor has left. */
+	bool is_whole = !px->has_up || px->up.state == PUMP_STATE_DONE;
+	if (is_whole && stream_read_error(s) == -ECONNRESET)
+		px_visitor_gone(px, s->error_code);
+	else
+		(void)px_run_up(px);
 }
 
 static void on_tunnel_writable(struct stream *s, void *user)

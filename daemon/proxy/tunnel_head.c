@@ -55,6 +55,14 @@ static int take_framing(const struct connect_meta *m, struct framing *f)
 	return 1;
 }
 
+/* As if it had come as lines of HTTP/1.1. */
+static bool has_room(const struct connect_meta *m, const struct http_limits *limits, size_t *total)
+{
+	size_t line = m->name.len + 2 + m->value.len;
+	*total += line + 2;
+	return line <= limits->line_max && *total <= limits->head_max;
+}
+
 /* Copies the fields of metadata into the head, framing apart. -EBADMSG, -ENOMEM, -E2BIG. */
 static int copy_fields(struct connect_metadata *meta, const struct http_limits *limits,
 		       struct arena *arena, struct http_head *head, struct framing *framing)
@@ -66,9 +74,12 @@ static int copy_fields(struct connect_metadata *meta, const struct http_limits *
 		return -ENOMEM;
 	struct connect_iter it = {};
 	struct connect_meta m;
+	size_t total = 0;
 	while (connect_next(meta, &it, &m)) {
 		if (!m.is_header)
 			continue;
+		if (!has_room(&m, limits, &total))
+			return -E2BIG;
 		if (!http_token_is_valid(m.name) || !http_value_is_valid(span_trim(m.value)))
 			return -EBADMSG;
 		int r = take_framing(&m, framing);

@@ -288,6 +288,13 @@ static void test_limits(void **state)
 	limits.field_max = 1;
 	assert_int_equal(tunnel_head_from_request(&req, &limits, &arena, &head, &reason), -E2BIG);
 	limits.field_max = 2;
+	/* As lines: "A: 1" twice, with their ends. */
+	limits.line_max = 3;
+	assert_int_equal(tunnel_head_from_request(&req, &limits, &arena, &head, &reason), -E2BIG);
+	limits.line_max = 4;
+	limits.head_max = 11;
+	assert_int_equal(tunnel_head_from_request(&req, &limits, &arena, &head, &reason), -E2BIG);
+	limits.head_max = 12;
 	bool has_passed = false;
 	for (size_t room = 0; room < 1024 && !has_passed; room += 8) {
 		struct arena small;
