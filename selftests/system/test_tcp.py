@@ -6,6 +6,7 @@ ends, a daemon and an edge on aioquic where the other side has to be another one
 """
 import contextlib
 import hashlib
+import signal
 import socket
 import threading
 
@@ -20,7 +21,7 @@ from lib.proc import Processes
 from lib.sockets import Listener, read_all, reset
 from lib.tunnelrpc import HTTP, TCP, WEBSOCKET, connect_request, connect_response, http_response
 from lib.wait import holds, seconds, until
-from lib.websocket import raw_visitor, read_head
+from lib.websocket import RawOrigin, raw_visitor, read_head
 
 pytestmark = pytest.mark.group("http")
 
@@ -33,7 +34,7 @@ TUNNEL, ACCOUNT = "6ff42ae2-765d-4adf-8112-31c55c1551ef", "0123456789abcdef01234
 def fixture_pipe(make_pipe):
     names = ("plain", "deaf", "other")
     at = {name: ports.free() for name in names}
-    with Listener() as origin, Listener("127.0.0.2") as forbidden:
+    with Listener() as origin, Listener("127.0.0.2") as forbidden, RawOrigin() as raw:
         dest = {"plain": origin.address, "deaf": f"127.0.0.1:{ports.free()}",
                 "other": forbidden.address}
         extra = "".join(section(f"tcp {name}", listen=f"127.0.0.1:{at[name]}", tunnel="home",
@@ -41,8 +42,9 @@ def fixture_pipe(make_pipe):
         pipe = make_pipe(
             edge={"extra": extra + "[front]\nclient-concurrency = 10000\n",
                   "hosts": [f"{n}.{DOMAIN}" for n in ("a", "raw")]},
+            rules=[(f"raw.{DOMAIN}", raw.service)],
             daemon={"extra": "[network]\nallow = 127.0.0.0/8\ndeny = 127.0.0.2/32\n"})
-        pipe.tcp, pipe.dest, pipe.forbidden = origin, dest, forbidden
+        pipe.tcp, pipe.dest, pipe.forbidden, pipe.raw = origin, dest, forbidden, raw
         pipe.at = at
         yield pipe
 
@@ -254,6 +256,26 @@ def test_many_small(pipe):
     for program in (pipe.edge, pipe.daemon):
         until(lambda p=program: p.counter("adit_requests_active") == 0, 10, "no flow left")
     assert pipe.daemon.counter("cloudflared_tcp_active_sessions") == 0
+
+
+def test_stop_with_open_flows(pipe):
+    """T3: a daemon that stops lets flows go on for its grace period and then breaks them off, at both
+    ends; nothing is left at the edge."""
+    with dial(pipe) as visitor, pipe.tcp.accept() as origin, \
+            contextlib.closing(raw_visitor(pipe.edge.http_port, f"raw.{DOMAIN}")) as socket_visitor, \
+            pipe.raw.accept() as socket_origin:
+        assert read_head(socket_visitor)[0].startswith("HTTP/1.1 101 ")
+        pipe.daemon.process.signal(signal.SIGTERM)
+        pipe.daemon.process.wait_line("notice .*(drain|stop)", 10)
+        for one, other in ((visitor, origin), (socket_origin, socket_visitor)):
+            one.sendall(b"still")
+            assert other.recv(10) == b"still"
+        assert pipe.daemon.process.wait_exit(20) == 0
+        for end in (visitor, origin, socket_visitor, socket_origin):
+            with pytest.raises(ConnectionResetError):
+                end.recv(1)
+    until(lambda: pipe.edge.counter("adit_requests_active") == 0, 10, "no flow left at the edge")
+    pipe.daemon.serve()
 
 
 @pytest.fixture(name="strangers")
