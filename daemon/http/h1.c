@@ -43,14 +43,16 @@ static int on_version(llhttp_t *p, const char *at, size_t len)
 
 /* ---- behind the body ---- */
 
-static size_t trailer_max(const struct h1_rx *rx)
+/* As when the first of it came: limits may change meanwhile, the room that was taken doesn't. */
+static size_t trailer_max(struct h1_rx *rx)
 {
-	return rx->limits->trailer_max ? rx->limits->trailer_max : H1_TRAILER_MAX;
-}
-
-static unsigned int trailer_field_max(const struct h1_rx *rx)
-{
-	return rx->limits->trailer_field_max ? rx->limits->trailer_field_max : H1_TRAILER_FIELDS;
+	if (!rx->trailer_max) {
+		const struct http_limits *lim = rx->limits;
+		rx->trailer_max = lim->trailer_max ? lim->trailer_max : H1_TRAILER_MAX;
+		rx->trailer_field_max =
+			lim->trailer_field_max ? lim->trailer_field_max : H1_TRAILER_FIELDS;
+	}
+	return rx->trailer_max;
 }
 
 /* Chunk extensions are dropped, trailers kept; neither without a limit. */
@@ -67,7 +69,7 @@ static int take_trailer(struct h1_rx *rx, struct span piece, bool is_value)
 		return HPE_USER;
 	if (!rx->trailer_text) {
 		rx->trailer_text = arena_alloc(rx->arena, trailer_max(rx));
-		rx->trailer_fields = arena_calloc(rx->arena, trailer_field_max(rx) + 1,
+		rx->trailer_fields = arena_calloc(rx->arena, rx->trailer_field_max + 1,
 						  sizeof(struct http_field));
 		if (!rx->trailer_text || !rx->trailer_fields) {
 			rx->error = -ENOMEM;
@@ -88,7 +90,7 @@ static int take_trailer(struct h1_rx *rx, struct span piece, bool is_value)
 
 static int end_trailer(struct h1_rx *rx)
 {
-	return ++rx->trailer_count > trailer_field_max(rx) ? HPE_USER : 0;
+	return ++rx->trailer_count > rx->trailer_field_max ? HPE_USER : 0;
 }
 
 /* Strict for requests; of an answer a field that can't be sent on is left out. */
@@ -163,7 +165,7 @@ static int on_body(llhttp_t *p, const char *at, size_t len)
 	uint64_t max = rx->limits->body_max;
 	if (!rx->is_head_done)
 		return HPE_USER; /* we were sure that it is all head */
-	if (max && len > max - rx->body_len) {
+	if (max && (rx->body_len > max || len > max - rx->body_len)) {
 		rx->error = -E2BIG;
 		return HPE_USER;
 	}

@@ -61,8 +61,10 @@ struct h1_rx {
 	struct bufq *body_to;
 	struct slab_buf *body_buf;
 
-	uint64_t body_len;     /* bytes handed on */
-	size_t extra_len;      /* trailers and chunk extensions */
+	uint64_t body_len;  /* bytes handed on */
+	size_t extra_len;   /* trailers and chunk extensions, */
+	size_t trailer_max; /* of at most so many bytes; 0: none has come */
+	unsigned int trailer_field_max;
 	uint8_t *trailer_text; /* room for what may still come, in the arena */
 	size_t trailer_len;
 	struct http_field *trailer_fields;

@@ -23,6 +23,7 @@ enum { OUT_MAX = 64 * 1024, WINDOW = 256 * 1024 };
 
 static struct loop *loop;
 static struct slab *slab;
+static struct http_limits limits; /* changes under the connection, as by a reload */
 static struct http_conn *conn;
 static struct stream *peer; /* the visitor's end */
 static bool is_closed;
@@ -59,9 +60,10 @@ static int setup(void **state)
 	    fake_pair_new(loop, slab, WINDOW, &ours, &peer) < 0)
 		return -1;
 	bufq_init(&q, slab);
+	limits = http_limits_default;
 	const struct http_conn_params params = { .loop = loop,
 						 .slab = slab,
-						 .limits = &http_limits_default,
+						 .limits = &limits,
 						 .handler = &handler,
 						 .on_closed = on_closed };
 	return http_conn_new(ours, &params, &conn);
@@ -229,6 +231,45 @@ static void test_bad_trailers_of_a_request(void **state)
 	assert_int_equal(http_exchange_trailers(held)->count, 0);
 }
 
+/* Trailers that have begun have the room that was taken for them, whatever is allowed since. */
+static void test_trailer_limits_grow(void **state)
+{
+	(void)state;
+	limits.trailer_max = 16;
+	limits.trailer_field_max = 1;
+	send_text(chunked_head);
+	send_text("0\r\na: 1\r\nb");
+	settle();
+	assert_int_equal(read_request(), -EAGAIN);
+	uint8_t *behind = arena_alloc(held->arena, 64);
+	assert_non_null(behind);
+	memset(behind, '#', 64);
+
+	limits = http_limits_default;
+	for (int i = 0; i < 40; i++)
+		send_text(": value\r\nname");
+	send_text(": value\r\n\r\n");
+	settle();
+	assert_int_equal(read_request(), -EBADMSG);
+	for (int i = 0; i < 64; i++)
+		assert_int_equal(behind[i], '#');
+}
+
+/* A body that is longer already than it may be now ends; it isn't free of limits. */
+static void test_body_limit_shrinks(void **state)
+{
+	(void)state;
+	limits.body_max = 100;
+	send_text(chunked_head);
+	send_text("5\r\nhello\r\n");
+	settle();
+	assert_int_equal(read_request(), -EAGAIN);
+	limits.body_max = 4;
+	send_text("1\r\n!\r\n");
+	settle();
+	assert_int_equal(read_request(), -E2BIG);
+}
+
 static const struct http_field fields[] = {
 	{ SPAN_LIT("x-sum"), SPAN_LIT("42") },
 	{ SPAN_LIT("x-empty"), SPAN_LIT("") },
@@ -286,6 +327,8 @@ int main(void)
 		TEST(test_visitor_gone_while_waiting),
 		TEST(test_trailers_of_a_request),
 		TEST(test_bad_trailers_of_a_request),
+		TEST(test_trailer_limits_grow),
+		TEST(test_body_limit_shrinks),
 		TEST(test_trailers_of_an_answer),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
