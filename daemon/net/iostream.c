@@ -59,8 +59,9 @@ struct iostream {
 	bool is_rx_cut;      /* a reset was told to the writer: the end that follows is none */
 	bool rx_wants_write; /* TLS: what unblocks can be the other direction */
 	bool tx_wants_read;
-	int peer_end;  /* as epoll has told: 1 FIN, -ECONNRESET; no event may follow */
-	bool has_told; /* the first event says that writing is possible */
+	int peer_end;   /* as epoll has told: 1 FIN, -ECONNRESET; no event may follow */
+	bool is_urgent; /* an urgent byte has come: reads end before it */
+	bool has_told;  /* the first event says that writing is possible */
 	bool wants_shutdown;
 	bool has_shutdown;
 };
@@ -220,7 +221,7 @@ static ssize_t read_once(struct iostream *io, struct bufq *to, size_t max)
 	if (n > 0) {
 		adapt_want(io, (size_t)n, len);
 		/* Less than asked for was all that there was: what follows comes with an event. */
-		io->is_rx_blocked = !io->ssl && (size_t)n < len && !io->peer_end;
+		io->is_rx_blocked = !io->ssl && (size_t)n < len && !io->peer_end && !io->is_urgent;
 	} else if (n == -EAGAIN) {
 		io->is_rx_blocked = true;
 	} else if (n < 0) {
@@ -374,8 +375,10 @@ static void on_opening(struct iostream *io, uint32_t revents)
 	}
 }
 
+/* What decides how far the next read goes. */
 static void note_end(struct iostream *io, uint32_t revents)
 {
+	io->is_urgent |= (revents & EPOLLPRI) != 0;
 	if (revents & EPOLLERR)
 		io->peer_end = -ECONNRESET;
 	else if ((revents & (EPOLLRDHUP | EPOLLHUP)) && !io->peer_end)
@@ -436,7 +439,8 @@ static int start(struct iostream *io)
 	if (is_connected(io->fd))
 		io->state = io->ssl ? IO_STATE_HANDSHAKE : IO_STATE_READY;
 	io->io.on_ready = on_event;
-	return loop_io_start(io->loop, &io->io, io->fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+	return loop_io_start(io->loop, &io->io, io->fd,
+			     EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET);
 }
 
 int iostream_new(struct loop *loop, struct slab *slab, int fd, SSL *ssl, struct iostream **ret)

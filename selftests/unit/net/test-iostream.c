@@ -288,6 +288,27 @@ static void test_half_close(void **state)
 	half_close(new_ssl(client_ctx, false), new_ssl(server_ctx, true));
 }
 
+/* A read ends at an urgent byte, though more has come: what is behind it isn't forgotten. */
+static void test_urgent_byte(void **state)
+{
+	(void)state;
+	int fds[2];
+	struct end b;
+	uint8_t bytes[2000];
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = pattern(i);
+	(void)tcp_pair(fds);
+	end_open(&b, fds[1], NULL, 0);
+	RUN_UNTIL(b.events > 0);
+	/* The urgent byte itself isn't part of the stream. */
+	assert_int_equal(send(fds[0], bytes, 1000, 0), 1000);
+	assert_int_equal(send(fds[0], "!", 1, MSG_OOB), 1);
+	assert_int_equal(send(fds[0], bytes + 1000, 1000, 0), 1000);
+	RUN_UNTIL(b.received == 2000);
+	end_close(&b, false);
+	close(fds[0]);
+}
+
 /* ---- ends that are none ---------------------------------------------------------------------- */
 
 static void test_reset(void **state)
@@ -456,7 +477,7 @@ int main(void)
 		cmocka_unit_test(test_reset),           cmocka_unit_test(test_early_answer),
 		cmocka_unit_test(test_connect_refused), cmocka_unit_test(test_untrusted),
 		cmocka_unit_test(test_no_tls_there),    cmocka_unit_test(test_tls_truncated),
-		cmocka_unit_test(test_no_buffers),
+		cmocka_unit_test(test_no_buffers),      cmocka_unit_test(test_urgent_byte),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
