@@ -379,9 +379,12 @@ static void on_opening(struct iostream *io, uint32_t revents)
 static void note_end(struct iostream *io, uint32_t revents)
 {
 	io->is_urgent |= (revents & EPOLLPRI) != 0;
+	/* A reset behind the end is about what we send; all that the peer sent is here. */
+	if (io->peer_end)
+		return;
 	if (revents & EPOLLERR)
 		io->peer_end = -ECONNRESET;
-	else if ((revents & (EPOLLRDHUP | EPOLLHUP)) && !io->peer_end)
+	else if (revents & (EPOLLRDHUP | EPOLLHUP))
 		io->peer_end = 1;
 }
 

@@ -341,6 +341,33 @@ static void test_peer_end(void **state)
 	}
 }
 
+/* Who has sent everything and goes takes no more of us: that breaks nothing of what it sent. */
+static void test_reset_behind_the_end(void **state)
+{
+	(void)state;
+	int fds[2];
+	struct end b;
+	uint8_t bytes[5000] = {};
+	tcp_pair(fds);
+	end_open(&b, fds[1], NULL);
+	RUN_UNTIL(b.opened);
+	b.is_quiet = true;
+	assert_int_equal(send(fds[0], bytes, sizeof(bytes), MSG_NOSIGNAL), sizeof(bytes));
+	close(fds[0]);
+	RUN_UNTIL(stream_read_error(b.s) == 1);
+	put(&b, 1);
+	write_all(&b);
+	RUN_UNTIL(stream_write_error(b.s) < 0 || stream_read_error(b.s) != 1 || b.writable > 1);
+	assert_int_equal(stream_read_error(b.s), 1);
+	put(&b, 1);
+	assert_int_equal(stream_write(b.s, &b.tx, 1), -EPIPE);
+	b.is_quiet = false;
+	read_all(&b);
+	assert_int_equal(b.rx.len, sizeof(bytes));
+	assert_int_equal(b.rx_status, 0);
+	end_close(&b);
+}
+
 /* Stopped: the peer's bytes are dropped, so it isn't blocked, and ours still get through. */
 static void test_stop(void **state)
 {
@@ -504,6 +531,7 @@ int main(void)
 		cmocka_unit_test(test_back_pressure),
 		cmocka_unit_test(test_reset),
 		cmocka_unit_test(test_peer_end),
+		cmocka_unit_test(test_reset_behind_the_end),
 		cmocka_unit_test(test_stop),
 		cmocka_unit_test(test_linger),
 		cmocka_unit_test(test_close_unfinished),
