@@ -36,6 +36,7 @@ struct http_call {
 	int error;            /* of the call before its head, or of the answer's body */
 	int write_error;      /* the connection takes no more */
 	bool is_told;         /* on_response was called */
+	bool awaits_head;     /* what the timer is for */
 	bool wants_upgrade;
 	bool wants_read;
 	bool wants_write;
@@ -61,6 +62,7 @@ static void tell(struct http_call *call, int error)
 	if (call->is_told)
 		return;
 	call->is_told = true;
+	call->awaits_head = false;
 	call->error = error;
 	timer_stop(&call->timer);
 	call->events->on_response(call, error, call->user);
@@ -171,18 +173,30 @@ static void on_conn_readable(struct stream *s, void *user)
 /* The time for the answer's head runs from the request's end. */
 static void start_header_timer(struct http_call *call)
 {
-	if (call->is_told || !call->limits->header_timeout || timer_is_armed(&call->timer))
+	if (call->is_told || !call->limits->header_timeout || call->awaits_head)
 		return;
+	call->awaits_head = true;
 	timer_start(call->loop, &call->timer,
 		    nsec_add(loop_now(call->loop), call->limits->header_timeout));
 }
 
+/* How long nothing may move as things stand; NSEC_NEVER when nobody waits for the origin. */
+static nsec_t patience(const struct http_call *call)
+{
+	const struct http_limits *limits = call->limits;
+	nsec_t wait = NSEC_NEVER;
+	if (call->tx.out.len && limits->write_timeout)
+		wait = limits->write_timeout;
+	if (call->is_told && limits->body_timeout && (call->tx.out.len || call->wants_read))
+		wait = MIN(wait, limits->body_timeout);
+	return wait;
+}
+
 static void watch_progress(struct http_call *call)
 {
-	if (!call->is_told || !call->limits->body_timeout || timer_is_armed(&call->timer))
-		return;
-	timer_start(call->loop, &call->timer,
-		    nsec_add(loop_now(call->loop), call->limits->body_timeout));
+	nsec_t wait = patience(call);
+	if (wait != NSEC_NEVER && !timer_is_armed(&call->timer))
+		timer_start(call->loop, &call->timer, nsec_add(loop_now(call->loop), wait));
 }
 
 /*
@@ -376,15 +390,20 @@ static const struct stream_ops body_ops = {
 static void on_expire(struct timer *timer)
 {
 	struct http_call *call = CONTAINER_OF(timer, struct http_call, timer);
-	if (!call->is_told) {
+	if (call->awaits_head) {
 		tell(call, -ETIMEDOUT);
 		return;
 	}
-	if (!call->wants_read && !call->tx.out.len)
+	nsec_t wait = patience(call);
+	if (wait == NSEC_NEVER)
 		return;
-	nsec_t until = nsec_add(call->progress_at, call->limits->body_timeout);
+	nsec_t until = nsec_add(call->progress_at, wait);
 	if (until > loop_now(call->loop)) {
 		timer_start(call->loop, &call->timer, until);
+		return;
+	}
+	if (!call->is_told) {
+		tell(call, -ETIMEDOUT);
 		return;
 	}
 	call->error = -ETIMEDOUT;

@@ -54,6 +54,7 @@ struct http_limits {
 				  none) to the head's end */
 	nsec_t idle_timeout;   /* between requests of a kept-alive connection; 0: none */
 	nsec_t body_timeout;   /* without progress while we wait for the peer; 0: none */
+	nsec_t write_timeout;  /* client: an origin takes nothing of what waits for it; 0: none */
 };
 
 /* What spec §13 and [front] say; a base for settings that differ. */

@@ -21,6 +21,9 @@
 #include "daemon/origin/origin_tls.h"
 #include "util/cleanup.h"
 
+/* A request whose bytes the origin doesn't take. Paused readers are fast compared with this. */
+static constexpr nsec_t write_timeout = 60 * NSEC_PER_SEC;
+
 struct origin_http {
 	struct origin_call call; /* first */
 	enum origin_state state;
@@ -572,6 +575,7 @@ static struct origin_http *new_call(struct origin_worker *ow,
 		.trailer_max = p->limits->trailer_max,
 		.trailer_field_max = p->limits->trailer_field_max,
 		.header_timeout = rule->origin.response_header_timeout,
+		.write_timeout = write_timeout,
 	};
 	return oh;
 }

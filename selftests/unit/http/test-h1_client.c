@@ -424,6 +424,42 @@ static void test_body_timeout(void **state)
 	assert_int_equal(body_end, -ETIMEDOUT);
 }
 
+/* An origin that takes nothing of a request: 504 before the head, a break after it. */
+static void test_write_timeout(void **state)
+{
+	(void)state;
+	static const struct http_head put = {
+		.method = SPAN_LIT("PUT"),
+		.target = SPAN_LIT("/"),
+		.authority = SPAN_LIT("o"),
+		.body = HTTP_BODY_LENGTH,
+		.content_length = 1 << 30,
+	};
+	limits.write_timeout = 20 * NSEC_PER_MSEC;
+	start(&put);
+	struct bufq q;
+	bufq_init(&q, slab);
+	static const uint8_t bytes[64 * 1024];
+	nsec_t until = nsec_clock(CLOCK_MONOTONIC) + 5 * NSEC_PER_SEC;
+	while (!is_told && nsec_clock(CLOCK_MONOTONIC) < until) {
+		if (bufq_is_empty(&q))
+			assert_int_equal(bufq_append_copy(&q, span_of(bytes, sizeof(bytes))), 0);
+		(void)stream_write(http_call_body(call), &q, q.len);
+		assert_int_equal(loop_turn(loop, 10 * NSEC_PER_MSEC), 0);
+	}
+	bufq_clear(&q);
+	assert_true(is_told);
+	assert_int_equal(told_error, -ETIMEDOUT);
+
+	/* One that has taken all may think for as long as it likes. */
+	start(&get);
+	settle();
+	until = nsec_clock(CLOCK_MONOTONIC) + 60 * NSEC_PER_MSEC;
+	while (nsec_clock(CLOCK_MONOTONIC) < until)
+		assert_int_equal(loop_turn(loop, 10 * NSEC_PER_MSEC), 0);
+	assert_false(is_told);
+}
+
 static void test_reset(void **state)
 {
 	(void)state;
@@ -599,6 +635,7 @@ int main(void)
 		TEST(test_credit),
 		TEST(test_timeouts),
 		TEST(test_body_timeout),
+		TEST(test_write_timeout),
 		TEST(test_reset),
 		TEST(test_reset_in_body),
 		TEST(test_limits),
