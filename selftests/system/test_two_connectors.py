@@ -11,7 +11,7 @@ import pytest
 
 from lib.adit import DOMAIN, Daemon, Edge
 from lib.steady import Client, CountingOrigin
-from lib.wait import seconds
+from lib.wait import seconds, until
 
 pytestmark = pytest.mark.group("http")
 
@@ -78,4 +78,4 @@ def test_one_is_killed(setup):
     # Until its keep-alive is overdue (17 s) the daemon might come back by another port.
     assert all(r.outcome == "502 tunnel-lost" for r in failed), tell(failed, at)
     assert edge.counter("adit_edge_suspicions_total") >= LINKS
-    assert edge.links() == LINKS, "the dead links are gone"
+    until(lambda: edge.links() == LINKS, 25, "the end of the dead links")
