@@ -208,7 +208,8 @@ static void copy_flow_id(struct proxy_tcp *t, struct connect_metadata *meta)
 		if (m.is_header || !span_eq_str(m.name, CONNECT_KEY_FLOW_ID))
 			continue;
 		t->flow_id_len = MIN(m.value.len, sizeof(t->flow_id));
-		memcpy(t->flow_id, m.value.ptr, t->flow_id_len);
+		if (t->flow_id_len)
+			memcpy(t->flow_id, m.value.ptr, t->flow_id_len);
 	}
 }
 

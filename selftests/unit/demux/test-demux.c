@@ -46,7 +46,8 @@ struct fixture {
 
 static struct proxy_rules *load_rules(const struct proxy_metrics *m)
 {
-	static const char *const set[] = { "tunnel.url=http_status:418" };
+	static const char *const set[] = { "tunnel.url=http_status:418",
+					   "network.allow=192.0.2.0/24" };
 	struct conf_source src = { .set = set,
 				   .set_count = ARRAY_SIZE(set),
 				   .token = span_str(TOKEN) };
@@ -239,6 +240,30 @@ static void test_refused_with_an_answer(void **state)
 	}
 }
 
+/* What is only logged may be missing: an empty text has no bytes anywhere. */
+static void test_flow_without_an_id(void **state)
+{
+	struct fixture *fx = *state;
+	struct connect_writer w;
+	struct span m;
+	connect_writer_init(&w, message_buf, sizeof(message_buf));
+	connect_request_begin(&w, CONNECT_TYPE_TCP, SPAN_LIT("192.0.2.1:9"), 1);
+	connect_add(&w, SPAN_LIT(CONNECT_KEY_FLOW_ID), span_of(NULL, 0));
+	assert_int_equal(connect_finish(&w, &m), 0);
+	struct stream *peer = open_stream(fx, 0);
+	uint8_t out[1024];
+	struct connect_response resp = {};
+	fake_stream_put(peer, m.ptr, m.len);
+	turn(fx);
+	proxy_tcp_abort_all(&fx->proxy);
+	turn(fx);
+	assert_int_equal(take_answer(peer, out, &resp), 0);
+	assert_true(resp.error.len > 0);
+	assert_false(span_starts_with(resp.error, SPAN_LIT("access-denied")));
+	stream_close(peer);
+	turn(fx);
+}
+
 static void test_garbage(void **state)
 {
 	struct fixture *fx = *state;
@@ -356,6 +381,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_served, start, end),
 		cmocka_unit_test_setup_teardown(test_websocket_declined, start, end),
 		cmocka_unit_test_setup_teardown(test_refused_with_an_answer, start, end),
+		cmocka_unit_test_setup_teardown(test_flow_without_an_id, start, end),
 		cmocka_unit_test_setup_teardown(test_garbage, start, end),
 		cmocka_unit_test_setup_teardown(test_cut_short, start, end),
 		cmocka_unit_test_setup_teardown(test_reset_by_the_edge, start, end),
