@@ -145,6 +145,7 @@ static void fill_params(struct quic_link *link, ngtcp2_transport_params *ret)
 	ret->max_idle_timeout = s->idle_timeout;
 	ret->active_connection_id_limit = ACTIVE_CIDS;
 	ret->max_datagram_frame_size = QUIC_DGRAM_FRAME_MAX;
+	link->stream_window = s->stream_window; /* settings may change meanwhile */
 	quic_window_open(link, window);
 }
 

@@ -126,8 +126,8 @@ struct quic_link {
 	bool has_news, has_payload; /* packets came since then; the one being read brings data */
 	unsigned int unanswered;    /* packets with it that came since the last write */
 	nsec_t answer_by; /* a lone packet's answer waits for company until then; 0: none does */
-	unsigned int senders; /* streams with bytes that aren't acknowledged */
-	uint64_t streams_total;
+	unsigned int senders;                  /* streams with bytes that aren't acknowledged */
+	uint64_t streams_total, stream_window; /* so far; of each at first, as announced */
 	struct quic_window window;
 	uint64_t reserved; /* granted to the peer, not yet received */
 	uint64_t counted;  /* of it, by the worker's budget */

@@ -309,7 +309,7 @@ struct quic_stream *quic_stream_new(struct quic_link *link, int64_t id)
 	qs->retry.on_expire = on_retry;
 	bufq_init(&qs->rx, w->slab);
 	bufq_init(&qs->tx, w->slab);
-	quic_window_init(&qs->window, link->qw->settings->stream_window, loop_now(w->loop));
+	quic_window_init(&qs->window, link->stream_window, loop_now(w->loop));
 	link->qw->stream_windows += qs->window.size;
 	list_append(&link->streams, &qs->node);
 	link->stream_count++;

@@ -403,6 +403,22 @@ static void test_acknowledgements_have_company(void **state)
 	stream_close(s);
 }
 
+/* Another setting is for later links: the streams of this one have the window that it announced. */
+static void test_window_is_the_announced_one(void **state)
+{
+	(void)state;
+	uint64_t announced = pair.server_settings.stream_window;
+	pair.server_settings.stream_window = 16 * announced;
+	struct stream *a = pair_open_stream(pair.client.link);
+	assert_int_equal(talk_write(a, "x", 1), 1);
+	pair_wait_streams(&pair, 1);
+	struct stream *b = pair.accepted[0]->streams[0];
+	assert_int_equal(((struct quic_stream *)b)->window.size, announced);
+	stream_close(b);
+	pair.accepted[0]->stream_count = 0;
+	stream_close(a);
+}
+
 static void test_send_queue_is_bounded(void **state)
 {
 	(void)state;
@@ -431,6 +447,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_reader_without_slice_nodes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bytes_one_by_one, setup, teardown),
 		cmocka_unit_test(test_window_grows_with_use),
+		cmocka_unit_test_setup_teardown(test_window_is_the_announced_one, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_acknowledgements_have_company, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(test_send_queue_is_bounded, setup, teardown),
