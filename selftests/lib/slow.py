@@ -107,10 +107,9 @@ class SlowVisitors(Loop):
         self.port, self.host, self.size, self.path = port, host, size, path
         self.taken, self.given = [0], [0]
         self.ended = []  # how visits ended, which none should
-        for _ in range(down):
-            asyncio.run_coroutine_threadsafe(self._visit(self._down), self.loop)
-        for _ in range(up):
-            asyncio.run_coroutine_threadsafe(self._visit(self._up), self.loop)
+        # The loop itself keeps no task from being collected.
+        self.visits = [asyncio.run_coroutine_threadsafe(self._visit(run), self.loop)
+                       for run in down * [self._down] + up * [self._up]]
 
     def is_stuck(self):
         """Whether no visitor could send anything for a moment."""
