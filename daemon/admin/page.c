@@ -174,7 +174,7 @@ static void serve_metrics(struct http_exchange *x, void *user)
 	r->page = page;
 	r->x = x;
 	r->garbage.release = reply_release;
-	bufq_init(&r->out, page->worker->slab);
+	bufq_init(&r->out, page->worker->pages);
 	/* Until the answer is there only the visitor's leaving is news. */
 	stream_set_user(x->body, &reply_user, r);
 	r->is_gathering = gather_start(page->p.workers, page->worker->mailbox, &gather_ops, r) == 0;
@@ -239,7 +239,7 @@ static void on_accept(struct tcp_listener *l, int fd, const struct ip_port *peer
 		(void)fd_close(fd);
 		return;
 	}
-	if (stream_io_new(w->loop, w->slab, fd, NULL, &stream) < 0) {
+	if (stream_io_new(w->loop, w->pages, fd, NULL, &stream) < 0) {
 		free(c);
 		return;
 	}
@@ -251,7 +251,7 @@ static void on_accept(struct tcp_listener *l, int fd, const struct ip_port *peer
 	list_append(&page->open, &c->node);
 	struct http_conn_params params = {
 		.loop = w->loop,
-		.slab = w->slab,
+		.slab = w->pages,
 		.limits = &page->limits,
 		.handler = &serve_handler,
 		.user = &c->serve,

@@ -55,7 +55,9 @@ static void arm_trim(struct worker_thread *t)
 static void on_trim(struct timer *timer)
 {
 	struct worker_thread *t = CONTAINER_OF(timer, struct worker_thread, trim);
-	if (slab_trim(t->worker.slab))
+	bool is_any_left = slab_trim(t->worker.slab);
+	is_any_left |= slab_trim(t->worker.pages);
+	if (is_any_left)
 		arm_trim(t);
 }
 
@@ -79,10 +81,13 @@ static int thread_init(struct worker_thread *t, const struct worker_params *para
 		return r;
 	loop_io_set_first(&t->mailbox_io);
 	r = slab_new(params->memory, &w->slab);
+	if (r == 0)
+		r = slab_new(WORKER_PAGES_MEMORY, &w->pages);
 	if (r < 0)
 		return r;
 	t->trim.on_expire = on_trim;
 	slab_on_grow(w->slab, on_slab_grow, t);
+	slab_on_grow(w->pages, on_slab_grow, t);
 	w->log = params->log;
 	if (params->metrics) {
 		w->metrics = metric_shard_new(params->metrics);
@@ -124,12 +129,18 @@ struct worker *worker_set_get(struct worker_set *set, unsigned int index)
 
 /* ---- threads ------------------------------------------------------------------------------- */
 
+static void adopt_slabs(const struct worker *w)
+{
+	slab_adopt(w->slab);
+	slab_adopt(w->pages);
+}
+
 static void *thread_main(void *arg)
 {
 	struct worker_thread *t = arg;
 	struct worker *w = &t->worker;
 
-	slab_adopt(w->slab);
+	adopt_slabs(w);
 	if (t->on_start)
 		t->on_start(w);
 	int r = loop_run(w->loop);
@@ -183,7 +194,7 @@ void worker_set_stop(struct worker_set *set)
 			continue;
 		(void)pthread_join(t->thread, NULL);
 		t->is_running = false;
-		slab_adopt(t->worker.slab); /* what is taken down now is taken down here */
+		adopt_slabs(&t->worker); /* what is taken down now is taken down here */
 	}
 }
 
@@ -202,8 +213,10 @@ void worker_set_free(struct worker_set *set)
 	}
 	for (unsigned int i = 0; i < set->count; i++)
 		mailbox_free(set->threads[i].worker.mailbox);
-	for (unsigned int i = 0; i < set->count; i++)
+	for (unsigned int i = 0; i < set->count; i++) {
 		slab_free(set->threads[i].worker.slab);
+		slab_free(set->threads[i].worker.pages);
+	}
 	free(set);
 }
 

@@ -17,6 +17,7 @@
 
 enum {
 	WORKER_MAX = 256,
+	WORKER_PAGES_MEMORY = 1024 * 1024,
 };
 
 struct worker_set;
@@ -26,6 +27,7 @@ struct worker {
 	struct loop *loop;
 	struct mailbox *mailbox;
 	struct slab *slab;
+	struct slab *pages; /* for the operator's: they answer when the other is used up */
 	struct metric_shard *metrics; /* written by this worker only */
 	const struct log *log;
 	struct worker_set *set; /* its siblings */

@@ -12,6 +12,7 @@ from .wait import seconds
 LARGE = 1 << 30
 BLOCK = bytes(64 * 1024)
 SIP, PAUSE = 4096, 0.05  # how a slow peer reads: 80 kB/s
+STILL = 0.3  # seconds without a byte: whoever gives is stuck
 
 
 class Loop:
@@ -106,16 +107,15 @@ class SlowVisitors(Loop):
         super().__init__()
         self.port, self.host, self.size, self.path = port, host, size, path
         self.taken, self.given = [0], [0]
+        self.moved_at = time.monotonic()  # when one of them could give something
         self.ended = []  # how visits ended, which none should
         # The loop itself keeps no task from being collected.
         self.visits = [asyncio.run_coroutine_threadsafe(self._visit(run), self.loop)
                        for run in down * [self._down] + up * [self._up]]
 
     def is_stuck(self):
-        """Whether no visitor could send anything for a moment."""
-        before = self.given[0]
-        time.sleep(0.3)
-        return before == self.given[0] > 0
+        """Whether the visitors have given something, and nothing for a while."""
+        return bool(self.given[0]) and time.monotonic() > self.moved_at + STILL
 
     async def _visit(self, run):
         try:
@@ -139,4 +139,5 @@ class SlowVisitors(Loop):
             writer.write(BLOCK)
             await writer.drain()
             self.given[0] += len(BLOCK)
+            self.moved_at = time.monotonic()
         await reader.read(1)

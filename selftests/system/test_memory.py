@@ -4,7 +4,6 @@
     sockets that fill a worker's 8 MiB and curl --> adit-edge ==QUIC==> aditd --> Origin
 """
 import contextlib
-import http.client
 import socket
 
 import pytest
@@ -19,18 +18,9 @@ HOST = f"a.{DOMAIN}"
 LITTLE = {"workers": 1, "process": {"memory": "8M"}}
 
 
-def scrape(program):
-    """A page takes buffers, too: where not one is left it breaks off, and is asked for again."""
-    def look():
-        with contextlib.suppress(http.client.HTTPException, OSError, AssertionError):
-            return program.metrics()
-        return None
-    return until(look, 20, "a metrics page")
-
-
 def used(program):
     """Buffers in use and granted, as a part of the budget."""
-    metrics = scrape(program)
+    metrics = program.metrics()
     return metrics.sum("adit_buffer_bytes") / metrics.sum("adit_buffer_limit_bytes")
 
 
@@ -43,7 +33,7 @@ def connect(pipe):
 
 
 def overloaded(program):
-    return scrape(program).sum("adit_request_errors_total", reason="overloaded")
+    return program.counter("adit_request_errors_total", reason="overloaded")
 
 
 def is_refused(answer):

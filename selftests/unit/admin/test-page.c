@@ -110,6 +110,30 @@ static void test_answer(void **state)
 	end(&f);
 }
 
+/* When bodies have used all buffers up the operator still sees it. */
+static void test_answer_without_a_buffer_left(void **state)
+{
+	(void)state;
+	enum { MOST = BUDGET / SLAB_LARGE_LEN + 1 };
+	static struct slab_buf *held[MOST];
+	struct fixture f;
+	begin(&f);
+	struct slab *slab = worker_set_get(f.workers, 0)->slab;
+	unsigned int count = 0;
+	while (count < MOST && (held[count] = slab_buf_get(slab, SLAB_LARGE_LEN)))
+		count++;
+	while (count < MOST && (held[count] = slab_buf_get(slab, 1)))
+		count++;
+	turn(&f, 1);
+	turn(&f, 0);
+	char text[16] = "";
+	assert_true(read(f.fd, text, sizeof(text) - 1) > 0);
+	assert_memory_equal(text, "HTTP/1.1 200 OK", 15);
+	while (count)
+		slab_buf_unref(held[--count]);
+	end(&f);
+}
+
 static void test_visitor_leaves_while_workers_are_asked(void **state)
 {
 	(void)state;
@@ -174,6 +198,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_answer),
+		cmocka_unit_test(test_answer_without_a_buffer_left),
 		cmocka_unit_test(test_visitor_leaves_while_workers_are_asked),
 		cmocka_unit_test(test_end_while_workers_are_asked),
 		cmocka_unit_test(test_freed_without_having_run),
