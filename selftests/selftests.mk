@@ -63,7 +63,7 @@ test-stream_io_parts := flow net base
 
 # wire, util
 unit_tests += util/test-cursor util/test-list $(addprefix wire/test-,base64 body_frame capnp capnp_build \
-	connect edge_vectors endpoint rpc_session rpc_tunnel uri wire_mutation)
+	connect edge_vectors endpoint h2_head rpc_session rpc_tunnel uri wire_mutation)
 test-base64_parts := wire
 test-body_frame_parts := wire
 test-capnp_parts := wire
@@ -72,6 +72,8 @@ test-connect_parts := wire
 test-edge_vectors_parts := wire
 test-edge_vectors_data := edge-protocol.json
 test-endpoint_parts := wire
+test-h2_head_parts := wire
+test-h2_head_data := http2.json
 test-rpc_session_parts := wire
 test-rpc_session_data := edge-protocol.json
 test-rpc_tunnel_parts := wire
@@ -179,6 +181,8 @@ fuzz-preamble_parts := wire
 fuzz-token_parts := wire
 fuzz-uri_parts := wire
 fuzz-endpoint_parts := wire
+fuzzers += fuzz-h2-head
+fuzz-h2-head_parts := wire
 fuzzers += fuzz-ini fuzz-pattern
 fuzz-ini_parts := conf wire base
 fuzz-pattern_parts := conf wire base

@@ -11,7 +11,9 @@ import os
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-VECTORS = os.path.join(HERE, "..", "data", "edge-protocol.json")
+DATA = os.path.join(HERE, "..", "data")
+VECTORS = os.path.join(DATA, "edge-protocol.json")
+HTTP2 = os.path.join(DATA, "http2.json")
 LIMIT = 48
 
 TEXTS = {
@@ -45,6 +47,18 @@ def distinct(cases, limit=LIMIT):
     return sorted(found[:limit], key=lambda c: (len(c), c))
 
 
+def h2_heads():
+    """Packed heads and meta fields, recorded and broken."""
+    with open(HTTP2, encoding="utf-8") as f:
+        recorded = json.load(f)
+    packed = recorded["header_serialization"]
+    lists = [c["serialized"] for c in packed["single_pair"]] + packed["several_pairs"]["distinct_outputs"]
+    lists += [c["input"] for c in packed["deserialize"]]
+    metas = [c["value"] for c in recorded["response_meta"]]
+    metas += ['{"x":null,"src":"origin","y":-1.5e+3}', '{"s\\"c":"a\\\\",}', ' {"src" : true}', "{"]
+    return distinct([c.encode() for c in lists + metas], 80)
+
+
 def main(argv):
     corpus = argv[1] if len(argv) > 1 else os.path.join(HERE, "corpus")
     with open(VECTORS, encoding="utf-8") as f:
@@ -67,6 +81,7 @@ def main(argv):
         "connect": distinct(streams),
         "preamble": distinct([c[2][:9] for c in cases], 12),
         "body-frame": FRAMES,
+        "h2-head": h2_heads(),
         **{name: [t.encode() for t in texts] for name, texts in TEXTS.items()},
     }
     for name, contents in seeds.items():

@@ -86,6 +86,40 @@ static void test_base64_round_trip(void **state)
 	}
 }
 
+static void test_base64_raw(void **state)
+{
+	(void)state;
+	static const char *const bad[] = { "Z",   "Zg==", "Zm8=",  "Zm9vZ",
+					   "Zg ", "Z\nQ", "Zm9\n", "-_" };
+	uint8_t bytes[100];
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)(i * 59 + 7);
+	for (size_t len = 0; len <= sizeof(bytes); len++) {
+		uint8_t text[BASE64_RAW_LEN(sizeof(bytes))];
+		uint8_t back[sizeof(bytes)];
+		struct packer p = packer_over(text, BASE64_RAW_LEN(len));
+		base64_raw_encode(&p, span_of(bytes, len));
+		assert_int_equal(packer_finish(&p), 0);
+		assert_int_equal(p.len, p.cap);
+		assert_int_equal(BASE64_RAW_DECODED_MAX(p.len), len);
+		struct packer q = packer_over(back, len);
+		assert_int_equal(base64_raw_decode(packer_span(&p), &q), 0);
+		assert_true(span_eq(packer_span(&q), span_of(bytes, len)));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct packer p = packer_over(bytes, sizeof(bytes));
+		if (base64_raw_decode(span_str(bad[i]), &p) != -EBADMSG)
+			fail_msg("accepted: %s", bad[i]);
+		assert_int_equal(p.len, 0);
+	}
+	/* Left-over bits may be set. */
+	struct packer p = packer_over(bytes, 1);
+	assert_int_equal(base64_raw_decode(SPAN_LIT("YR"), &p), 0);
+	assert_int_equal(bytes[0], 'a');
+	assert_int_equal(base64_raw_decode(SPAN_LIT("YQ"), &p), -ENOBUFS);
+	assert_int_equal(p.len, 1);
+}
+
 static void test_hex(void **state)
 {
 	(void)state;
@@ -235,6 +269,7 @@ int main(void)
 		cmocka_unit_test(test_base64_known),
 		cmocka_unit_test(test_base64_refuses),
 		cmocka_unit_test(test_base64_round_trip),
+		cmocka_unit_test(test_base64_raw),
 		cmocka_unit_test(test_hex),
 		cmocka_unit_test(test_uuid),
 		cmocka_unit_test(test_token),
