@@ -136,15 +136,17 @@ def hello(request):
     return Response(200, [("Content-Type", "text/plain"), ("X-Peer", "python")], b"hello\n")
 
 
-class PeerDaemon:
-    """N connections to one edge. handler(request) -> Response, or None when it wrote by itself."""
+class DaemonBase:
+    """What daemons of both transports share: who they are, and calls on the control stream.
 
-    def __init__(self, credentials, edge, cafile, handler=hello, features=FEATURES, **members):
+    handler(request) -> Response, or None when it wrote by itself."""
+
+    def __init__(self, name, credentials, edge, cafile, handler, features):
         self.credentials, self.handler, self.features = credentials, handler, list(features)
         self.host, port = edge.rsplit(":", 1)
         self.host, self.port = self.host.strip("[]"), int(port)
-        self.cafile, self.members = str(cafile), members
-        self.hub = Loop("peer-daemon")
+        self.cafile = str(cafile)
+        self.hub = Loop(name)
         self.client_id = uuid.uuid4().bytes
         self.links, self.requests = [], []
 
@@ -153,6 +155,61 @@ class PeerDaemon:
 
     def __exit__(self, *exc):
         self.stop()
+
+    def connect(self):
+        """A link that is ready to register."""
+        raise NotImplementedError
+
+    def stop(self):
+        raise NotImplementedError
+
+    def _control(self, link, timeout):
+        """The RPC client of a link that has none yet."""
+        raise NotImplementedError
+
+    def registration(self, index=0, **changes):
+        tunnel = uuid.UUID(self.credentials.tunnel).bytes
+        mapped = bytes(10) + b"\xff\xff" + socket.inet_aton("127.0.0.1")
+        made = rpc.Registration(self.credentials.account, self.credentials.secret, tunnel, index,
+                                self.client_id, self.features, "2026.8.2", "linux_amd64", mapped)
+        return dataclasses.replace(made, **changes)
+
+    def register(self, index=0, link=None, timeout=10, **changes):
+        """Connects (unless given a link) and registers.
+
+        Returns (link, outcome): rpc.Accepted, rpc.Refused, the text of an exception, or None when
+        the session ended without an answer.
+        """
+        link = link or self.connect()
+        assert link.closed is None, f"no connection: {link.closed}"
+        link.rpc = self._control(link, timeout)
+        frame = link.rpc.call(rpc.REGISTRATION, 0, self.registration(index, **changes).params,
+                              timeout)
+        if frame is None:
+            return link, None
+        if frame.outcome == "exception":
+            return link, frame.reason
+        return link, rpc.read_connection_response(frame.results)
+
+    def upload(self, link, config, timeout=10):
+        return link.rpc.call(rpc.REGISTRATION, 2, rpc.local_configuration(config), timeout)
+
+    def unregister(self, link, timeout=10):
+        frame = link.rpc.call(rpc.REGISTRATION, 1, rpc.empty, timeout)
+        link.rpc.finish()
+        return frame
+
+    def wait_requests(self, count=1, timeout=10):
+        self.hub.wait(lambda: len(self.requests) >= count, timeout, f"{count} requests")
+        return self.requests[:count]
+
+
+class PeerDaemon(DaemonBase):
+    """N QUIC connections to one edge; members: of their QuicConfiguration."""
+
+    def __init__(self, credentials, edge, cafile, handler=hello, features=FEATURES, **members):
+        super().__init__("peer-daemon", credentials, edge, cafile, handler, features)
+        self.members = members
 
     def connect(self, server_name="quic.cftunnel.com", timeout=10, wait=True):
         """One QUIC connection. wait: until the handshake has ended."""
@@ -174,41 +231,8 @@ class PeerDaemon:
         link.connect((self.host, self.port))
         return link
 
-    def registration(self, index=0, **changes):
-        tunnel = uuid.UUID(self.credentials.tunnel).bytes
-        mapped = bytes(10) + b"\xff\xff" + socket.inet_aton("127.0.0.1")
-        made = rpc.Registration(self.credentials.account, self.credentials.secret, tunnel, index,
-                                self.client_id, self.features, "2026.8.2", "linux_amd64", mapped)
-        return dataclasses.replace(made, **changes)
-
-    def register(self, index=0, link=None, timeout=10, **changes):
-        """Connects (unless given a link) and registers.
-
-        Returns (link, outcome): rpc.Accepted, rpc.Refused, the text of an exception, or None when
-        the session ended without an answer.
-        """
-        link = link or self.connect()
-        assert link.closed is None, f"no connection: {link.closed}"
-        link.rpc = RpcClient(link.open_stream())
-        frame = link.rpc.call(rpc.REGISTRATION, 0, self.registration(index, **changes).params,
-                              timeout)
-        if frame is None:
-            return link, None
-        if frame.outcome == "exception":
-            return link, frame.reason
-        return link, rpc.read_connection_response(frame.results)
-
-    def upload(self, link, config, timeout=10):
-        return link.rpc.call(rpc.REGISTRATION, 2, rpc.local_configuration(config), timeout)
-
-    def unregister(self, link, timeout=10):
-        frame = link.rpc.call(rpc.REGISTRATION, 1, rpc.empty, timeout)
-        link.rpc.finish()
-        return frame
-
-    def wait_requests(self, count=1, timeout=10):
-        self.hub.wait(lambda: len(self.requests) >= count, timeout, f"{count} requests")
-        return self.requests[:count]
+    def _control(self, link, timeout):
+        return RpcClient(link.open_stream())
 
     def stop(self):
         for link in self.links:

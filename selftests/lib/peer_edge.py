@@ -69,13 +69,12 @@ class DataStream(Stream):
                       self.stop_code, taken)
 
 
-class EdgeLink(Link):
-    """One connection of a daemon."""
+class EdgeControl:
+    """The edge's side of a link's control stream, whatever carries it. edge is set by the subclass."""
 
     edge = None
 
-    def __init__(self, quic, stream_handler=None):
-        super().__init__(quic, stream_handler)
+    def _begin(self):
         self.control = None
         self.reader = RpcReader()
         self.registration = None        # rpc.Registration, as received
@@ -83,16 +82,8 @@ class EdgeLink(Link):
         self.config = None              # uploaded local configuration, bytes
         self.config_answer = None       # text of the exception to answer it with
         self.unregistered = False
-        self.session_ends = []          # streams that the daemon opened for RPC
         self.connected_at = time.monotonic()
         self.edge.links.append(self)
-
-    def on_stream(self, stream):
-        if stream.number == 0:
-            self.control = stream
-            stream.on_data = self._on_control
-        else:
-            self.session_ends.append(stream)
 
     def _on_control(self, stream):
         for frame in self.reader.feed(stream):
@@ -129,6 +120,22 @@ class EdgeLink(Link):
         self.registered = isinstance(decision, rpc.Accepted)
         return rpc.return_results(frame.question, decision.results)
 
+
+class EdgeLink(EdgeControl, Link):
+    """One connection of a daemon."""
+
+    def __init__(self, quic, stream_handler=None):
+        super().__init__(quic, stream_handler)
+        self.session_ends = []          # streams that the daemon opened for RPC
+        self._begin()
+
+    def on_stream(self, stream):
+        if stream.number == 0:
+            self.control = stream
+            stream.on_data = self._on_control
+        else:
+            self.session_ends.append(stream)
+
     # From the test's thread
 
     def data_stream(self):
@@ -155,33 +162,28 @@ class EdgeLink(Link):
         return RpcClient(self.data_stream(), rpc.RPC_SIGNATURE)
 
 
-class PeerEdge:
-    """The server. policy(registration, link) returns rpc.Accepted, rpc.Refused, text, or SILENT."""
+class EdgeBase:
+    """What edges of both transports share: the policy, and waiting for daemons.
 
-    def __init__(self, chain, key, host="127.0.0.1", port=0, policy=None, retry=False,
-                 answer_bootstrap=True, answer_unregister=True, close_control=True, **members):
-        self.hub = Loop("peer-edge")
+    policy(registration, link) returns rpc.Accepted, rpc.Refused, text, or SILENT."""
+
+    def __init__(self, name, policy=None, answer_bootstrap=True, answer_unregister=True,
+                 close_control=True):
+        self.hub = Loop(name)
         self.links = []
         self.policy = policy or self.accept
         self.answer_bootstrap, self.answer_unregister = answer_bootstrap, answer_unregister
         self.close_control = close_control
-        settings = configuration(False, **members)
-        settings.load_cert_chain(str(chain), str(key))
-        link_class = type("BoundEdgeLink", (EdgeLink,), {"hub": self.hub, "edge": self})
-        self.server = self.hub.run(self._listen(host, port, settings, link_class, retry))
-        self.host, self.port = self.server._transport.get_extra_info("sockname")[:2]
-
-    async def _listen(self, host, port, settings, link_class, retry):
-        _, server = await self.hub.loop.create_datagram_endpoint(
-            lambda: QuicServer(configuration=settings, create_protocol=link_class, retry=retry),
-            local_addr=(host, port))
-        return server
+        self.host = self.port = None
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exc):
         self.stop()
+
+    def stop(self):
+        raise NotImplementedError
 
     @staticmethod
     def accept(registration, link):
@@ -218,6 +220,25 @@ class PeerEdge:
 
     def wait(self, condition, timeout=10, what="condition"):
         return self.hub.wait(condition, timeout, what)
+
+
+class PeerEdge(EdgeBase):
+    """The QUIC server; members: of its QuicConfiguration."""
+
+    def __init__(self, chain, key, host="127.0.0.1", port=0, policy=None, retry=False,
+                 answer_bootstrap=True, answer_unregister=True, close_control=True, **members):
+        super().__init__("peer-edge", policy, answer_bootstrap, answer_unregister, close_control)
+        settings = configuration(False, **members)
+        settings.load_cert_chain(str(chain), str(key))
+        link_class = type("BoundEdgeLink", (EdgeLink,), {"hub": self.hub, "edge": self})
+        self.server = self.hub.run(self._listen(host, port, settings, link_class, retry))
+        self.host, self.port = self.server._transport.get_extra_info("sockname")[:2]
+
+    async def _listen(self, host, port, settings, link_class, retry):
+        _, server = await self.hub.loop.create_datagram_endpoint(
+            lambda: QuicServer(configuration=settings, create_protocol=link_class, retry=retry),
+            local_addr=(host, port))
+        return server
 
     def forget(self):
         """Drops all state without a word, as a killed process would; the socket stays open."""

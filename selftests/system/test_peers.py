@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two Python peers against each other, without any program of ours (ground for T3).
+"""The Python peers against each other, without any program of ours (ground for T3 and T13).
 
-    PeerDaemon --QUIC on loopback--> PeerEdge
+    PeerDaemon   --QUIC on loopback----> PeerEdge
+    PeerH2Daemon --HTTP/2 on loopback--> PeerH2Edge
 """
 import pytest
 
-from lib import tunnelrpc as rpc
+from lib import h2frames as fr, h2peer, tunnelrpc as rpc
+from lib.h2_daemon import H2DaemonLink, PeerH2Daemon
+from lib.h2_edge import PeerH2Edge
 from lib.peer_daemon import Credentials, PeerDaemon, Response
 from lib.peer_edge import SILENT, PeerEdge
 
@@ -20,6 +23,11 @@ def answer(request):
         return Response(error="nothing there")
     if request.dest == "/reset":
         return Response(200, [], b"part", reset=7)
+    if request.dest == "/trailers":
+        request.stream.send_head(H2DaemonLink.head(200, []))
+        request.stream.send(b"body")
+        request.stream.send_trailers([("x-sum", "1")])
+        return None
     body = request.read()
     return Response(200, [("Content-Type", "text/plain"), ("X-Twice", "1"), ("X-Twice", "2")],
                     request.method.encode() + b" " + body)
@@ -107,3 +115,81 @@ def test_rpc_stream(pair):
     stream = daemon.hub.wait(lambda: link.streams.get(1), 5, "the stream")
     stream.wait_bytes(60)
     assert stream.received.startswith(rpc.RPC_SIGNATURE + rpc.bootstrap(0))
+
+
+@pytest.fixture(name="h2_pair")
+def fixture_h2_pair(authority):
+    chain, key = authority.leaf("peer")
+    with PeerH2Edge(chain, key) as edge:
+        credentials = Credentials(ACCOUNT, TUNNEL, bytes(range(32)))
+        with PeerH2Daemon(credentials, edge.address, authority.path, answer) as daemon:
+            yield edge, daemon
+
+
+def test_h2_register_request_unregister(h2_pair):
+    """T13 (ground): the same over HTTP/2: control stream, answers, trailers, resets, the end."""
+    edge, daemon = h2_pair
+    link, outcome = daemon.register(index=2)
+    assert isinstance(outcome, rpc.Accepted) and outcome.uuid == daemon.client_id
+    served = edge.wait_registered()[0]
+    assert served.registration.secret == bytes(range(32)) and served.registration.index == 2
+    assert served.server_name == "h2.cftunnel.com"
+    assert 16 not in h2peer.hello_extensions(edge.hellos[0])       # no ALPN
+    assert daemon.upload(link, b"{}").outcome == "results" and served.config == b"{}"
+    got = served.request("POST", body=b"x" * 3_000_000, headers=[("Content-Type", "a/b")])
+    assert (got.status, got.end, got.header("x-twice")) == (200, "fin", "1, 2")
+    assert got.meta == {"src": "origin"} and got.body == b"POST " + b"x" * 3_000_000
+    got = served.request(path="/error")
+    assert (got.status, got.meta, got.end) == (502, {"src": "cloudflared"}, "fin")
+    got = served.request(path="/reset")
+    assert got.body == b"part" and got.end == ("reset", 7)
+    got = served.request(path="/trailers")
+    assert (got.body, got.trailers, got.end) == (b"body", [("x-sum", "1")], "fin")
+    assert daemon.unregister(link).outcome == "results" and served.unregistered
+    link.close_link(0, "done")
+    assert served.wait_closed_link() == (0, None, "done") and served.peer_closed
+    assert not (served.violation or link.violation)
+
+
+@pytest.mark.parametrize("policy", [rpc.Refused("EDUPCONN"), rpc.Refused("later", True, 10**9),
+                                    "broken"])
+def test_h2_refusals(h2_pair, policy):
+    """T13 (ground): each kind of refusal arrives as sent."""
+    edge, daemon = h2_pair
+    edge.policy = lambda registration, link: policy
+    assert daemon.register()[1] == policy
+    assert not edge.live
+
+
+def test_h2_goaway_lets_streams_end(h2_pair):
+    """T13 (ground): behind a GOAWAY running streams go on, both ways."""
+    edge, daemon = h2_pair
+    link, _ = daemon.register()
+    served = edge.wait_registered()[0]
+    stream = served.send_request("POST", fin=False)
+    daemon.wait_requests()
+    link.go_away(stream.number)
+    assert served.wait_goaway() == (stream.number, 0, "")
+    stream.send(b"late", True)
+    assert stream.answer().body == b"POST late"
+    served.ping()
+
+
+def test_h2_by_hand(h2_pair):
+    """T13 (ground): frames by hand go out as they are, and what comes back is read."""
+    edge, daemon = h2_pair
+    daemon.register()
+    served = edge.wait_registered()[0].by_hand()
+    stream = served.send_request("POST", fin=False)
+    served.raw(fr.data(stream.number, b"in ") + fr.data(stream.number, b"pieces", True))
+    got = stream.answer()
+    assert (got.status, got.body, got.end) == (200, b"POST in pieces", "fin")
+    whole = served.block(served.request_fields(path="/x"))
+    number = stream.number + 2
+    served.raw(fr.headers(number, whole[:5], True, False) + fr.continuation(number, whole[5:6], False)
+               + fr.continuation(number, whole[6:]))
+    daemon.wait_requests(2)
+    served.ping()
+    served.raw(fr.data(0, b"on no stream"))
+    assert served.wait_closed_link()[0] == fr.PROTOCOL_ERROR
+    assert daemon.links[0].violation
