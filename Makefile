@@ -189,6 +189,15 @@ $$(dir_$(1))/obj/selftests/unit/$(2).o: selftests/unit/$(2).c $$(dir_$(1))/flags
 -include $$(dir_$(1))/obj/selftests/unit/$(2).d
 endef
 
+# A program that system tests run beside ours; it lies in tools/.
+define tool_rules
+$$(dir_$(1))/tools/$(2): $$(addprefix $$(dir_$(1))/obj/,$$($(2)_objs))
+	$$(call link,$(1))
+$$(addprefix $$(dir_$(1))/obj/,$$($(2)_objs)): $$(dir_$(1))/obj/%.o: %.c $$(dir_$(1))/flags
+	$$(call compile,$(1))
+-include $$(patsubst %.o,$$(dir_$(1))/obj/%.d,$$($(2)_objs))
+endef
+
 # A fuzzer is linked with libFuzzer in mode fuzz and with replay.c everywhere else.
 define fuzz_rules
 $$(dir_$(1))/fuzz/$(2): $$(dir_$(1))/obj/selftests/fuzz/$(2).o \
@@ -214,12 +223,14 @@ $(foreach m,$(modes),$(if $(testlib_objs),$(eval $(call part_rules,$m,testlib)))
 $(foreach m,$(modes),$(foreach t,$(unit_tests),$(eval $(call unit_rules,$m,$t))))
 $(foreach m,$(modes),$(foreach f,$(fuzzers),$(eval $(call fuzz_rules,$m,$f))))
 $(foreach m,$(modes),$(eval $(call fuzz_objs,$m)))
+$(foreach m,$(modes),$(foreach t,$(test_tools),$(eval $(call tool_rules,$m,$t))))
 
 $(B)/gen/data/%.h: selftests/data/%.json selftests/lib/vectors.py
 	$(call say,GEN,$@)
 	$(Q)mkdir -p $(@D) && python3 selftests/lib/vectors.py $< >$@
 
 bins = $(addprefix $(dir_$(1))/bin/,$(live_progs))
+tools = $(addprefix $(dir_$(1))/tools/,$(test_tools))
 units = $(addprefix $(dir_$(1))/unit/,$(2))
 replays = $(addprefix $(dir_$(1))/fuzz/,$(2))
 
@@ -229,7 +240,8 @@ L := $(B)/lint
 unit_c := $(patsubst %,selftests/unit/%.c,$(unit_tests))
 fuzz_c := $(patsubst %,selftests/fuzz/%.c,$(fuzzers) $(if $(fuzzers),replay))
 part_c := $(patsubst %.o,%.c,$(foreach p,$(parts),$($(p)_objs)))
-all_c := $(part_c) $(patsubst %.o,%.c,$(testlib_objs)) $(unit_c) $(fuzz_c) $(bench_c)
+tool_c := $(patsubst %.o,%.c,$(foreach t,$(test_tools),$($t_objs)))
+all_c := $(part_c) $(patsubst %.o,%.c,$(testlib_objs)) $(tool_c) $(unit_c) $(fuzz_c) $(bench_c)
 all_h := $(sort $(shell find include daemon netlink selftests -name '*.h' 2>/dev/null))
 scripts := $(sort $(shell grep -rlIE '^\#!.*\b(ba)?sh$$' packaging selftests .ci 2>/dev/null))
 analyzed := $(filter daemon/wire/% daemon/conf/%,$(part_c))
@@ -301,13 +313,13 @@ format: ## rewrite the C sources as clang-format 19 wants them
 FORCE:
 
 all: ## build aditd, adit-edge and adit (release)
-all: $(call bins,release)
+all: $(call bins,release) $(call tools,release)
 
 debug: ## the same with ASan and UBSan
-debug: $(call bins,debug)
+debug: $(call bins,debug) $(call tools,debug)
 
 tsan: ## the same with ThreadSanitizer
-tsan: $(call bins,tsan)
+tsan: $(call bins,tsan) $(call tools,tsan)
 
 demo: ## an edge, a tunnel and an origin on this machine (DEMO_ARGS=--once, ORIGIN=URL)
 demo: $(call bins,release)
@@ -343,12 +355,14 @@ define run_tests
 @mkdir -p $(B)$(file >$(B)/plan-$(1),$(call plan,$(3),$(4),$(5)))
 @ADIT_BIN=$(abspath $(dir_$(2))/bin) $(6) selftests/run $(B)/plan-$(1) $(T)
 endef
-tests_of = $(call units,$(1),$(asked_units)) $(call replays,$(1),$(asked_fuzzers)) $(call bins,$(1))
+tests_of = $(call units,$(1),$(asked_units)) $(call replays,$(1),$(asked_fuzzers)) $(call bins,$(1)) \
+	$(call tools,$(1))
 
 .PHONY: test check-sanitizers check-asan check-tsan cross fuzz bench cov compile_commands.json
 test: ## lint, unit tests, corpora and system tests [T=GROUP]
 test: $(call units,debug,$(asked_units)) $(call units,clang,$(asked_units)) \
-		$(call replays,debug,$(asked_fuzzers)) $(call bins,release) $(call bins,clang)
+		$(call replays,debug,$(asked_fuzzers)) $(call bins,release) $(call bins,clang) \
+		$(call tools,release)
 	$(call run_tests,test,release,debug clang,debug,$(lint_kinds))
 
 # Timing is not what these two test: every wait is stretched.

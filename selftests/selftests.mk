@@ -12,6 +12,10 @@
 testlib_objs := selftests/lib/quic_pair.o selftests/lib/talk.o selftests/lib/udp_relay.o selftests/lib/fake_stream.o selftests/lib/testcert.o
 testlib_libs := openssl
 
+# Programs that system tests run beside ours (selftests/lib), each with its objects.
+test_tools := wan
+wan_objs := selftests/lib/wan.o selftests/lib/wan_path.o
+
 unit_tests :=
 
 # base

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 
 from . import certs, metrics, ports, tunnelrpc
@@ -106,28 +107,38 @@ class Program:
 
 
 class Edge(Program):
-    """adit-edge, born by `init` in folders of its own, with one tunnel."""
+    """adit-edge, born by `init` in folders of its own, with one tunnel.
+
+    hosts are public names, addresses those that it listens on (`host` and, on loopback, ::1); twin is
+    another Edge whose tunnel and CA it shares.
+    """
 
     program = "adit-edge"
 
     def __init__(self, processes, folder, name="edge", hosts=None, host="127.0.0.1", both=True,
                  workers=2, extra="", edge_keys=None, advertise=None, netns=None, tunnel="home",
-                 tunnel_keys=None, env=None, process=None, log_level="debug"):
+                 tunnel_keys=None, env=None, process=None, log_level="debug", addresses=None,
+                 port=None, twin=None):
         super().__init__(processes, folder, name, netns, env)
         self.host = host
         self.hosts = hosts or [f"a.{DOMAIN}", f"*.wild.{DOMAIN}"]
-        self.port, self.http_port, self.https_port = ports.free(), ports.free(), ports.free()
+        self.port = port or ports.free()
+        self.http_port, self.https_port = ports.free(), ports.free()
         self.advertise = advertise or host_port(host, self.port)
         self.certificates = self.folder / "certs"
         self.authority = certs.Authority(self.folder / "public-ca", "public test CA")
         self.authority.folder.chmod(0o755)
         self.certificates.mkdir()
         self._public_certificate()
-        self._init(tunnel)
+        if twin:
+            self._inherit(twin, tunnel)
+        else:
+            self._init(tunnel)
         self.born = self._tunnel_section(tunnel)
-        hosts_of = [host, "::1"] if both and host == "127.0.0.1" else [host]
+        if not addresses:
+            addresses = [host, "::1"] if both and host == "127.0.0.1" else [host]
         process = {"workers": workers, **(process or {})}
-        self.write(self._text(hosts_of, process, edge_keys or {}, tunnel_keys or {})
+        self.write(self._text(addresses, process, edge_keys or {}, tunnel_keys or {})
                    + section("log", level=log_level) + extra)
 
     def _public_certificate(self):
@@ -149,6 +160,14 @@ class Edge(Program):
         found = sorted(self.folder.glob("state/**/ca.pem"))
         assert found, f"init wrote no ca.pem: {sorted(self.folder.rglob('*'))}"
         self.ca = found[0]
+
+    def _inherit(self, twin, tunnel):
+        """The state of another edge, without the key of its connections."""
+        shutil.copytree(twin.state, self.state, dirs_exist_ok=True)
+        (self.state / "quic-key").write_bytes(os.urandom(32))
+        self.born_config = twin.born_config
+        self.token_file = self.state / f"{tunnel}.token"
+        self.ca = self.state / twin.ca.relative_to(twin.state)
 
     def _tunnel_section(self, tunnel):
         """The lines of [tunnel NAME] that init wrote."""

@@ -89,14 +89,15 @@ class Asked:
 class Client:
     """GETs and POSTs in turn, `rate` a second in all, for `duration` seconds."""
 
-    def __init__(self, port, host, rate, duration):
+    def __init__(self, port, host, rate, duration, address="127.0.0.1"):
         self.port, self.host, self.rate, self.duration = port, host, rate, duration
+        self.address = address
         self.log = []
         self.idle = []
 
     async def _exchange(self, asked):
         reader, writer = (self.idle.pop() if self.idle else
-                          await asyncio.open_connection("127.0.0.1", self.port))
+                          await asyncio.open_connection(self.address, self.port))
         body = BODY if asked.method == "POST" else b""
         length = f"Content-Length: {len(body)}\r\n" if body else ""
         writer.write(f"{asked.method} /{asked.number} HTTP/1.1\r\nHost: {self.host}\r\n"

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures of the system tests. Programs under test come from the folder ADIT_BIN."""
+import contextlib
 import pathlib
 import sys
 
@@ -9,6 +10,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from lib import certs, netns, notify, proc, wait  # noqa: E402  (the path is set above)
 from lib.pipe import Pipe  # noqa: E402
+from lib.topology import Topology  # noqa: E402
 
 LOG_LINES = 40
 
@@ -55,6 +57,23 @@ def net():
     made = netns.Net()
     yield made
     made.close()
+
+
+@pytest.fixture
+def cables():
+    """What has to stay until the processes of a test have ended."""
+    with contextlib.ExitStack() as made:
+        yield made
+
+
+@pytest.fixture
+def make_topology(net, cables, processes, tmp_path):
+    """Makes two edges, a daemon's host and a visitor around a router (lib.topology)."""
+    def make(**options):
+        made = Topology(net, processes, tmp_path, **options)
+        cables.callback(made.close)
+        return made
+    return make
 
 
 @pytest.fixture

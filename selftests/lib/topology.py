@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two edges, a daemon and a visitor around a router that loses what a test wants lost. Needs root.
+
+    [E1] 10.81.1.2 .3 fd81:1::2 ::3 --e0 ===- e1 \\
+    [E2] 10.81.2.2 .3 fd81:2::2 ::3 --e0 ===- e2  [hub]  dm -=== d0-- 10.81.9.2 fd81:9::2 [daemon]
+    [visitor]    10.81.8.2 fd81:8::2 --v0 ===- vi /           (a plain cable, or a wan)
+
+The edges share one tunnel and one CA, and listen on the same port everywhere. Faults are rules in the
+hub (and in the daemon's namespace for errors of its own kernel); they meet what the daemon exchanges
+with the edges and leave the visitor alone.
+"""
+import contextlib
+import itertools
+import time
+
+from . import netns, ports
+from .adit import DOMAIN, Daemon, Edge
+from .steady import CountingOrigin
+from .wait import until
+from .wan import Wan
+
+HOST = f"a.{DOMAIN}"
+E1, E2 = ("10.81.1.2", "10.81.1.3"), ("10.81.2.2", "10.81.2.3")
+E1_V6, E2_V6 = ("fd81:1::2", "fd81:1::3"), ("fd81:2::2", "fd81:2::3")
+HUB = "10.81.9.1"                       # as the daemon sees it
+REFUSALS = {"udp": "reject", "tcp": "reject with tcp reset", "all": "reject"}
+KINDS = {"udp": "meta l4proto udp", "tcp": "meta l4proto tcp", "all": "meta l4proto { tcp, udp }"}
+NAT = """
+table ip nat
+delete table ip nat
+table ip nat {{
+  chain leaving {{ type nat hook postrouting priority 100;
+    iifname "dm" ip protocol {{ tcp, udp }} masquerade to :{first}-{last}; }}
+}}
+table inet own
+delete table inet own
+table inet own {{
+  chain arriving {{ type filter hook input priority 0;
+    ct state {{ new, invalid }} tcp dport {first}-{last} drop;
+    ct state {{ new, invalid }} udp dport {first}-{last} drop; }}
+}}
+"""
+
+
+def _family(address):
+    return "ip6" if ":" in address else "ip"
+
+
+class Topology:
+    """wan: settings of the cable to the daemon (lib.wan), or None for a plain one."""
+
+    def __init__(self, net, processes, folder, wan=None, seed=1):
+        self.processes, self.folder = processes, folder
+        self.port = ports.free()
+        self.closing = contextlib.ExitStack()
+        self.hub, self.daemon_ns, self.visitor = (net.add(n) for n in ("hub", "dm", "vi"))
+        self.edge_ns = [net.add("e1"), net.add("e2")]
+        for namespace in (self.hub, self.daemon_ns, self.visitor, *self.edge_ns):
+            namespace.run("sysctl", "-qw", "net.ipv6.conf.all.accept_dad=0",
+                          "net.ipv6.conf.default.accept_dad=0")
+        self.wan = None
+        self._faults = {}
+        self._numbers = itertools.count()
+        for number, (v4, v6) in enumerate(((E1, E1_V6), (E2, E2_V6)), 1):
+            self._join(self.edge_ns[number - 1], "e0", f"e{number}", f"81.{number}",
+                       [*v4, *v6])
+        self._join(self.visitor, "v0", "vi", "81.8", ["10.81.8.2", "fd81:8::2"])
+        if wan is not None:
+            self.wan = Wan(self.daemon_ns, "d0", self.hub, "dm", seed, **wan)
+            self.closing.callback(self.wan.close)
+        self._join(self.daemon_ns, "d0", "dm", "81.9", ["10.81.9.2", "fd81:9::2"],
+                   cable=wan is None)
+        self.hub.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+        for address in (E1[0], E1_V6[0], E2_V6[0]):     # neighbours are learned slowly at first
+            until(lambda a=address: "1 received" in self.daemon_ns.run(
+                "ping", "-c", 1, "-W", 1, a, check=False), 10, f"a way to {address}")
+        self.edges, self.daemon, self.origin = [], None, None
+
+    def _join(self, side, device, hub_device, prefix, addresses, cable=True):
+        if cable:
+            netns.veth(side, device, self.hub, hub_device)
+        v6 = "fd" + prefix.replace(".", ":") + "::"
+        self.hub.address(hub_device, f"10.{prefix}.1/24", f"{v6}1/64")
+        side.address(device, *(f"{a}/64" if ":" in a else f"{a}/24" for a in addresses))
+        # No default route: what asks for a name by the way is told at once that nobody is there.
+        side.route("10.81.0.0/16", f"10.{prefix}.1")
+        side.route("fd81::/16", f"{v6}1")
+
+    # ---- programs ------------------------------------------------------------------------------
+
+    def start_edges(self, **options):
+        """adit-edge on E1 and on E2; options as for Edge."""
+        for number, addresses in enumerate(((*E1, *E1_V6), (*E2, *E2_V6))):
+            edge = Edge(self.processes, self.folder, f"e{number + 1}", host=addresses[0],
+                        addresses=addresses, port=self.port, netns=self.edge_ns[number],
+                        twin=self.edges[0] if number else None, **options)
+            self.edges.append(edge)
+            edge.start()
+        return self.edges
+
+    def address_keys(self, addresses=(*E1, *E2)):
+        """[edge] of a daemon that knows these addresses."""
+        return {"address": ", ".join(f"[{a}]:{self.port}" if ":" in a else f"{a}:{self.port}"
+                                     for a in addresses)}
+
+    def make_daemon(self, protocol="quic", addresses=(*E1, *E2), connections=4, rules=None,
+                    tunnel_keys=None, edge_keys=None, **options):
+        """aditd before a CountingOrigin, unless there are rules. Not started."""
+        if rules is None:
+            with self.daemon_ns.inside():
+                self.origin = self.closing.enter_context(CountingOrigin())
+            rules = [(HOST, self.origin.service)]
+        self.daemon = Daemon(self.processes, self.folder, token_file=self.edges[0].token_file,
+                             rules=rules, connections=connections, netns=self.daemon_ns,
+                             edge_keys={**self.address_keys(addresses), **(edge_keys or {})},
+                             tunnel_keys={"protocol": protocol, **(tunnel_keys or {})}, **options)
+        return self.daemon
+
+    def links(self):
+        """Registered links at both edges."""
+        return [edge.links() for edge in self.edges]
+
+    def protocols(self):
+        """{index: protocol} of the daemon's registered connections."""
+        return {labels["index"]: labels["protocol"]
+                for labels, value in self.daemon.metrics().find("adit_link_up") if value == 1}
+
+    # ---- faults --------------------------------------------------------------------------------
+
+    def _rules(self, kind, address, how):
+        """Lines for the hub's chain, and for the chain of the daemon's own output."""
+        match = KINDS[kind]
+        if how == "eperm":
+            to = f"{_family(address)} daddr {address} " if address else ""
+            return [], [f'oifname "d0" {to}{match} drop;']
+        up = f'iifname "dm" ' + (f"{_family(address)} daddr {address} " if address else "") + match
+        down = f'oifname "dm" ' + (f"{_family(address)} saddr {address} " if address else "") + match
+        if how == "drop":
+            return [f"{up} counter drop;", f"{down} counter drop;"], []
+        assert how == "reject", how
+        if kind == "all":
+            return [*self._rules("tcp", address, how)[0], *self._rules("udp", address, how)[0]], []
+        return [f"{up} counter {REFUSALS[kind]};", f"{down} counter drop;"], []
+
+    def _load(self):
+        """All faults at once, in one transaction for each namespace."""
+        hub = [line for fault in self._faults.values() for line in fault[0]]
+        own = [line for fault in self._faults.values() for line in fault[1]]
+        for namespace, hook, lines in ((self.hub, "forward", hub), (self.daemon_ns, "output", own)):
+            namespace.nft("table inet faults\ndelete table inet faults\ntable inet faults {\n"
+                          f"chain faults {{ type filter hook {hook} priority 0;\n"
+                          + "\n".join(lines) + "\n}\n}\n")
+
+    def block(self, kind="all", address=None, how="drop"):
+        """Loses what the daemon exchanges with an address, or with every one of them.
+
+        kind: udp, tcp, all. how: drop (both ways, without a word), reject (ICMP or RST), eperm (an
+        output rule on the daemon's host). Returns what unblock() takes.
+        """
+        number = next(self._numbers)
+        self._faults[number] = self._rules(kind, address, how)
+        self._load()
+        return number
+
+    def unblock(self, number=None):
+        """Ends one fault, or all."""
+        if number is None:
+            self._faults.clear()
+        else:
+            del self._faults[number]
+        self._load()
+
+    def nat(self, first=20000, last=20999):
+        """The hub hides the daemon behind its own address and these ports, from now on others than
+        before; what it doesn't know it drops."""
+        self.hub.nft(NAT.format(first=first, last=last))
+
+    def forget(self):
+        """The hub's NAT loses its state."""
+        self.hub.run("conntrack", "-D", check=False)    # fails when there is none
+
+    # ---- the end -------------------------------------------------------------------------------
+
+    def close(self):
+        self.closing.close()
+
+
+def served(edge, timeout=2):
+    """Whether a request through an edge succeeds; never waits longer than that."""
+    return edge.fetch("/x", "-H", "X-Number: 0", timeout=timeout).status == 200
+
+
+def until_served(edge, limit, what="a request to be served"):
+    """Seconds until a request succeeds, each given 2 s and the next begun 50 ms later."""
+    started = time.monotonic()
+    while not served(edge):
+        assert time.monotonic() - started < limit, f"{what}: not within {limit:g} s"
+        time.sleep(0.05)
+    took = time.monotonic() - started
+    assert took < limit, f"{what}: {took:.1f} s"
+    return took
