@@ -280,7 +280,7 @@ ifneq ($(filter lint%,$(goals)),)
 -include $(addsuffix .d,$(tidy_ok) $(analyzer_ok) $(header_ok))
 endif
 
-lint_kinds := tree headers format shell analyzer cppcheck tidy
+lint_kinds := tree headers format shell man analyzer cppcheck tidy
 .PHONY: lint $(lint_kinds:%=lint-%) format
 lint: ## every check of the sources; one alone: lint-tree, lint-headers, -format, -tidy, -cppcheck ...
 lint: $(lint_kinds:%=lint-%)
@@ -295,6 +295,9 @@ lint-format:
 
 lint-shell:
 	@shellcheck $(scripts)
+
+lint-man:
+	@mandoc -Tlint -W warning docs/man/*
 
 lint-analyzer: $(analyzer_ok)
 

@@ -82,11 +82,12 @@ aditd_objs := $(addprefix daemon/aditd/,app.o config.o link_metrics.o locations.
 aditd_libs := libsystemd
 
 edge_objs := $(addprefix daemon/edge/,app.o config.o directory.o edge_conn.o edge_link.o edge_tunnel.o \
-	enroll.o error_page.o front_http.o front_metrics.o init.o main.o origin_tunnel.o request.o roster.o service.o \
-	status.o tunnel_call.o tunnel_metrics.o visit.o visit_tcp.o wiring.o)
+	enroll.o error_page.o front_http.o front_metrics.o init.o main.o origin_tunnel.o refuse.o request.o roster.o \
+	service.o service_refuse.o status.o tunnel_call.o tunnel_metrics.o visit.o visit_tcp.o wiring.o)
 edge_libs := libsystemd sqlite3
 
-cli_objs := $(addprefix daemon/cli/,client.o main.o print.o verb_reload.o verb_status.o verb_version.o)
+cli_objs := $(addprefix daemon/cli/,client.o main.o print.o verb_edge.o verb_reconnect.o verb_reload.o verb_status.o \
+	verb_version.o)
 cli_libs := libsystemd
 
 # Programs: the part with main() first, then every part that it links.

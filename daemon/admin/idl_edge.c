@@ -30,6 +30,7 @@ static SD_VARLINK_DEFINE_METHOD(Status, OUT_STRING(version), OUT_STRING(state), 
 				OUT_INT(pid), OUT_STRING(config), OUT_INT(config_version),
 				OUT_STRINGS(need_restart), OUT_STRING(metrics), OUT_INT(memory),
 				OUT_INT(memory_limit),
+				SD_VARLINK_DEFINE_OUTPUT(refusing, SD_VARLINK_STRING, OPT),
 				SD_VARLINK_DEFINE_OUTPUT_BY_TYPE(tunnels, Tunnel, SD_VARLINK_ARRAY),
 				SD_VARLINK_DEFINE_OUTPUT_BY_TYPE(connections, Connection,
 								 SD_VARLINK_ARRAY));
@@ -38,6 +39,11 @@ static SD_VARLINK_DEFINE_METHOD(Reload, OUT_STRINGS(changed), OUT_STRINGS(need_r
 static SD_VARLINK_DEFINE_ERROR(BadConfig, SD_VARLINK_DEFINE_FIELD(errors, SD_VARLINK_STRING,
 								  SD_VARLINK_ARRAY));
 static SD_VARLINK_DEFINE_METHOD(Drain);
+static SD_VARLINK_DEFINE_METHOD(Refuse, SD_VARLINK_DEFINE_INPUT(kind, SD_VARLINK_STRING, 0),
+				SD_VARLINK_DEFINE_INPUT(tunnel, SD_VARLINK_STRING, OPT),
+				SD_VARLINK_DEFINE_INPUT(count, SD_VARLINK_INT, OPT),
+				SD_VARLINK_DEFINE_INPUT(retry_after_usec, SD_VARLINK_INT, OPT));
+static SD_VARLINK_DEFINE_ERROR(NoSuchTunnel, SD_VARLINK_DEFINE_FIELD(name, SD_VARLINK_STRING, 0));
 
 static SD_VARLINK_DEFINE_INTERFACE(
 	io_adit_Edge, "io.adit.Edge",
@@ -51,6 +57,8 @@ static SD_VARLINK_DEFINE_INTERFACE(
 	SD_VARLINK_SYMBOL_COMMENT("The configuration has faults: the old one stays"),
 	&vl_error_BadConfig,
 	SD_VARLINK_SYMBOL_COMMENT("Sends every daemon away, lets requests end, exits"),
-	&vl_method_Drain);
+	&vl_method_Drain,
+	SD_VARLINK_SYMBOL_COMMENT("For tests of daemons: the next registrations are refused"),
+	&vl_method_Refuse, &vl_error_NoSuchTunnel);
 
 const struct sd_varlink_interface *const idl_edge = &vl_interface_io_adit_Edge;

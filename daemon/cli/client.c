@@ -13,6 +13,7 @@
 #include <systemd/sd-varlink.h>
 
 #include "daemon/cli/cli.h"
+#include "daemon/cli/print.h"
 #include "util/cleanup.h"
 #include "util/macro.h"
 
@@ -48,9 +49,17 @@ static int fail(const struct cli *c, int error)
 	return is_absent(error) ? CLI_EXIT_ABSENT : CLI_EXIT_FAILED;
 }
 
-/* What an error has to say besides its name: a list of texts called errors. */
+/* What an error has to say besides its name: the name or number that was wrong, or a list of texts
+ * called errors. */
 static void print_errors(sd_json_variant *parameters)
 {
+	static const struct print_column causes[] = { { "parameter", "parameter", PRINT_AS_TEXT },
+						      { "name", "name", PRINT_AS_TEXT },
+						      { "index", "index", PRINT_AS_COUNT } };
+	struct print p = { .out = stderr };
+	for (size_t i = 0; i < ARRAY_SIZE(causes); i++)
+		if (sd_json_variant_by_key(parameters, causes[i].key))
+			print_head(&p, parameters, &causes[i], 1);
 	sd_json_variant *errors = sd_json_variant_by_key(parameters, "errors");
 	size_t count = sd_json_variant_is_array(errors) ? sd_json_variant_elements(errors) : 0;
 	for (size_t i = 0; i < count; i++) {
@@ -75,7 +84,7 @@ static int fail_refused(const struct cli *c, const char *method, const char *id,
 	return CLI_EXIT_FAILED;
 }
 
-int client_call(const struct cli *c, const char *method, unsigned int wait_sec,
+int client_call(const struct cli *c, const struct client_request *request,
 		struct sd_json_variant **ret)
 {
 	_cleanup_(sd_varlink_close_unrefp) sd_varlink *link = NULL;
@@ -83,13 +92,24 @@ int client_call(const struct cli *c, const char *method, unsigned int wait_sec,
 	const char *id = NULL;
 	int r = sd_varlink_connect_address(&link, c->paths.control);
 	if (r >= 0)
-		r = sd_varlink_set_relative_timeout(link, wait_sec * UINT64_C(1000000));
+		r = sd_varlink_set_relative_timeout(link, request->wait_sec * UINT64_C(1000000));
 	if (r >= 0)
-		r = sd_varlink_call(link, method, NULL, &answer, &id);
+		r = sd_varlink_call(link, request->method, request->parameters, &answer, &id);
 	if (r < 0)
 		return fail(c, r);
 	if (id)
-		return fail_refused(c, method, id, answer);
+		return fail_refused(c, request->method, id, answer);
 	*ret = sd_json_variant_ref(answer);
 	return CLI_EXIT_DONE;
+}
+
+int client_change(const struct cli *c, const char *method, struct sd_json_variant *parameters)
+{
+	_cleanup_(sd_json_variant_unrefp) sd_json_variant *answer = NULL;
+	const struct client_request request = { method, parameters, CLIENT_WAIT_SEC };
+	int code = client_call(c, &request, &answer);
+	struct print p = { .out = stdout };
+	if (code == CLI_EXIT_DONE && c->is_json && print_json(&p, answer, NULL, 0) < 0)
+		return CLI_EXIT_FAILED;
+	return code;
 }

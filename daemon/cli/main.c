@@ -10,25 +10,41 @@
 #include "daemon/cli/cli.h"
 #include "util/macro.h"
 
-static const struct cli_verb verbs[] = {
-	{ "reload", "has the daemon read its configuration again; says what changed",
-	  "adit --edge reload", verb_reload },
-	{ "status", "what the daemon is doing, connection by connection",
-	  "adit --instance blog status", verb_status },
-	{ "version", "versions of this command and of the daemon", "adit --edge version",
-	  verb_version },
-};
-
 /* clang-format off */
 #define AT(field) .offset = offsetof(struct cli, field)
-static const struct opt_row rows[] = {
-	{ .name = "instance", .letter = 'i', .kind = OPT_KIND_STR, AT(instance), .arg = "NAME", .help = "the aditd of that name (without: the default one)" },
-	{ .name = "edge", .letter = 'e', .kind = OPT_KIND_FLAG, AT(is_edge), .help = "the adit-edge of this machine instead" },
-	{ .name = "run-dir", .kind = OPT_KIND_STR, AT(run_dir), .arg = "DIR", .help = "where the daemon was told to put its control socket" },
-	{ .name = "json", .kind = OPT_KIND_FLAG, AT(is_json), .help = "prints JSON" },
-	{ .name = "help", .letter = 'h', .kind = OPT_KIND_FLAG, AT(wants_help), .help = "prints this; behind a verb, about the verb" },
-	{ .name = "version", .letter = 'V', .kind = OPT_KIND_FLAG, AT(wants_version), .help = "prints the version of this command" },
+#define ROWS_OF_ALL \
+	{ .name = "instance", .letter = 'i', .kind = OPT_KIND_STR, AT(instance), .arg = "NAME", .help = "the aditd of that name (without: the default one)" }, \
+	{ .name = "edge", .letter = 'e', .kind = OPT_KIND_FLAG, AT(is_edge), .help = "the adit-edge of this machine instead" }, \
+	{ .name = "run-dir", .kind = OPT_KIND_STR, AT(run_dir), .arg = "DIR", .help = "where the daemon was told to put its control socket" }, \
+	{ .name = "json", .kind = OPT_KIND_FLAG, AT(is_json), .help = "prints JSON" }, \
+	{ .name = "help", .letter = 'h', .kind = OPT_KIND_FLAG, AT(wants_help), .help = "prints this; behind a verb, about the verb" }, \
+	{ .name = "version", .letter = 'V', .kind = OPT_KIND_FLAG, AT(wants_version), .help = "prints the version of this command" }
+static const struct opt_row rows[] = { ROWS_OF_ALL, {} };
+static const struct opt_row refuse_rows[] = {
+	{ .name = "tunnel", .kind = OPT_KIND_STR, AT(tunnel), .arg = "NAME", .help = "registrations of this tunnel only" },
+	{ .name = "count", .kind = OPT_KIND_U64, AT(count), .arg = "N", .help = "so many, instead of all until the next call", .min = 1, .max = 1000000000 },
+	{ .name = "retry-after", .kind = OPT_KIND_U64, AT(retry_after_sec), .arg = "SECONDS", .help = "what the answer says, instead of what the kind has", .max = 1000000000 },
+	ROWS_OF_ALL,
 	{},
+};
+
+static const struct cli_verb verbs[] = {
+	{ .name = "edge drain", .help = "sends every daemon away, lets requests end, ends the edge",
+	  .example = "adit edge drain", .is_edges = true, .run = verb_edge_drain },
+	{ .name = "edge refuse", .help = "for tests: has the edge refuse registrations; KIND is unauthorized, too-many, "
+	  "draining, duplicate, retry, permanent, exception, silent, close, or none to end it",
+	  .example = "adit edge refuse retry --tunnel home --count 3 --retry-after 10", .args = "KIND",
+	  .rows = refuse_rows, .is_edges = true, .run = verb_edge_refuse },
+	{ .name = "edge status", .help = "the same as --edge status", .example = "adit edge status",
+	  .is_edges = true, .run = verb_status },
+	{ .name = "reconnect", .help = "has aditd dial one connection, or all, anew",
+	  .example = "adit reconnect 2", .args = "[INDEX]", .run = verb_reconnect },
+	{ .name = "reload", .help = "has the daemon read its configuration again; says what changed",
+	  .example = "adit --edge reload", .run = verb_reload },
+	{ .name = "status", .help = "what the daemon is doing, connection by connection",
+	  .example = "adit --instance blog status", .run = verb_status },
+	{ .name = "version", .help = "versions of this command and of the daemon",
+	  .example = "adit --edge version", .run = verb_version },
 };
 /* clang-format on */
 
@@ -53,17 +69,31 @@ static int print_help(FILE *out)
 
 static int print_verb_help(const struct cli_verb *verb)
 {
-	(void)printf("adit %s: %s\nusage: adit [OPTION…] %s\nexample: %s\n\n", verb->name,
-		     verb->help, verb->name, verb->example);
-	opt_print_help(rows, stdout);
+	(void)printf("adit %s: %s\nusage: adit [OPTION…] %s%s%s\nexample: %s\n\n", verb->name,
+		     verb->help, verb->name, verb->args ? " " : "", verb->args ? verb->args : "",
+		     verb->example);
+	opt_print_help(verb->rows ? verb->rows : rows, stdout);
 	return CLI_EXIT_DONE;
 }
 
-static const struct cli_verb *find_verb(const char *name)
+/* How many of the words make up the name: 1 or 2, or 0 when they don't begin with it. */
+static unsigned int match(const char *name, const struct opt_args *words)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-		if (strcmp(verbs[i].name, name) == 0)
+	size_t len = strcspn(name, " ");
+	if (strncmp(words->items[0], name, len) != 0 || words->items[0][len] != '\0')
+		return 0;
+	if (name[len] == '\0')
+		return 1;
+	return words->count > 1 && strcmp(words->items[1], name + len + 1) == 0 ? 2 : 0;
+}
+
+static const struct cli_verb *find_verb(const struct opt_args *words, unsigned int *ret_count)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
+		*ret_count = match(verbs[i].name, words);
+		if (*ret_count > 0)
 			return &verbs[i];
+	}
 	return NULL;
 }
 
@@ -77,6 +107,7 @@ static int run_verb(struct cli *c, const struct cli_verb *verb, const struct opt
 {
 	if (c->wants_help)
 		return print_verb_help(verb);
+	c->is_edge = c->is_edge || verb->is_edges;
 	if (c->is_edge && c->instance)
 		return fail_usage("--instance", "an edge has none");
 	struct paths_params where = { .program = cli_program(c),
@@ -102,19 +133,22 @@ static int run(struct cli *c, int argc, char **argv)
 		(void)print_help(stderr);
 		return CLI_EXIT_USAGE;
 	}
-	const struct cli_verb *verb = find_verb(parser.args.items[0]);
+	unsigned int words = 0;
+	const struct cli_verb *verb = find_verb(&parser.args, &words);
 	if (!verb)
 		return fail_usage(parser.args.items[0], "no such verb");
 
-	struct opt_parser rest = { .rows = rows, .mode = OPT_MODE_MIXED, .into = c };
-	if (opt_parse(&rest, (int)parser.args.count - 1, parser.args.items + 1) < 0)
+	struct opt_parser rest = { .rows = verb->rows ? verb->rows : rows,
+				   .mode = OPT_MODE_MIXED,
+				   .into = c };
+	if (opt_parse(&rest, (int)(parser.args.count - words), parser.args.items + words) < 0)
 		return fail_usage(rest.error.arg, rest.error.reason);
 	return run_verb(c, verb, &rest.args);
 }
 
 int main(int argc, char **argv)
 {
-	struct cli c = {};
+	struct cli c = { .retry_after_sec = CLI_NOT_GIVEN };
 	int code = run(&c, argc, argv);
 	/* A full disk or a closed pipe behind us is a failure too. */
 	if (fflush(stdout) != 0 || ferror(stdout))

@@ -38,8 +38,11 @@ int verb_reload(struct cli *c, const struct opt_args *args)
 		return CLI_EXIT_USAGE;
 	}
 	_cleanup_(sd_json_variant_unrefp) sd_json_variant *document = NULL;
-	int code = client_call(c, c->is_edge ? "io.adit.Edge.Reload" : "io.adit.Daemon.Reload",
-			       CLIENT_RELOAD_SEC, &document);
+	const struct client_request request = {
+		.method = c->is_edge ? "io.adit.Edge.Reload" : "io.adit.Daemon.Reload",
+		.wait_sec = CLIENT_RELOAD_SEC,
+	};
+	int code = client_call(c, &request, &document);
 	if (code != CLI_EXIT_DONE)
 		return code;
 	struct print p = { .out = stdout };

@@ -58,6 +58,7 @@ static const struct print_column edge_head[] = {
 	{ "metrics",        "metrics",      PRINT_AS_TEXT },
 	{ "memory",         "buffers",      PRINT_AS_BYTES },
 	{ "memory_limit",   "buffer limit", PRINT_AS_BYTES },
+	{ "refusing",       "refusing",     PRINT_AS_TEXT },
 };
 static const struct print_column edge_tunnels[] = {
 	{ "name",        "TUNNEL",      PRINT_AS_TEXT },
@@ -123,7 +124,8 @@ int verb_status(struct cli *c, const struct opt_args *args)
 		return CLI_EXIT_USAGE;
 	}
 	_cleanup_(sd_json_variant_unrefp) sd_json_variant *document = NULL;
-	int code = client_call(c, v->method, CLIENT_WAIT_SEC, &document);
+	const struct client_request request = { v->method, NULL, CLIENT_WAIT_SEC };
+	int code = client_call(c, &request, &document);
 	if (code != CLI_EXIT_DONE)
 		return code;
 	struct print p = { .out = stdout, .now_usec = nsec_clock(CLOCK_REALTIME) / NSEC_PER_USEC };

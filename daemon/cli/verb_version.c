@@ -44,7 +44,8 @@ int verb_version(struct cli *c, const struct opt_args *args)
 		return CLI_EXIT_USAGE;
 	}
 	_cleanup_(sd_json_variant_unrefp) sd_json_variant *info = NULL;
-	int code = client_call(c, method, CLIENT_WAIT_SEC, &info);
+	const struct client_request request = { method, NULL, CLIENT_WAIT_SEC };
+	int code = client_call(c, &request, &info);
 	int printed = print_versions(c, info);
 	return code ? code : printed;
 }

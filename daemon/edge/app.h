@@ -16,6 +16,7 @@ struct reload;
 struct varlink;
 struct watchdog;
 struct edge_status;
+struct refuse;
 
 struct edge_params {
 	struct edge_conf *conf;    /* a reference, taken */
@@ -47,6 +48,7 @@ struct edge_worker {
 struct edge {
 	struct edge_params params; /* its conf is that of the start */
 	struct roster *roster;     /* in force */
+	struct refuse *refuse;     /* an order in force; NULL: none */
 	struct log *log;
 	struct metric_registry *metrics;
 	struct metric_shard *shard;

@@ -5,6 +5,7 @@
  */
 #include "daemon/edge/edge_conn.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "daemon/base/random.h"
@@ -12,7 +13,11 @@
 #include "daemon/link/rpc_channel.h"
 #include "util/cleanup.h"
 
-enum { RPC_STREAMS_MAX = 64 }; /* RPC streams of one daemon at a time */
+enum {
+	RPC_STREAMS_MAX = 64,      /* RPC streams of one daemon at a time */
+	REFUSED_CLOSE_SEC = 1,     /* for a refused daemon to end the control stream itself */
+	UNANSWERED_CLOSE_SEC = 30, /* for one that is left without an answer on request */
+};
 
 struct edge_conn {
 	struct edge_conn_env *env;
@@ -26,6 +31,7 @@ struct edge_conn {
 	bool is_leaving;
 	struct timer leave; /* its turn in a drain has come */
 	struct timer grace;
+	struct timer refused;
 	struct list node;
 	struct loop_garbage garbage;
 };
@@ -89,6 +95,7 @@ static void conn_free(struct edge_conn *c)
 	conn_withdraw(c);
 	timer_stop(&c->leave);
 	timer_stop(&c->grace);
+	timer_stop(&c->refused);
 	control_serve_free(TAKE_PTR(c->control));
 	LIST_FOREACH(node, &c->rpc)
 	rpc_done(LIST_ENTRY(node, struct conn_rpc, node));
@@ -121,6 +128,12 @@ static void on_grace_over(struct timer *timer)
 {
 	struct edge_conn *c = CONTAINER_OF(timer, struct edge_conn, grace);
 	link_close(c->link, 0, "grace period over");
+}
+
+static void on_refused(struct timer *timer)
+{
+	struct edge_conn *c = CONTAINER_OF(timer, struct edge_conn, refused);
+	link_close(c->link, 0, "registration refused");
 }
 
 /* A newer connection of the same connector and index has registered, perhaps on another worker. */
@@ -212,8 +225,7 @@ static int conn_enlist(struct edge_conn *c, const struct tunnel_register *reg,
 	return 0;
 }
 
-static void log_refusal(struct edge_conn *c, enum enroll_refusal refusal,
-			const struct tunnel_registered *answer)
+static void log_refusal(struct edge_conn *c, enum enroll_refusal refusal, struct span cause)
 {
 	struct edge_conn_env *env = c->env;
 	struct link_stats stats = {};
@@ -221,7 +233,42 @@ static void log_refusal(struct edge_conn *c, enum enroll_refusal refusal,
 	link_get_stats(c->link, &stats);
 	if (log_limit_pass(&env->log_limit, loop_now(env->worker->loop), 5))
 		log_warning(env->worker->log, "tunnel", "registration refused",
-			    KV_ADDR("peer", &stats.peer), KV_SPAN("cause", answer->cause));
+			    KV_ADDR("peer", &stats.peer), KV_SPAN("cause", cause));
+}
+
+/* The daemon closes; who doesn't, is closed. */
+static int conn_refuse(struct edge_conn *c, enum enroll_refusal refusal,
+		       struct tunnel_registered *ret)
+{
+	struct loop *loop = c->env->worker->loop;
+	enroll_refuse(refusal, ret);
+	log_refusal(c, refusal, ret->cause);
+	timer_start(loop, &c->refused, loop_now(loop) + REFUSED_CLOSE_SEC * NSEC_PER_SEC);
+	return 0;
+}
+
+/* As conn_refuse(), the way that the order in force has it. Returns what on_register() returns. */
+static int conn_refuse_by_order(struct edge_conn *c, struct tunnel_registered *ret)
+{
+	struct loop *loop = c->env->worker->loop;
+	enum refuse_manner manner = refuse_answer(c->env->refuse, ret);
+	unsigned int sec =
+		manner == REFUSE_MANNER_SILENT ? UNANSWERED_CLOSE_SEC : REFUSED_CLOSE_SEC;
+	log_refusal(c, ENROLL_REFUSAL_ORDERED, span_str("an order"));
+	timer_start(loop, &c->refused, loop_now(loop) + sec * NSEC_PER_SEC);
+	switch (manner) {
+	case REFUSE_MANNER_ANSWER:
+		return 0;
+	case REFUSE_MANNER_EXCEPTION:
+		return -EBADMSG;
+	case REFUSE_MANNER_SILENT:
+		link_set_registered(c->link); /* the daemon's deadline passes, not ours */
+		return -ECANCELED;
+	case REFUSE_MANNER_CLOSE:
+		link_close(c->link, 0, "registration refused");
+		return -ECANCELED;
+	}
+	return -EBADMSG;
 }
 
 static int on_register(struct control_serve *cs, const struct tunnel_register *reg,
@@ -230,23 +277,25 @@ static int on_register(struct control_serve *cs, const struct tunnel_register *r
 	(void)cs;
 	struct edge_conn *c = user;
 	struct edge_conn_env *env = c->env;
-	struct uuid ignored;
+	struct uuid client, tunnel_id;
 	struct edge_tunnel *tunnel = NULL;
-	if (c->el || uuid_from_span(reg->tunnel_id, &ignored) < 0 ||
-	    uuid_from_span(reg->client_id, &ignored) < 0)
+	if (c->el || timer_is_armed(&c->refused) || uuid_from_span(reg->client_id, &client) < 0 ||
+	    uuid_from_span(reg->tunnel_id, &tunnel_id) < 0)
 		return -EBADMSG;
 	bool is_draining = atomic_load_explicit(env->is_draining, memory_order_relaxed);
 	enum enroll_refusal refusal = enroll_check(env->roster, is_draining, reg, &tunnel);
-	if (refusal == ENROLL_REFUSAL_NONE && conn_enlist(c, reg, tunnel) < 0) {
+	bool is_ordered = refusal == ENROLL_REFUSAL_NONE && refuse_take(env->refuse, &tunnel_id);
+	if (is_ordered)
+		enroll_release(tunnel);
+	if (refusal == ENROLL_REFUSAL_NONE && !is_ordered && conn_enlist(c, reg, tunnel) < 0) {
 		enroll_release(tunnel);
 		refusal = ENROLL_REFUSAL_TOO_MANY;
 	}
 	edge_tunnel_unref(tunnel); /* the link has its own */
-	if (refusal != ENROLL_REFUSAL_NONE) {
-		enroll_refuse(refusal, ret);
-		log_refusal(c, refusal, ret);
-		return 0;
-	}
+	if (is_ordered)
+		return conn_refuse_by_order(c, ret);
+	if (refusal != ENROLL_REFUSAL_NONE)
+		return conn_refuse(c, refusal, ret);
 	env->registered++;
 	env->registrations++;
 	link_set_registered(c->link);
@@ -416,6 +465,7 @@ void *edge_conn_accept(struct link *link, void *arg)
 	c->link = link;
 	c->leave.on_expire = on_leave;
 	c->grace.on_expire = on_grace_over;
+	c->refused.on_expire = on_refused;
 	c->garbage.release = conn_release;
 	list_init(&c->rpc);
 	list_append(&env->conns, &c->node);
@@ -438,7 +488,8 @@ void edge_conn_walk(struct edge_conn_env *env,
 		struct edge_conn_row row = { .at = at_of(c),
 					     .name = name_of(c),
 					     .index = c->el->index,
-					     .worker = env->worker->index };
+					     .worker = env->worker->index,
+					     .protocol = c->link->ops->protocol };
 		link_get_stats(c->link, &row.stats);
 		on_row(&row, arg);
 	}
@@ -467,6 +518,12 @@ void edge_conn_use_roster(struct edge_conn_env *env, struct roster *roster)
 			 KV_ADDR("peer", &c->el->peer));
 		conn_leave(c, true);
 	}
+}
+
+void edge_conn_use_refuse(struct edge_conn_env *env, struct refuse *refuse)
+{
+	refuse_unref(env->refuse);
+	env->refuse = refuse_ref(refuse);
 }
 
 nsec_t edge_conn_drain_step(unsigned int links, unsigned int workers, nsec_t grace)
@@ -514,4 +571,5 @@ void edge_conn_env_done(struct edge_conn_env *env)
 		link_close(c->link, 0, "edge is stopping");
 		conn_free(c);
 	}
+	refuse_unref(TAKE_PTR(env->refuse));
 }

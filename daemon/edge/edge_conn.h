@@ -8,6 +8,7 @@
 
 #include "daemon/edge/directory.h"
 #include "daemon/edge/enroll.h"
+#include "daemon/edge/refuse.h"
 #include "daemon/link/quic.h"
 
 /* What the connections of one worker share; owned by the wiring. */
@@ -17,6 +18,7 @@ struct edge_conn_env {
 	struct directory *const *directories; /* one per worker, in order */
 	struct roster *roster;                /* in force; the wiring's reference */
 	const _Atomic bool *is_draining;      /* of the process */
+	struct refuse *refuse;                /* an order in force; NULL: none */
 	struct list conns;
 	unsigned int registered; /* on this worker */
 	uint64_t registrations;
@@ -45,6 +47,7 @@ struct edge_conn_row {
 	const char *name;               /* of the tunnel; borrowed */
 	unsigned int index;
 	unsigned int worker;
+	const char *protocol; /* static */
 	struct link_stats stats;
 };
 void edge_conn_walk(struct edge_conn_env *env,
@@ -63,6 +66,9 @@ nsec_t edge_conn_drain_step(unsigned int links, unsigned int workers, nsec_t gra
  * account or secret, are sent away as below, and may come back if they can show the new one.
  */
 void edge_conn_use_roster(struct edge_conn_env *env, struct roster *roster);
+
+/* From now on registrations fall under this order, of which a reference is taken; NULL: none. */
+void edge_conn_use_refuse(struct edge_conn_env *env, struct refuse *refuse);
 
 /* Sends every daemon away: FIN on control streams, no new requests; closes links as they run empty.
  */

@@ -14,6 +14,7 @@ enum enroll_refusal : uint8_t {
 	ENROLL_REFUSAL_UNKNOWN, /* wrong secret, account or id: one answer for all, no oracle */
 	ENROLL_REFUSAL_TOO_MANY,
 	ENROLL_REFUSAL_DRAINING,
+	ENROLL_REFUSAL_ORDERED, /* edge/refuse.h says how */
 	ENROLL_REFUSAL_MAX_,
 };
 
@@ -27,7 +28,7 @@ enum enroll_refusal enroll_check(const struct roster *roster, bool is_draining,
 /* The count only; the reference is the caller's. */
 void enroll_release(struct edge_tunnel *tunnel);
 
-/* Fills in the answer to a refused registration (spec §3). */
+/* Fills in the answer to a registration that was refused, but not by order (spec §3). */
 void enroll_refuse(enum enroll_refusal refusal, struct tunnel_registered *ret);
 
 #endif

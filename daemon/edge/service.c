@@ -14,6 +14,8 @@
 #include "daemon/base/gather.h"
 #include "daemon/base/version.h"
 #include "daemon/edge/app.h"
+#include "daemon/edge/refuse.h"
+#include "daemon/edge/service_priv.h"
 #include "daemon/edge/status.h"
 #include "util/cleanup.h"
 
@@ -39,7 +41,7 @@ static int append_connection(struct query *q, const struct edge_conn_row *row)
 	return sd_json_variant_append_arraybo(
 		&q->connections, SD_JSON_BUILD_PAIR_STRING("tunnel", row->name),
 		SD_JSON_BUILD_PAIR_UNSIGNED("index", row->index),
-		SD_JSON_BUILD_PAIR_STRING("protocol", "quic"),
+		SD_JSON_BUILD_PAIR_STRING("protocol", row->protocol),
 		SD_JSON_BUILD_PAIR_STRING("peer", admin_addr(&s->peer, peer)),
 		SD_JSON_BUILD_PAIR_UNSIGNED("since_usec", admin_realtime_usec(s->since)),
 		SD_JSON_BUILD_PAIR_UNSIGNED("rtt_usec", s->rtt_nsec / NSEC_PER_USEC),
@@ -97,6 +99,7 @@ static int reply_status(struct query *q, sd_json_variant *tunnels, sd_json_varia
 {
 	struct edge *e = q->edge;
 	char metrics[ADMIN_ADDR_MAX] = "off";
+	const char *refusing = refuse_kind(e->refuse);
 	if (e->page)
 		(void)admin_addr(page_address(e->page), metrics);
 	return sd_varlink_replybo(
@@ -111,6 +114,8 @@ static int reply_status(struct query *q, sd_json_variant *tunnels, sd_json_varia
 		SD_JSON_BUILD_PAIR_STRING("metrics", metrics),
 		SD_JSON_BUILD_PAIR_UNSIGNED("memory", q->memory),
 		SD_JSON_BUILD_PAIR_UNSIGNED("memory_limit", q->memory_limit),
+		SD_JSON_BUILD_PAIR_CONDITION(refusing != NULL, "refusing",
+					     SD_JSON_BUILD_STRING(refusing)),
 		SD_JSON_BUILD_PAIR_VARIANT("tunnels", tunnels),
 		SD_JSON_BUILD_PAIR_VARIANT("connections", q->connections));
 }
@@ -182,6 +187,7 @@ static const struct varlink_method methods[] = {
 	{ "io.adit.Edge.Status", on_status },
 	{ "io.adit.Edge.Reload", on_reload },
 	{ "io.adit.Edge.Drain", varlink_on_drain },
+	{ "io.adit.Edge.Refuse", edge_service_on_refuse },
 };
 
 int edge_service_start(struct edge *e)
@@ -201,4 +207,5 @@ int edge_service_start(struct edge *e)
 void edge_service_stop(struct edge *e)
 {
 	varlink_free(TAKE_PTR(e->varlink));
+	refuse_unref(TAKE_PTR(e->refuse));
 }

@@ -126,6 +126,8 @@ static int define(struct edge_status *st, struct edge *e)
 		metric_series(reg, f[F_REGISTRATIONS], (const char *const[]){ "too-many" });
 	st->refused[ENROLL_REFUSAL_DRAINING] =
 		metric_series(reg, f[F_REGISTRATIONS], (const char *const[]){ "draining" });
+	st->refused[ENROLL_REFUSAL_ORDERED] =
+		metric_series(reg, f[F_REGISTRATIONS], (const char *const[]){ "ordered" });
 	for (unsigned int i = 0; i < ARRAY_SIZE(drops); i++)
 		st->drops[i] = metric_series(
 			reg, f[F_DROPS], (const char *const[]){ drops[i].where, drops[i].reason });

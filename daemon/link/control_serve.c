@@ -5,6 +5,7 @@
  */
 #include "daemon/link/control_serve.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "daemon/link/rpc_channel.h"
@@ -27,6 +28,8 @@ static int serve_register(struct control_serve *cs, uint32_t answer_id,
 	int r = tunnel_register_decode(params, &reg);
 	if (r == 0)
 		r = cs->events->on_register(cs, &reg, &answer, cs->user);
+	if (r == -ECANCELED)
+		return 0;
 	if (r < 0)
 		return rpc_session_return_exception(&cs->channel->session, answer_id,
 						    SPAN_LIT("malformed registration"));

@@ -16,8 +16,8 @@ struct control_serve;
 struct control_serve_events {
 	/*
 	 * registerConnection: fill in *ret (zeroed; spans are read before the next turn). Returns
-	 * 0, or -EBADMSG to answer with an exception (ids of a wrong length). Spans of reg are
-	 * valid in the call.
+	 * 0, -EBADMSG to answer with an exception (ids of a wrong length), or -ECANCELED for no
+	 * answer at all. Spans of reg are valid in the call.
 	 */
 	int (*on_register)(struct control_serve *cs, const struct tunnel_register *reg,
 			   struct tunnel_registered *ret, void *user);

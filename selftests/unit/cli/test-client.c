@@ -20,6 +20,7 @@
 
 #include "daemon/cli/cli.h"
 #include "daemon/cli/client.h"
+#include "util/cleanup.h"
 #include "util/macro.h"
 
 struct fixture {
@@ -77,14 +78,31 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-/* The exit code of a call that is answered so. */
-static int call(struct fixture *fx, const char *answer, sd_json_variant **ret)
+static const struct client_request request = { "io.adit.Daemon.Status", NULL, CLIENT_WAIT_SEC };
+
+static void begin(struct fixture *fx, const char *answer)
 {
 	fx->answer = answer;
 	fx->answer_len = answer ? strlen(answer) + 1 : 0;
+	memset(fx->request, 0, sizeof(fx->request));
 	assert_int_equal(listen(fx->listener, 1), 0);
 	assert_int_equal(pthread_create(&fx->thread, NULL, serve, fx), 0);
-	int code = client_call(&fx->cli, "io.adit.Daemon.Status", CLIENT_WAIT_SEC, ret);
+}
+
+/* The exit code of a call that is answered so. */
+static int call(struct fixture *fx, const char *answer, sd_json_variant **ret)
+{
+	begin(fx, answer);
+	int code = client_call(&fx->cli, &request, ret);
+	assert_int_equal(pthread_join(fx->thread, NULL), 0);
+	return code;
+}
+
+/* The same of a verb without text. */
+static int change(struct fixture *fx, const char *answer, sd_json_variant *parameters)
+{
+	begin(fx, answer);
+	int code = client_change(&fx->cli, "io.adit.Daemon.Reconnect", parameters);
 	assert_int_equal(pthread_join(fx->thread, NULL), 0);
 	return code;
 }
@@ -124,6 +142,18 @@ static void test_failures(void **state)
 	}
 }
 
+/* What a method is given, and what a change without an answer's text comes to. */
+static void test_change(void **state)
+{
+	struct fixture *fx = *state;
+	_cleanup_(sd_json_variant_unrefp) sd_json_variant *parameters = NULL;
+	assert_true(sd_json_buildo(&parameters, SD_JSON_BUILD_PAIR_INTEGER("index", 3)) >= 0);
+	assert_int_equal(change(fx, "{\"parameters\":{}}", parameters), CLI_EXIT_DONE);
+	assert_non_null(strstr(fx->request, "\"index\":3"));
+	assert_int_equal(change(fx, failures[1].answer, parameters), CLI_EXIT_FAILED);
+	assert_int_equal(change(fx, NULL, NULL), CLI_EXIT_ABSENT);
+}
+
 static void test_garbage(void **state)
 {
 	struct fixture *fx = *state;
@@ -140,12 +170,12 @@ static void test_nobody(void **state)
 	struct fixture *fx = *state;
 	sd_json_variant *v = NULL;
 	/* A socket that nobody listens on, then no socket, then no folder. */
-	assert_int_equal(client_call(&fx->cli, "a.b.C", CLIENT_WAIT_SEC, &v), CLI_EXIT_ABSENT);
+	assert_int_equal(client_call(&fx->cli, &request, &v), CLI_EXIT_ABSENT);
 	(void)unlink(fx->cli.paths.control);
-	assert_int_equal(client_call(&fx->cli, "a.b.C", CLIENT_WAIT_SEC, &v), CLI_EXIT_ABSENT);
+	assert_int_equal(client_call(&fx->cli, &request, &v), CLI_EXIT_ABSENT);
 	(void)snprintf(fx->cli.paths.control, sizeof(fx->cli.paths.control), "%s/no/control",
 		       fx->folder);
-	assert_int_equal(client_call(&fx->cli, "a.b.C", CLIENT_WAIT_SEC, &v), CLI_EXIT_ABSENT);
+	assert_int_equal(client_call(&fx->cli, &request, &v), CLI_EXIT_ABSENT);
 	assert_null(v);
 }
 
@@ -154,6 +184,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_answer, start, end),
 		cmocka_unit_test_setup_teardown(test_failures, start, end),
+		cmocka_unit_test_setup_teardown(test_change, start, end),
 		cmocka_unit_test_setup_teardown(test_garbage, start, end),
 		cmocka_unit_test_setup_teardown(test_nobody, start, end),
 	};

@@ -37,7 +37,7 @@ struct daemon_end {
 	struct fake_link link;
 	struct stream *control; /* the daemon's end */
 	struct rpc_channel *rpc;
-	unsigned int returns;
+	unsigned int returns, exceptions;
 };
 
 struct fixture {
@@ -184,6 +184,7 @@ static void on_return(void *user, uint64_t tag, const struct rpc_reply *reply)
 {
 	struct daemon_end *d = user;
 	d->returns += tag == TAG && reply->outcome == RPC_OUTCOME_RESULTS;
+	d->exceptions += tag == TAG && reply->outcome == RPC_OUTCOME_EXCEPTION;
 }
 
 static void on_end(void *user, enum rpc_channel_end end)
@@ -211,8 +212,8 @@ static struct stream *open_stream(struct fixture *f, struct daemon_end *d, uint6
 	return own;
 }
 
-/* Registers as the reference (without a feature of ours), or as one of ours. */
-static void enlist(struct fixture *f, struct daemon_end *d, bool is_adit)
+/* Calls as the reference (without a feature of ours), or as one of ours. */
+static void ask(struct fixture *f, struct daemon_end *d, bool is_adit)
 {
 	static const uint8_t secret[32], connector[16] = { 1 }, address[16];
 	struct uuid id;
@@ -241,6 +242,11 @@ static void enlist(struct fixture *f, struct daemon_end *d, bool is_adit)
 	assert_int_equal(rpc_channel_bootstrap(d->rpc), 0);
 	assert_int_equal(rpc_channel_call(d->rpc, &call), 0);
 	turn(f);
+}
+
+static void enlist(struct fixture *f, struct daemon_end *d, bool is_adit)
+{
+	ask(f, d, is_adit);
 	assert_int_equal(d->returns, 1);
 	assert_true(d->link.is_registered);
 }
@@ -317,6 +323,77 @@ static void test_control_stream_without_progress(void **state)
 	turn(f);
 	assert_int_equal(directory_count(f->directory, f->roster->tunnels[0].shared),
 			 0); /* no new requests */
+}
+
+/* ---- refusals ---- */
+
+static bool is_first_closed(struct fixture *f)
+{
+	return f->daemons[0].link.is_closed;
+}
+
+/* Who doesn't go by itself is closed, and not before it had the time. */
+static void test_refused_daemon_stays(void **state)
+{
+	struct fixture *f = *state;
+	struct daemon_end *d = &f->daemons[0];
+	atomic_store(&f->is_draining, true);
+	nsec_t since = nsec_clock(CLOCK_MONOTONIC);
+	ask(f, d, true);
+	assert_int_equal(d->returns, 1);
+	assert_false(d->link.is_registered || d->link.is_closed);
+	assert_true(until(f, is_first_closed));
+	assert_true(nsec_clock(CLOCK_MONOTONIC) - since >= NSEC_PER_SEC * 9 / 10);
+}
+
+/* Who ends the control stream has nothing to wait for. */
+static void test_refused_daemon_goes(void **state)
+{
+	struct fixture *f = *state;
+	struct daemon_end *d = &f->daemons[0];
+	atomic_store(&f->is_draining, true);
+	ask(f, d, true);
+	assert_false(d->link.is_closed);
+	rpc_channel_close(TAKE_PTR(d->rpc), true);
+	turn(f);
+	assert_true(d->link.is_closed);
+}
+
+static void use_order(struct fixture *f, const char *kind)
+{
+	struct refuse *r = NULL;
+	const struct refuse_params params = { .kind = kind, .count = 1, .retry_after_ns = -1 };
+	assert_int_equal(refuse_new(&params, &r), 0);
+	edge_conn_use_refuse(&f->env, r);
+	refuse_unref(r);
+}
+
+/* By order: one registration, and its place is free again. */
+static void test_refused_by_order(void **state)
+{
+	struct fixture *f = *state;
+	static const struct {
+		const char *kind;
+		unsigned int returns, exceptions;
+		bool is_registered, is_closed;
+	} cases[] = {
+		{ "permanent", 1, 0, false, false },
+		{ "exception", 0, 1, false, false },
+		{ "silent", 0, 0, true, false }, /* the daemon's patience is what ends, not ours */
+		{ "close", 0, 0, false, true },
+	};
+	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct daemon_end *d = &f->daemons[i];
+		use_order(f, cases[i].kind);
+		ask(f, d, true);
+		assert_int_equal(d->returns, cases[i].returns);
+		assert_int_equal(d->exceptions, cases[i].exceptions);
+		assert_int_equal(d->link.is_registered, cases[i].is_registered);
+		assert_int_equal(d->link.is_closed, cases[i].is_closed);
+		assert_int_equal(f->env.refusals[ENROLL_REFUSAL_ORDERED], i + 1);
+		assert_int_equal(atomic_load(&f->roster->tunnels[0].shared->connections), 0);
+	}
+	enlist(f, &f->daemons[ARRAY_SIZE(cases)], true);
 }
 
 /* ---- another configuration ---- */
@@ -397,6 +474,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_new_roster, begin, end),
+		cmocka_unit_test_setup_teardown(test_refused_daemon_stays, begin, end),
+		cmocka_unit_test_setup_teardown(test_refused_daemon_goes, begin, end),
+		cmocka_unit_test_setup_teardown(test_refused_by_order, begin, end),
 		cmocka_unit_test_setup_teardown(test_rpc_stream_without_progress, begin, end),
 		cmocka_unit_test_setup_teardown(test_rpc_stream_of_a_stranger, begin, end),
 		cmocka_unit_test_setup_teardown(test_control_stream_without_progress, begin, end),
