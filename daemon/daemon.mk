@@ -54,7 +54,7 @@ datapath_objs :=
 link_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o link_fsm.o quic.o \
 	quic_accept.o quic_callbacks.o quic_cid.o quic_conn.o quic_dgram.o quic_forward.o quic_io.o \
 	quic_ledger.o quic_mtu.o quic_path.o quic_reply.o quic_server.o quic_silence.o quic_sock.o \
-	quic_stream.o quic_tls.o quic_window.o rpc_channel.o rpc_metrics.o)
+	quic_stream.o quic_tls.o quic_window.o rpc_channel.o rpc_metrics.o strangers.o)
 link_libs := libngtcp2 libngtcp2_crypto_ossl libnghttp2 openssl
 
 origin_objs := daemon/origin/origin.o daemon/origin/origin_fixed.o daemon/origin/origin_fsm.o \

@@ -88,7 +88,8 @@ test-wire_mutation_data := edge-protocol.json
 # link
 unit_tests += $(addprefix link/test-,link_fsm quic quic_accept quic_cid quic_dgram \
 	quic_mtu quic_path quic_silence quic_stream quic_threads quic_window rpc_channel \
-	rpc_metrics)
+	rpc_metrics strangers)
+test-strangers_parts := link
 test-rpc_channel_parts := link flow net wire base
 test-rpc_metrics_parts := link base
 test-quic_threads_parts := link flow net wire base

@@ -95,6 +95,9 @@ struct quic_server_params {
  * changes are hours apart, an accept is not. Returns 0 or -ENOMEM.
  */
 [[nodiscard]] int quic_server_set_tls(struct quic_server *server, SSL_CTX *tls);
+struct strangers;
+/* Of this worker: those of other transports count there, too. As long as the server. */
+struct strangers *quic_server_strangers(struct quic_server *server, const struct worker *worker);
 struct quic_ledger;
 /*
  * Writes down in it what a crash would forget (link/quic_ledger.h), before the workers start; it is
@@ -119,7 +122,8 @@ void quic_server_free(struct quic_server *server);
 struct quic_server_stats {
 	uint64_t accepted, refused_limit, refused_addr, retries_sent, resets_sent, versions_sent;
 	uint64_t forwarded, dropped_forward, dropped_unknown, handshake_failed, register_timeouts;
-	unsigned int unregistered, connections, connected_sockets;
+	unsigned int unregistered; /* of all transports */
+	unsigned int connections, connected_sockets;
 };
 void quic_server_get_stats(const struct quic_server *server, unsigned int worker,
 			   struct quic_server_stats *ret);

@@ -31,36 +31,14 @@ void quic_accept_make_cid(const struct quic_accept *a, ngtcp2_cid *ret)
 
 /* ---- new connections ----------------------------------------------------------------------- */
 
-/* One user of an address: an IPv4 address, or the /64 that an IPv6 host can choose from. */
-static bool is_same_user(const struct ip_addr *a, const struct ip_addr *b)
-{
-	size_t len = a->family == IP_FAMILY_V6 ? 8 : sizeof(a->bytes);
-	return a->family == b->family && memcmp(a->bytes, b->bytes, len) == 0;
-}
-
-/* Unregistered connections of an address; with validated only those that proved it is theirs. */
-static unsigned int count_of(const struct quic_accept *a, const struct ip_addr *ip, bool validated)
-{
-	unsigned int n = 0;
-	for (const struct list *i = a->unregistered.next; i != &a->unregistered; i = i->next) {
-		const struct quic_link *link =
-			(const struct quic_link *)((const char *)i -
-						   offsetof(struct quic_link, unregistered));
-		if (is_same_user(&link->dial.peer.ip, ip) && (!validated || link->is_validated))
-			n++;
-	}
-	return n;
-}
-
 static bool wants_retry(struct quic_accept *a, const struct ip_addr *ip)
 {
 	const struct quic_server *s = a->server;
 	nsec_t now = loop_now(a->qw->worker->loop);
 	bool is_busy = !quic_rate_pass(&a->initials, now, s->initials_from);
 	return s->retry == QUIC_RETRY_ALWAYS || is_busy ||
-	       atomic_load_explicit(&a->counters.unregistered, memory_order_relaxed) >=
-		       s->retry_from ||
-	       count_of(a, ip, false) >= s->max_per_addr;
+	       strangers_count(&a->strangers) >= s->retry_from ||
+	       strangers_of(&a->strangers, ip, false) >= a->strangers.max_per_addr;
 }
 
 static void on_register_timeout(struct timer *timer)
@@ -81,9 +59,8 @@ static void accept_link(struct quic_accept *a, const struct quic_sock *sock,
 	link->listener = a->socks[sock->listen];
 	link->ledger_slot = -1;
 	link->dial.peer = *peer;
-	link->is_validated = first->original_dcid != NULL;
-	list_append(&a->unregistered, &link->unregistered);
-	quic_count(&a->counters.unregistered, 1);
+	link->stranger.is_validated = first->original_dcid != NULL;
+	strangers_add(&a->strangers, &link->stranger, &peer->ip);
 	quic_count(&a->counters.connections, 1);
 	quic_count(&a->counters.accepted, 1);
 	link->register_timer.on_expire = on_register_timeout;
@@ -107,12 +84,12 @@ static bool on_initial(struct quic_accept *a, const struct quic_packet *p, const
 		quic_reply_retry(a, p, hd);
 		return false;
 	}
-	if (atomic_load_explicit(&a->counters.unregistered, memory_order_relaxed) >=
-	    s->max_unregistered) {
+	if (strangers_are_full(&a->strangers)) {
 		quic_count(&a->counters.refused_limit, 1);
 		return false;
 	}
-	if (is_validated && count_of(a, &peer.ip, true) >= s->max_per_addr) {
+	if (is_validated &&
+	    strangers_of(&a->strangers, &peer.ip, true) >= a->strangers.max_per_addr) {
 		quic_count(&a->counters.refused_addr, 1);
 		return false;
 	}
@@ -227,13 +204,13 @@ void quic_accept_announce(struct quic_link *link)
 	 * Only who gets our packets there completes a handshake. Until now it counted among those
 	 * taken on trust; meanwhile others of its address may have come with a token.
 	 */
-	if (!link->is_validated &&
-	    count_of(a, &link->dial.peer.ip, true) >= a->server->max_per_addr) {
+	if (!link->stranger.is_validated &&
+	    strangers_of(&a->strangers, &link->stranger.ip, true) >= a->strangers.max_per_addr) {
 		quic_count(&a->counters.refused_addr, 1);
 		quic_conn_close(link, LINK_CODE_NONE, "too many connections of this address");
 		return;
 	}
-	link->is_validated = true;
+	link->stranger.is_validated = true;
 	link->is_announced = true;
 	link->base.sink = a->sink;
 	connect_socket(a, link);
@@ -247,11 +224,8 @@ void quic_accept_announce(struct quic_link *link)
 
 void quic_accept_set_registered(struct quic_link *link)
 {
-	if (!list_is_linked(&link->unregistered))
-		return;
-	list_remove(&link->unregistered);
-	timer_stop(&link->register_timer);
-	quic_count(&link->qw->accept->counters.unregistered, -1);
+	if (strangers_remove(&link->qw->accept->strangers, &link->stranger))
+		timer_stop(&link->register_timer);
 }
 
 void quic_accept_write_down(struct quic_link *link)

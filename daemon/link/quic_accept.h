@@ -11,6 +11,7 @@
 #include "daemon/link/quic_ledger.h"
 #include "daemon/link/quic_priv.h"
 #include "daemon/link/quic_tls.h"
+#include "daemon/link/strangers.h"
 
 enum {
 	QUIC_LISTEN_MAX = 8,
@@ -29,7 +30,7 @@ struct quic_server {
 	unsigned int generation;
 	nsec_t register_timeout;
 	/* Shares of one worker. */
-	unsigned int max_unregistered, max_per_addr, retry_from, initials_from, connected_max;
+	unsigned int retry_from, initials_from, connected_max;
 	unsigned int listen_count, worker_count;
 	struct quic_ledger *ledger;    /* NULL: none is kept */
 	struct quic_accept *accepts[]; /* by worker */
@@ -39,7 +40,7 @@ struct quic_server {
 struct quic_accept_counters {
 	_Atomic uint64_t accepted, refused_limit, refused_addr, retries_sent, resets_sent,
 		versions_sent, forwarded, dropped_forward, dropped_unknown, handshake_failed,
-		register_timeouts, unregistered, connections, connected_sockets;
+		register_timeouts, connections, connected_sockets;
 };
 
 /* At most so many of a kind each second. */
@@ -57,7 +58,7 @@ struct quic_accept {
 	const struct link_sink *sink;
 	void *(*on_link)(struct link *link, void *arg);
 	void *arg;
-	struct list unregistered;
+	struct strangers strangers;
 	struct quic_rate initials, retries, resets, versions;
 	struct quic_forward **building; /* by worker: packets to hand on at the end of the batch */
 	unsigned int forwards;          /* messages under way */

@@ -13,6 +13,7 @@
 #include "daemon/link/quic_cid.h"
 #include "daemon/link/quic_mtu.h"
 #include "daemon/link/quic_silence.h"
+#include "daemon/link/strangers.h"
 
 struct quic_accept;
 struct quic_link;
@@ -116,15 +117,15 @@ struct quic_link {
 	struct ip_addr local;  /* client: the address asked for, or family NONE */
 	char *interface;       /* client: owned, or NULL */
 
-	struct list streams;  /* all */
-	struct list arrivals; /* opened by the peer, not yet announced */
-	struct list ready;    /* with something to send, round robin */
+	struct list streams;         /* all */
+	struct list arrivals, ready; /* opened by the peer, not yet announced; with bytes to send */
 	struct quic_stream *control;
 	unsigned int stream_count;
 	unsigned int blocked; /* streams that ran out of credit since blocked_tried, about */
 	nsec_t blocked_tried;
-	bool has_news, has_payload; /* packets came since then; the one being read brings data */
-	unsigned int unanswered;    /* packets with it that came since the last write */
+	/* Packets came since then; the one being read brings data; no link-level credit. */
+	bool has_news, has_payload, is_stalled;
+	unsigned int unanswered; /* packets with it that came since the last write */
 	nsec_t answer_by; /* a lone packet's answer waits for company until then; 0: none does */
 	unsigned int senders;                  /* streams with bytes that aren't acknowledged */
 	uint64_t streams_total, stream_window; /* so far; of each at first, as announced */
@@ -139,10 +140,9 @@ struct quic_link {
 	uint64_t close_code;
 	char close_reason[128];
 	int qlog_fd, ledger_slot;          /* server: -1 when not written down */
-	struct list unregistered;          /* server: counts against the limits */
+	struct stranger stranger;          /* server: counts against the limits */
 	ngtcp2_cid client_dcid, first_cid; /* server: the client's first choice, and ours */
 	uint64_t ecn_sent, ecn_gap;        /* packets with ECT; without since the last with */
-	bool is_stalled, is_validated;     /* no link-level credit; the peer's address was proved */
 	unsigned int tickles_left; /* packets that ask a silent peer for a stateless reset */
 	struct link_stats stats;   /* what the library doesn't count; final after the end */
 };

@@ -20,7 +20,6 @@
 enum {
 	RETRY_FROM_PART = 4,    /* of max_unregistered: 256 of 1 024 (spec §13) */
 	INITIALS_PER_SEC = 200, /* unvalidated ones, from which Retry is asked for */
-	ADDR_SHARE_MIN = 2,     /* connections of an address that a worker takes at least */
 };
 
 DEFINE_CLEANUP(struct quic_server *, quic_server_free)
@@ -91,7 +90,8 @@ static int open_all(struct quic_server *s, const struct quic_server_params *para
 	return 0;
 }
 
-static int make_accept(struct quic_server *s, struct quic_worker *qw, unsigned int index)
+static int make_accept(struct quic_server *s, struct quic_worker *qw, unsigned int index,
+		       const struct strangers_limits *limits)
 {
 	struct quic_accept *a = calloc(1, sizeof(*a));
 	if (!a)
@@ -99,7 +99,7 @@ static int make_accept(struct quic_server *s, struct quic_worker *qw, unsigned i
 	a->server = s;
 	a->qw = qw;
 	a->index = index;
-	list_init(&a->unregistered);
+	strangers_init(&a->strangers, limits);
 	for (unsigned int i = 0; i < QUIC_LISTEN_MAX; i++)
 		a->bound[i].fd = -EBADF;
 	a->building =
@@ -138,18 +138,20 @@ int quic_server_new(const struct quic_server_params *params, struct quic_worker 
 	s->retry = params->retry;
 	s->generation = params->generation;
 	s->register_timeout = params->register_timeout;
-	s->max_unregistered = share_of(params->max_unregistered, worker_count);
-	s->max_per_addr = MAX(share_of(params->max_unregistered_per_addr, worker_count),
-			      (unsigned int)ADDR_SHARE_MIN);
 	s->retry_from = share_of(params->max_unregistered / RETRY_FROM_PART, worker_count);
 	s->initials_from = share_of(INITIALS_PER_SEC, worker_count);
 	s->connected_max = share_of(QUIC_CONNECTED_MAX, worker_count);
 
+	const struct strangers_limits limits = {
+		.max = params->max_unregistered,
+		.max_per_addr = params->max_unregistered_per_addr,
+		.workers = worker_count,
+	};
 	int r = quic_tls_derive(params->key, "adit stateless reset", s->reset_key);
 	if (r == 0)
 		r = quic_tls_derive(params->key, "adit retry token", s->token_key);
 	for (unsigned int w = 0; w < worker_count && r == 0; w++)
-		r = make_accept(s, qws[w], w);
+		r = make_accept(s, qws[w], w, &limits);
 	if (r == 0)
 		r = quic_server_set_tls(s, params->tls);
 	if (r == 0)
@@ -239,6 +241,11 @@ void quic_server_free(struct quic_server *server)
 	free(server);
 }
 
+struct strangers *quic_server_strangers(struct quic_server *server, const struct worker *worker)
+{
+	return &server->accepts[worker->index]->strangers;
+}
+
 static unsigned int gauge(const _Atomic uint64_t *counter)
 {
 	return (unsigned int)atomic_load_explicit(counter, memory_order_relaxed);
@@ -262,7 +269,7 @@ void quic_server_get_stats(const struct quic_server *server, unsigned int worker
 			atomic_load_explicit(&c->handshake_failed, memory_order_relaxed),
 		.register_timeouts =
 			atomic_load_explicit(&c->register_timeouts, memory_order_relaxed),
-		.unregistered = gauge(&c->unregistered),
+		.unregistered = strangers_count(&server->accepts[worker]->strangers),
 		.connections = gauge(&c->connections),
 		.connected_sockets = gauge(&c->connected_sockets),
 	};
