@@ -374,10 +374,10 @@ static void conn_doubt(struct edge_conn *c)
 static void on_state(struct link *link, enum link_state state, void *user)
 {
 	struct edge_conn *c = user;
-	if (state == LINK_STATE_UP || state == LINK_STATE_SUSPECT)
+	if (state != LINK_STATE_CLOSED) {
 		conn_doubt(c);
-	if (state != LINK_STATE_CLOSED)
 		return;
+	}
 	if (c->el)
 		log_info(c->env->worker->log, "tunnel", "connection ended",
 			 KV_STR("tunnel", name_of(c)), KV_U64("index", c->el->index),

@@ -57,7 +57,7 @@ const char *link_end_name(enum link_end end);
 /* Whose business a link's contents are. All members must be set. Callbacks come from the loop. */
 struct link_sink {
 	/* state is the new one; CLOSED comes exactly once and last: close_info tells why. UP comes
-	 * again when a suspect peer was heard. */
+	 * again when a suspect peer was heard, DRAINING at every change of link->suspicion. */
 	void (*on_state)(struct link *link, enum link_state state, void *user);
 	/* The peer opened a bidirectional stream; it is the callee's (stream_close() it). id: QUIC
 	 * stream id. */

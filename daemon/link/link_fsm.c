@@ -21,7 +21,10 @@ static const enum link_state table[LINK_STATE_MAX_][LINK_EVENT_MAX_] = {
 		[LINK_EVENT_DRAIN] = LINK_STATE_DRAINING,
 		[LINK_EVENT_END] = LINK_STATE_CLOSED,
 	},
+	/* Running streams may still move to another link (link->suspicion). */
 	[LINK_STATE_DRAINING] = {
+		[LINK_EVENT_SUSPECT] = LINK_STATE_DRAINING,
+		[LINK_EVENT_HEARD] = LINK_STATE_DRAINING,
 		[LINK_EVENT_END] = LINK_STATE_CLOSED,
 	},
 };

@@ -452,13 +452,16 @@ static void tell_drain(struct quic_link *link)
 static void tell_suspicion(struct quic_link *link)
 {
 	struct link *base = &link->base;
+	bool was_suspect = base->suspicion != LINK_SUSPICION_NONE;
 	base->suspicion = link->silence.why;
-	if (base->suspicion && base->state == LINK_STATE_UP) {
-		link->stats.suspicions++;
-		(void)link_step(base, LINK_EVENT_SUSPECT);
-	} else if (!base->suspicion && base->state == LINK_STATE_SUSPECT) {
-		(void)link_step(base, LINK_EVENT_HEARD);
-	}
+	bool is_suspect = base->suspicion != LINK_SUSPICION_NONE;
+	bool is_news = (base->state == LINK_STATE_UP && is_suspect) ||
+		       (base->state == LINK_STATE_SUSPECT && !is_suspect) ||
+		       (base->state == LINK_STATE_DRAINING && is_suspect != was_suspect);
+	if (!is_news)
+		return;
+	link->stats.suspicions += is_suspect;
+	(void)link_step(base, is_suspect ? LINK_EVENT_SUSPECT : LINK_EVENT_HEARD);
 }
 
 static void react_to_shrunk(struct quic_link *link)

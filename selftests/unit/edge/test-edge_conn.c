@@ -423,6 +423,26 @@ static void test_new_roster(void **state)
 
 /* ---- going away ---- */
 
+/* A doubt that comes or goes while the link drains is told to those who still use it. */
+static void test_doubt_while_draining(void **state)
+{
+	struct fixture *f = *state;
+	struct daemon_end *d = &f->daemons[0];
+	struct link *link = &d->link.base;
+	enlist(f, d, true);
+	const struct edge_link *el =
+		directory_pick(f->directory, f->roster->tunnels[0].shared, NULL);
+	assert_non_null(el);
+	edge_conn_drain_all(&f->env);
+	assert_true(d->link.is_drained);
+	link->suspicion = LINK_SUSPICION_SILENT;
+	edge_conn_sink.on_state(link, LINK_STATE_DRAINING, link->user);
+	assert_int_equal(edge_link_suspicion(el), LINK_SUSPICION_SILENT);
+	link->suspicion = LINK_SUSPICION_NONE;
+	edge_conn_sink.on_state(link, LINK_STATE_DRAINING, link->user);
+	assert_int_equal(edge_link_suspicion(el), LINK_SUSPICION_NONE);
+}
+
 static void test_drain_step(void **state)
 {
 	(void)state;
@@ -480,6 +500,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_rpc_stream_without_progress, begin, end),
 		cmocka_unit_test_setup_teardown(test_rpc_stream_of_a_stranger, begin, end),
 		cmocka_unit_test_setup_teardown(test_control_stream_without_progress, begin, end),
+		cmocka_unit_test_setup_teardown(test_doubt_while_draining, begin, end),
 		cmocka_unit_test(test_drain_step),
 		cmocka_unit_test_setup_teardown(test_drain, begin, end),
 	};

@@ -416,6 +416,43 @@ static void test_silence(void **state)
 	finish();
 }
 
+static bool is_doubted(void *arg)
+{
+	return ((const struct link *)arg)->suspicion != LINK_SUSPICION_NONE;
+}
+
+static bool is_cleared(void *arg)
+{
+	return !is_doubted(arg);
+}
+
+/* What still runs on a link that drains is told of a doubt, and of its end. */
+static void test_silence_while_draining(void **state)
+{
+	(void)state;
+	start(1);
+	connect_by_relay(0);
+	struct link *link = pair.accepted[0]->link;
+	struct stream *s = NULL;
+	assert_int_equal(link_open_stream(link, &s), 0);
+	pair_run(&pair, 50);
+	relay.is_cut = true;
+	assert_int_equal(talk_write(s, "x", 1), 1);
+	link_drain(link);
+	pair_run(&pair, 20);
+	assert_int_equal(link->state, LINK_STATE_DRAINING);
+	assert_false(is_doubted(link));
+	wait_in_mind(quic_of(pair.accepted[0]), 3 * NSEC_PER_SEC);
+	assert_true(pair_until(&pair, is_doubted, link, 1000));
+	assert_int_equal(link->state, LINK_STATE_DRAINING);
+	relay.is_cut = false;
+	assert_true(pair_until(&pair, is_cleared, link, 3000));
+	assert_int_equal(link->state, LINK_STATE_DRAINING);
+	assert_int_equal(stats_of(link).suspicions, 1);
+	stream_close(s);
+	finish();
+}
+
 /* The kernel's word and silence together are the end, at the end that was dialled. */
 static void test_refusal_and_silence(void **state)
 {
@@ -558,6 +595,7 @@ int main(void)
 		cmocka_unit_test(test_drain_without_a_peer),
 		cmocka_unit_test(test_forged_refusal),
 		cmocka_unit_test(test_silence),
+		cmocka_unit_test(test_silence_while_draining),
 		cmocka_unit_test(test_refusal_and_silence),
 		cmocka_unit_test(test_client_keeps_a_silent_link),
 		cmocka_unit_test(test_drain_while_suspect),
