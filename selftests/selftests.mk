@@ -47,6 +47,11 @@ test-watchdog_parts := base
 test-paths_parts := base
 test-watch_parts := base
 
+# netlink
+unit_tests += netlink/test-monitor
+test-monitor_parts := netlink
+test-monitor_data := netlink.json
+
 # net
 unit_tests += $(addprefix net/test-,happy iostream resolve tcp tlscerts tlsctx udp)
 test-resolve_parts := net base
@@ -192,6 +197,8 @@ fuzz-h2-head_parts := wire
 fuzzers += fuzz-ini fuzz-pattern
 fuzz-ini_parts := conf wire base
 fuzz-pattern_parts := conf wire base
+fuzzers += fuzz-netlink
+fuzz-netlink_parts := netlink
 fuzzers += fuzz-h1-request fuzz-h1-response
 fuzz-h1-request_parts := http flow wire base
 fuzz-h1-response_parts := http flow wire base

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A datagram of rtnetlink messages. */
+#include <stdlib.h>
+
+#include "netlink/event.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	/* Aligned, and of exactly this length. */
+	uint8_t *copy = malloc(size ? size : 1);
+	if (!copy)
+		return 0;
+	if (size)
+		memcpy(copy, data, size);
+	struct netlink_event e;
+	struct span left = span_of(copy, size);
+	for (struct span message; (message = netlink_next_message(&left)).len > 0;)
+		if (netlink_event_parse(message, &e) == 0 && e.is_up && !e.is_new)
+			abort();
+	(void)netlink_event_parse(span_of(copy, size), &e);
+	free(copy);
+	return 0;
+}
