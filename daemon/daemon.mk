@@ -16,7 +16,7 @@ base_objs := daemon/base/arena.o daemon/base/argv.o daemon/base/backoff.o daemon
 	daemon/base/file.o daemon/base/log.o \
 	daemon/base/log_format.o daemon/base/loop.o daemon/base/mailbox.o \
 	daemon/base/mainloop.o daemon/base/map.o daemon/base/metric.o daemon/base/notify.o \
-	daemon/base/opt.o daemon/base/process.o daemon/base/random.o daemon/base/ratelimit.o daemon/base/secret.o \
+	daemon/base/opt.o daemon/base/process.o daemon/base/random.o daemon/base/ratelimit.o daemon/base/resume.o daemon/base/secret.o \
 	daemon/base/siphash.o daemon/base/slab.o daemon/base/snapshot.o daemon/base/version.o \
 	daemon/base/watch.o daemon/base/watchdog.o daemon/base/worker.o
 base_libs := libsystemd libseccomp

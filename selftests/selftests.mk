@@ -23,7 +23,7 @@ unit_tests += util/test-heap base/test-loop base/test-slab base/test-bufq base/t
 	base/test-cgroup base/test-metric base/test-log_format base/test-log base/test-worker \
 	util/test-addr base/test-arena base/test-random base/test-map base/test-snapshot \
 	base/test-ratelimit base/test-file base/test-opt base/test-argv base/test-drop_priv \
-	base/test-mainloop base/test-watchdog base/test-paths base/test-watch
+	base/test-mainloop base/test-watchdog base/test-paths base/test-resume base/test-watch
 test-loop_parts := base
 test-slab_parts := base
 test-bufq_parts := base
@@ -45,6 +45,7 @@ test-drop_priv_parts := base
 test-mainloop_parts := base
 test-watchdog_parts := base
 test-paths_parts := base
+test-resume_parts := base
 test-watch_parts := base
 
 # netlink
