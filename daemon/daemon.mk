@@ -36,7 +36,7 @@ conf_objs := $(addprefix daemon/conf/,arena.o conf.o credential.o diff.o dump.o 
 	pattern_translate.o report.o rule.o schema.o schema_aditd.o schema_common.o schema_edge.o value.o)
 conf_libs := inih libsystemd libpcre2-8 libidn2
 
-net_objs := $(addprefix daemon/net/,ca.o digest.o happy.o iostream.o resolve.o sockaddr.o tcp.o tlsbio.o \
+net_objs := $(addprefix daemon/net/,ca.o digest.o happy.o iostream.o outproxy.o resolve.o sockaddr.o tcp.o tlsbio.o \
 	tlscerts.o tlsctx.o udp.o)
 net_libs := openssl libcares libbpf libxdp
 

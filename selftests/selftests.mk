@@ -54,9 +54,10 @@ test-monitor_parts := netlink
 test-monitor_data := netlink.json
 
 # net
-unit_tests += $(addprefix net/test-,happy iostream resolve tcp tlscerts tlsctx udp)
+unit_tests += $(addprefix net/test-,happy iostream outproxy resolve tcp tlscerts tlsctx udp)
 test-resolve_parts := net base
 test-happy_parts := net base
+test-outproxy_parts := net wire base
 test-tcp_parts := net base
 test-iostream_parts := net base
 test-tlscerts_parts := net base

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
-#include "daemon/net/tcp.h"
 #include "util/cleanup.h"
 #include "util/macro.h"
 
@@ -29,7 +28,7 @@ struct happy {
 	unsigned int count;
 	unsigned int next;
 	unsigned int running;
-	unsigned int keep_alive_sec;
+	struct tcp_options tcp;
 	bool sequential;
 	struct loop_task start;
 	struct timer
@@ -83,7 +82,7 @@ static void on_ready(struct loop_io *io, uint32_t revents);
 /* Returns 0 when the attempt is on its way. */
 static int attempt_begin(struct attempt *a)
 {
-	a->fd = tcp_connect(&a->peer, a->happy->keep_alive_sec);
+	a->fd = tcp_connect_with(&a->peer, &a->happy->tcp);
 	if (a->fd < 0)
 		return TAKE_FD(a->fd);
 	a->io.on_ready = on_ready;
@@ -197,7 +196,7 @@ int happy_connect(struct loop *loop, const struct happy_params *params,
 	if (!h)
 		return -ENOMEM;
 	h->loop = loop;
-	h->keep_alive_sec = params->keep_alive_sec;
+	h->tcp = params->tcp;
 	h->sequential = params->sequential;
 	h->on_done = on_done;
 	h->user = user;

@@ -5,8 +5,7 @@
 #ifndef DAEMON_NET_HAPPY_H
 #define DAEMON_NET_HAPPY_H
 
-#include "daemon/base/loop.h"
-#include "util/addr.h"
+#include "daemon/net/tcp.h"
 
 enum { HAPPY_MAX_ADDRS = 16 };
 
@@ -14,9 +13,9 @@ struct happy;
 struct happy_params {
 	const struct ip_port *addrs; /* copied; HAPPY_MAX_ADDRS are tried */
 	unsigned int count;
-	nsec_t timeout; /* relative; 0: none */
-	unsigned int keep_alive_sec;
-	bool sequential; /* one after the other, in the given order (no-happy-eyeballs) */
+	nsec_t timeout;         /* relative; 0: none */
+	struct tcp_options tcp; /* the interface's name is borrowed until the end */
+	bool sequential;        /* one after the other, in the given order (no-happy-eyeballs) */
 };
 /*
  * Connects to the first address that answers: families take turns, IPv6 first, a new attempt 250 ms

@@ -79,18 +79,43 @@ static void set_stream_options(int fd, unsigned int keep_alive_sec)
 	(void)set_int(fd, SOL_TCP, TCP_KEEPCNT, KEEP_ALIVE_PROBES);
 }
 
-int tcp_connect(const struct ip_port *peer, unsigned int keep_alive_sec)
+/* Without these a connection would take a way that was not wanted: failures count. */
+static int set_routing_options(int fd, const struct tcp_options *o)
+{
+	if (o->fwmark) {
+		int r = set_int(fd, SOL_SOCKET, SO_MARK, (int)o->fwmark);
+		if (r < 0)
+			return r;
+	}
+	if (!o->bind_interface)
+		return 0;
+	socklen_t len = (socklen_t)strlen(o->bind_interface);
+	return setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, o->bind_interface, len) < 0 ? -errno : 0;
+}
+
+int tcp_connect_with(const struct ip_port *peer, const struct tcp_options *options)
 {
 	_cleanup_(fd_closep) int fd = new_socket(peer->ip.family);
 	if (fd < 0)
 		return TAKE_FD(fd);
-	set_stream_options(fd, keep_alive_sec);
+	set_stream_options(fd, options->keep_alive_sec);
+	if (options->user_timeout_ms)
+		(void)set_int(fd, SOL_TCP, TCP_USER_TIMEOUT,
+			      (int)MIN(options->user_timeout_ms, (unsigned int)INT32_MAX));
+	int r = set_routing_options(fd, options);
+	if (r < 0)
+		return r;
 
 	struct sockaddr_storage sa;
 	socklen_t len = sockaddr_from_ip_port(peer, &sa);
 	if (connect(fd, (struct sockaddr *)&sa, len) < 0 && errno != EINPROGRESS)
 		return -errno;
 	return TAKE_FD(fd);
+}
+
+int tcp_connect(const struct ip_port *peer, unsigned int keep_alive_sec)
+{
+	return tcp_connect_with(peer, &(struct tcp_options){ .keep_alive_sec = keep_alive_sec });
 }
 
 int unixsock_connect(const char *path)

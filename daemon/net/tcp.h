@@ -19,6 +19,16 @@
  * keep_alive_sec: idle time before probes, 0: none. Returns the descriptor or a negative errno.
  */
 [[nodiscard]] int tcp_connect(const struct ip_port *peer, unsigned int keep_alive_sec);
+
+/* How a connection leaves this host and when it is given up. Zeroed: as the kernel likes. */
+struct tcp_options {
+	unsigned int keep_alive_sec;  /* idle time before probes, 0: none */
+	unsigned int user_timeout_ms; /* unacknowledged for so long: dead (RFC 5482); 0: kernel's */
+	const char *bind_interface;   /* NULL: any */
+	uint32_t fwmark;              /* 0: none; needs CAP_NET_ADMIN */
+};
+/* The same. Also -ENODEV, -EPERM for an interface or a mark that can't be had. */
+[[nodiscard]] int tcp_connect_with(const struct ip_port *peer, const struct tcp_options *options);
 /*
  * path: as in sockaddr_un, a leading @ means the abstract name space. Returns the descriptor or a
  * negative errno (-ENAMETOOLONG, -EAGAIN when the listener's queue is full).

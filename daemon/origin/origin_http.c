@@ -416,7 +416,7 @@ static void connect_to(struct origin_http *oh, const struct ip_port *addrs, unsi
 	const struct happy_params params = {
 		.addrs = addrs,
 		.count = count,
-		.keep_alive_sec = (unsigned int)(set->tcp_keep_alive / NSEC_PER_SEC),
+		.tcp.keep_alive_sec = (unsigned int)(set->tcp_keep_alive / NSEC_PER_SEC),
 		.sequential = set->no_happy_eyeballs,
 	};
 	step_to(oh, ORIGIN_EVENT_DIAL);

@@ -273,7 +273,7 @@ void proxy_tcp_start(struct proxy_env *env, struct stream *stream, struct bufq *
 		.addrs = &t->dest,
 		.count = 1,
 		.timeout = connect_timeout,
-		.keep_alive_sec = KEEP_ALIVE_SEC,
+		.tcp.keep_alive_sec = KEEP_ALIVE_SEC,
 	};
 	if (happy_connect(env->worker->loop, &params, on_connected, t, &t->happy) < 0)
 		tcp_fail(t, PROXY_REASON_OVERLOADED, "no room for a connection");

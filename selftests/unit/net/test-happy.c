@@ -142,7 +142,7 @@ static void test_v6_first(void **state)
 	(void)state;
 	struct place four = place_alive(IP_FAMILY_V4), six = place_alive(IP_FAMILY_V6);
 	struct ip_port addrs[] = { four.at, six.at };
-	struct happy_params p = { .addrs = addrs, .count = 2, .keep_alive_sec = 30 };
+	struct happy_params p = { .addrs = addrs, .count = 2, .tcp.keep_alive_sec = 30 };
 	struct result r = connect_to(&p);
 	assert_true(r.fd_or_error >= 0);
 	assert_true(ip_port_eq(&r.peer, &six.at));

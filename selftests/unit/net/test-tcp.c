@@ -124,6 +124,48 @@ static void test_accept(void **state)
 	check_accept(&v6_any, &v4_lo); /* dual stack: the peer is IPv4 */
 }
 
+static int option_of(int fd, int level, int option)
+{
+	int value = -1;
+	socklen_t len = sizeof(value);
+	assert_int_equal(getsockopt(fd, level, option, &value, &len), 0);
+	return value;
+}
+
+static void test_connect_options(void **state)
+{
+	(void)state;
+	struct server s;
+	server_start(&s, &v4_lo);
+	struct tcp_options o = { .keep_alive_sec = 7,
+				 .user_timeout_ms = 4321,
+				 .bind_interface = "lo" };
+	int fd = tcp_connect_with(&s.at, &o);
+	assert_true(fd >= 0);
+	RUN_UNTIL(s.accepted == 1);
+	assert_int_equal(socket_error(fd), 0);
+	assert_int_equal(option_of(fd, SOL_TCP, TCP_NODELAY), 1);
+	assert_int_equal(option_of(fd, SOL_TCP, TCP_KEEPIDLE), 7);
+	assert_int_equal(option_of(fd, SOL_TCP, TCP_USER_TIMEOUT), 4321);
+	char device[16] = "";
+	socklen_t len = sizeof(device);
+	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &len), 0);
+	assert_string_equal(device, "lo");
+	close(fd);
+
+	o.bind_interface = "no-such-dev";
+	assert_int_equal(tcp_connect_with(&s.at, &o), -ENODEV);
+	/* A mark needs a capability; without it there is no connection that ignores it. */
+	o = (struct tcp_options){ .fwmark = 77 };
+	fd = tcp_connect_with(&s.at, &o);
+	assert_true(fd >= 0 || fd == -EPERM);
+	if (fd >= 0) {
+		assert_int_equal(option_of(fd, SOL_SOCKET, SO_MARK), 77);
+		close(fd);
+	}
+	tcp_listener_stop(&s.listener);
+}
+
 static void test_listen_errors(void **state)
 {
 	(void)state;
@@ -241,9 +283,10 @@ static void test_own_address(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_accept),         cmocka_unit_test(test_listen_errors),
-		cmocka_unit_test(test_pause_and_stop), cmocka_unit_test(test_no_descriptors),
-		cmocka_unit_test(test_unix),           cmocka_unit_test(test_own_address),
+		cmocka_unit_test(test_connect_options), cmocka_unit_test(test_accept),
+		cmocka_unit_test(test_listen_errors),   cmocka_unit_test(test_pause_and_stop),
+		cmocka_unit_test(test_no_descriptors),  cmocka_unit_test(test_unix),
+		cmocka_unit_test(test_own_address),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
