@@ -15,7 +15,7 @@ include daemon/daemon.mk selftests/selftests.mk packaging/packaging.mk
 
 # ---- where: on this machine if it has what is needed, else in the build root ------------------
 # packaging/buildroot sets ADIT_ROOT (a root's hash) in what it runs.
-passed := V T U O CC DEMO_ARGS ORIGIN FUZZ_SECONDS PEER CI
+passed := V T U O CC DEMO_ARGS ORIGIN FUZZ_SECONDS SOAK_SECONDS SEED PEER CI
 goals := $(or $(MAKECMDGOALS),all)
 outside := help clean
 light := all demo debug tsan
@@ -361,7 +361,7 @@ endef
 tests_of = $(call units,$(1),$(asked_units)) $(call replays,$(1),$(asked_fuzzers)) $(call bins,$(1)) \
 	$(call tools,$(1))
 
-.PHONY: test check-sanitizers check-asan check-tsan cross fuzz bench cov compile_commands.json
+.PHONY: test check-sanitizers check-asan check-tsan cross fuzz soak bench cov compile_commands.json
 test: ## lint, unit tests, corpora and system tests [T=GROUP]
 test: $(call units,debug,$(asked_units)) $(call units,clang,$(asked_units)) \
 		$(call replays,debug,$(asked_fuzzers)) $(call bins,release) $(call bins,clang) \
@@ -387,6 +387,12 @@ cross: $(call archives,arm64,$(live)) $(call bins,arm64) $(call units,arm64,$(cr
 fuzz: ## every fuzzer, two side by side [FUZZ_SECONDS=60, each]
 fuzz: $(call replays,fuzz,$(fuzzers))
 	@selftests/fuzz/run $(or $(FUZZ_SECONDS),60) $^
+
+soak: ## load and random faults for an hour [SOAK_SECONDS=3600, SEED]
+soak: $(call bins,release) $(call tools,release)
+	@ADIT_BIN=$(abspath $(dir_release)/bin) ADIT_SOAK_SECONDS=$(or $(SOAK_SECONDS),3600) \
+		ADIT_SEED=$(SEED) python3 -m pytest -c selftests/system/pytest.ini -q -s \
+		selftests/system/test_soak.py
 
 bench: ## measure; each figure beside its budget (selftests/bench)
 bench: $(call bins,release)

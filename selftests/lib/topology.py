@@ -11,6 +11,7 @@ with the edges and leave the visitor alone.
 """
 import contextlib
 import itertools
+import pathlib
 import time
 
 from . import netns, ports
@@ -23,8 +24,15 @@ HOST = f"a.{DOMAIN}"
 E1, E2 = ("10.81.1.2", "10.81.1.3"), ("10.81.2.2", "10.81.2.3")
 E1_V6, E2_V6 = ("fd81:1::2", "fd81:1::3"), ("fd81:2::2", "fd81:2::3")
 HUB = "10.81.9.1"                       # as the daemon sees it
+TRANSPORTS = ["quic"]                   # that a link can have
 REFUSALS = {"udp": "reject", "tcp": "reject with tcp reset", "all": "reject"}
 KINDS = {"udp": "meta l4proto udp", "tcp": "meta l4proto tcp", "all": "meta l4proto { tcp, udp }"}
+QUIET = """
+table inet quiet {
+  chain answers { type filter hook output priority 0;
+    icmp type destination-unreachable icmp code frag-needed drop; }
+}
+"""
 NAT = """
 table ip nat
 delete table ip nat
@@ -50,7 +58,8 @@ class Topology:
     """wan: settings of the cable to the daemon (lib.wan), or None for a plain one."""
 
     def __init__(self, net, processes, folder, wan=None, seed=1):
-        self.processes, self.folder = processes, folder
+        self.processes, self.folder = processes, pathlib.Path(folder)
+        self.folder.mkdir(exist_ok=True)
         self.port = ports.free()
         self.closing = contextlib.ExitStack()
         self.hub, self.daemon_ns, self.visitor = (net.add(n) for n in ("hub", "dm", "vi"))
@@ -169,6 +178,14 @@ class Topology:
         else:
             del self._faults[number]
         self._load()
+
+    def squeeze(self, size, told):
+        """The hub sends packets of at most `size` bytes on; told: whether it says so by ICMP."""
+        for prefix, device in (("81.1", "e1"), ("81.2", "e2"), ("81.9", "dm")):
+            netns.ip("route", "replace", f"10.{prefix}.0/24", "dev", device, "mtu", "lock", size,
+                     "proto", "kernel", "scope", "link", "src", f"10.{prefix}.1", netns=self.hub)
+        if not told:
+            self.hub.nft(QUIET)
 
     def nat(self, first=20000, last=20999):
         """The hub hides the daemon behind its own address and these ports, from now on others than

@@ -69,8 +69,8 @@ def cables():
 @pytest.fixture
 def make_topology(net, cables, processes, tmp_path):
     """Makes two edges, a daemon's host and a visitor around a router (lib.topology)."""
-    def make(**options):
-        made = Topology(net, processes, tmp_path, **options)
+    def make(folder="", **options):
+        made = Topology(net, processes, tmp_path / folder, **options)
         cables.callback(made.close)
         return made
     return make

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""T12: 24 connections over 4 addresses, three minutes of load with a random fault every 10 s.
+
+    visitors --> [E1], [E2] adit-edge === hub === wan === [daemon] aditd --> origin   (lib/topology.py)
+
+The first 20 s have no fault; then everything is quiet, and descriptors, streams, links, requests and
+buffers of all three programs are written down. At the end, when all indexes are up again (within one
+cap of the back-off, 60 s), they are the same. Whatever failed meanwhile failed with a status.
+
+ADIT_SOAK_SECONDS is how long faults come (make soak: an hour; under the sanitizers a minute), ADIT_SEED
+the seed of a run to repeat.
+"""
+import collections
+import os
+import random
+import re
+import time
+
+import pytest
+
+from lib.steady import Client
+from lib.topology import E1, E2, HOST, TRANSPORTS
+from lib.wait import SLOW, seconds, until
+
+pytestmark = pytest.mark.group("supervisor")
+
+CONNECTIONS, RATE, WARM, EVERY = 24, 40, 20, 10
+DURATION = int(os.environ.get("ADIT_SOAK_SECONDS")
+               or (60 if os.environ.get("ADIT_SANITIZER") else 150))
+SEED = int(os.environ.get("ADIT_SEED") or random.randrange(1 << 32))
+TRUTHFUL = re.compile(r"200|50[234] [a-z-]+")    # a failure has its reason
+
+
+NAMES = ("process_open_fds", "adit_buffer_bytes", "adit_requests_active", "adit_origin_connections",
+         "adit_link_streams", "adit_link_up", "adit_edge_links", "adit_edge_unregistered")
+
+
+def gauges(ground):
+    """What must be as before when nothing is left to do; links may live at one edge or the other."""
+    found = {}
+    for program in (ground.daemon, *ground.edges):
+        seen = program.metrics()
+        for name in NAMES:
+            key = program.program, name
+            found[key] = found.get(key, 0) + seen.sum(name)
+    return found
+
+
+def resident(program):
+    return program.metrics().sum("process_resident_memory_bytes")
+
+
+class Load:
+    """Requests at a steady rate by both edges."""
+
+    def __init__(self, ground, duration):
+        self.logs = []
+        self.threads = [ground.visitor.thread(self._run, edge, duration) for edge in ground.edges]
+
+    def _run(self, edge, duration):
+        # In pieces, or the log of an hour would fill the memory.
+        end = time.monotonic() + duration
+        counts = collections.Counter()
+        self.logs.append(counts)
+        while (left := end - time.monotonic()) > 0:
+            log = Client(edge.http_port, HOST, RATE, min(left, 30), edge.host).run()
+            counts.update(r.outcome for r in log)
+
+    def wait(self):
+        for thread in self.threads:
+            thread.join()
+        return sum(self.logs, collections.Counter())
+
+
+class Faults:
+    """A fault every 10 s, each over before the next."""
+
+    def __init__(self, ground, seed):
+        self.ground, self.random = ground, random.Random(seed)
+        self.seen = collections.Counter()
+
+    def run(self, duration):
+        end = time.monotonic() + duration
+        while time.monotonic() + EVERY <= end:
+            began = time.monotonic()
+            fault = self.random.choice([self.lose_address, self.lose_address, self.refuse,
+                                        self.lose_udp, self.bad_wire, self.stop_edge,
+                                        self.stop_daemon, self.reconnect])
+            length = self.random.uniform(1, EVERY - 2)
+            print(f"{fault.__name__} for {length:.1f} s", flush=True)
+            self.seen[fault.__name__] += 1
+            fault(length)
+            time.sleep(max(0, began + EVERY - time.monotonic()))
+
+    def _block(self, length, *what, **how):
+        number = self.ground.block(*what, **how)
+        time.sleep(length)
+        self.ground.unblock(number)
+
+    def lose_address(self, length):
+        self._block(length, self.random.choice(["udp", "all"]), self.random.choice([*E1, *E2]))
+
+    def refuse(self, length):
+        self._block(length, self.random.choice(["udp", "all"]), self.random.choice([*E1, *E2]),
+                    how=self.random.choice(["reject", "eperm"]))
+
+    def lose_udp(self, length):
+        self._block(length, "udp")
+
+    def bad_wire(self, length):
+        self.ground.wan.set(loss="3%", jitter="20ms", twice="1%", reorder="1%")
+        time.sleep(length)
+        self.ground.wan.set(loss=0, jitter=0, twice=0, reorder=0)
+
+    def _stop(self, length, program):
+        program.process.signal(19)      # SIGSTOP, and SIGCONT
+        time.sleep(length)
+        program.process.signal(18)
+
+    def stop_edge(self, length):
+        self._stop(length, self.random.choice(self.ground.edges))
+
+    def stop_daemon(self, length):
+        self._stop(length, self.ground.daemon)
+
+    def reconnect(self, _):
+        self.ground.daemon.adit("reconnect", str(self.random.randrange(CONNECTIONS)))
+
+
+def wait_quiet(ground, limit):
+    """Until all indexes are up and nothing is under way; returns all gauges."""
+    started = time.monotonic()
+    ground.daemon.wait_ready(CONNECTIONS, limit)
+    print(f"all up after {time.monotonic() - started:.1f} s")
+
+    def look():
+        seen = gauges(ground)
+        busy = [key for key in seen if seen[key] and key[1] in (
+            "adit_requests_active", "adit_origin_connections", "adit_edge_unregistered")]
+        return seen if seen["adit-edge", "adit_edge_links"] == CONNECTIONS and not busy else None
+    return until(look, 40, "a quiet tunnel", 0.2)
+
+
+@pytest.mark.timeout(DURATION + 300)
+@pytest.mark.parametrize("protocol", ["auto" if len(TRANSPORTS) > 1 else "quic"])
+def test_random_faults(make_topology, protocol):
+    print(f"seed {SEED}")
+    ground = make_topology(wan={"delay": "5ms"}, seed=SEED)
+    ground.start_edges(log_level="info")
+    ground.make_daemon(protocol, connections=CONNECTIONS, log_level="info",
+                       origin_keys={"keep_alive_timeout": "1s"}).start()
+    ground.daemon.wait_ready(CONNECTIONS, 30)
+    outcomes = Load(ground, WARM).wait()
+    assert set(outcomes) == {"200"}, outcomes
+    before = wait_quiet(ground, 5)
+    memory = {p.name: resident(p) for p in (ground.daemon, *ground.edges)}
+
+    load, faults = Load(ground, DURATION), Faults(ground, SEED)
+    faults.run(DURATION)
+    outcomes = load.wait()
+    print(dict(faults.seen), dict(outcomes))
+    assert all(TRUTHFUL.fullmatch(outcome) for outcome in outcomes), outcomes
+    assert outcomes["200"] > RATE * DURATION / 2, outcomes
+    wait_quiet(ground, 65)
+
+    def changed():
+        return {key: (value, before[key]) for key, value in gauges(ground).items()
+                if value != before[key]}
+    try:
+        until(lambda: not changed(), 20, "the gauges of before", 0.5)
+    except AssertionError:
+        raise AssertionError(f"now and before: {changed()}") from None
+    for program in (ground.daemon, *ground.edges):
+        assert resident(program) < memory[program.name] + (32 << 20) * SLOW
