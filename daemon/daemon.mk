@@ -77,7 +77,7 @@ admin_libs := libsystemd
 
 demux_objs := daemon/demux/demux.o daemon/demux/demux_rpc.o
 
-aditd_objs := $(addprefix daemon/aditd/,app.o config.o link_metrics.o locations.o main.o service.o status.o \
+aditd_objs := $(addprefix daemon/aditd/,app.o config.o edge_addrs.o link_metrics.o locations.o main.o service.o status.o \
 	supervisor.o supervisor_fsm.o tunnel.o wiring.o)
 aditd_libs := libsystemd
 

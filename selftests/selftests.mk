@@ -179,7 +179,8 @@ test-tunnel_metrics_parts := edge base
 test-origin_tunnel_parts := edge link flow net wire base
 test-refuse_parts := edge proxy route net conf wire base
 test-roster_parts := edge proxy route net conf wire base
-unit_tests += aditd/test-locations aditd/test-supervisor_fsm
+unit_tests += $(addprefix aditd/test-,edge_addrs locations supervisor_fsm)
+test-edge_addrs_parts := aditd
 test-locations_parts := aditd base
 test-supervisor_fsm_parts := aditd
 
