@@ -36,7 +36,8 @@ conf_objs := $(addprefix daemon/conf/,arena.o conf.o credential.o diff.o dump.o 
 	pattern_translate.o report.o rule.o schema.o schema_aditd.o schema_common.o schema_edge.o value.o)
 conf_libs := inih libsystemd libpcre2-8 libidn2
 
-net_objs := $(addprefix daemon/net/,ca.o digest.o happy.o iostream.o outproxy.o resolve.o sockaddr.o tcp.o tlsbio.o \
+net_objs := $(addprefix daemon/net/,ca.o digest.o dns_answer.o dot.o happy.o iostream.o outproxy.o resolve.o \
+	resolve_record.o sockaddr.o tcp.o tlsbio.o \
 	tlscerts.o tlsctx.o udp.o)
 net_libs := openssl libcares libbpf libxdp
 
@@ -77,7 +78,8 @@ admin_libs := libsystemd
 
 demux_objs := daemon/demux/demux.o daemon/demux/demux_rpc.o
 
-aditd_objs := $(addprefix daemon/aditd/,app.o config.o edge_addrs.o link_metrics.o locations.o main.o service.o status.o \
+aditd_objs := $(addprefix daemon/aditd/,app.o config.o discovery.o discovery_agent.o discovery_record.o discovery_round.o \
+	discovery_set.o edge_addrs.o link_metrics.o locations.o main.o service.o status.o \
 	supervisor.o supervisor_fsm.o tunnel.o wiring.o)
 aditd_libs := libsystemd
 

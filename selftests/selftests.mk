@@ -9,8 +9,8 @@
 # MODULE is unique over all parts.
 
 # C helpers of the tests (selftests/lib/*.c), one archive.
-testlib_objs := selftests/lib/quic_pair.o selftests/lib/talk.o selftests/lib/udp_relay.o selftests/lib/fake_stream.o selftests/lib/testcert.o
-testlib_libs := openssl
+testlib_objs := selftests/lib/fake_dns.o selftests/lib/quic_pair.o selftests/lib/talk.o selftests/lib/udp_relay.o selftests/lib/fake_stream.o selftests/lib/testcert.o
+testlib_libs := openssl libcares
 
 # Programs that system tests run beside ours (selftests/lib), each with its objects.
 test_tools := wan
@@ -54,8 +54,10 @@ test-monitor_parts := netlink
 test-monitor_data := netlink.json
 
 # net
-unit_tests += $(addprefix net/test-,happy iostream outproxy resolve tcp tlscerts tlsctx udp)
+unit_tests += $(addprefix net/test-,dot happy iostream outproxy resolve resolve_record tcp tlscerts tlsctx udp)
 test-resolve_parts := net base
+test-resolve_record_parts := net base
+test-dot_parts := net base
 test-happy_parts := net base
 test-outproxy_parts := net wire base
 test-tcp_parts := net base
@@ -183,6 +185,11 @@ unit_tests += $(addprefix aditd/test-,edge_addrs locations supervisor_fsm)
 test-edge_addrs_parts := aditd
 test-locations_parts := aditd base
 test-supervisor_fsm_parts := aditd
+unit_tests += $(addprefix aditd/test-discovery,_set _record _round) aditd/test-discovery
+test-discovery_set_parts := aditd wire
+test-discovery_record_parts := aditd
+test-discovery_round_parts := aditd net conf wire base
+test-discovery_parts := aditd net conf wire base
 
 # Fuzzers: fuzz-NAME is selftests/fuzz/fuzz-NAME.c, its corpus selftests/fuzz/corpus/NAME/.
 #   fuzz-NAME_parts  the parts that it links
@@ -205,6 +212,8 @@ fuzz-netlink_parts := netlink
 fuzzers += fuzz-h1-request fuzz-h1-response
 fuzz-h1-request_parts := http flow wire base
 fuzz-h1-response_parts := http flow wire base
+fuzzers += fuzz-discovery
+fuzz-discovery_parts := aditd wire
 
 # Benchmarks: scripts or programs in selftests/bench, run one after the other by `make bench`.
 benches :=

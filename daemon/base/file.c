@@ -107,15 +107,23 @@ static int write_all(int fd, struct span content)
 	return 0;
 }
 
+enum durability : uint8_t {
+	DURABILITY_FULL, /* survives a power cut */
+	DURABILITY_NONE, /* who reads it can do without */
+};
+
 /* Writes the content to a file that doesn't exist yet. */
-static int write_new(int dir, const char *name, struct span content, mode_t mode)
+static int write_new(int dir, const char *name, struct span content, mode_t mode,
+		     enum durability durability)
 {
 	_cleanup_(fd_closep) int fd =
 		openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return -errno;
 	int r = write_all(fd, content);
-	if (r == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0))
+	if (r == 0 && fchmod(fd, mode) < 0)
+		r = -errno;
+	if (r == 0 && durability == DURABILITY_FULL && fsync(fd) < 0)
 		r = -errno;
 	if (r < 0)
 		(void)unlinkat(dir, name, 0);
@@ -142,7 +150,7 @@ static int open_parent(const char *path, const char **ret_name)
 	return fd;
 }
 
-int file_replace(const char *path, struct span content, mode_t mode)
+static int replace(const char *path, struct span content, mode_t mode, enum durability durability)
 {
 	const char *name = NULL;
 	_cleanup_(fd_closep) int dir = open_parent(path, &name);
@@ -153,7 +161,7 @@ int file_replace(const char *path, struct span content, mode_t mode)
 	if (snprintf(temp, sizeof(temp), ".%s.%016llx", name, (unsigned long long)random_u64()) >=
 	    (int)sizeof(temp))
 		return -ENAMETOOLONG;
-	int r = write_new(dir, temp, content, mode);
+	int r = write_new(dir, temp, content, mode, durability);
 	if (r < 0)
 		return r;
 	if (renameat(dir, temp, dir, name) < 0) {
@@ -162,6 +170,17 @@ int file_replace(const char *path, struct span content, mode_t mode)
 		return r;
 	}
 	/* The new one is there; only whether it survives a power cut is still open. */
-	(void)fsync(dir);
+	if (durability == DURABILITY_FULL)
+		(void)fsync(dir);
 	return 0;
+}
+
+int file_replace(const char *path, struct span content, mode_t mode)
+{
+	return replace(path, content, mode, DURABILITY_FULL);
+}
+
+int file_replace_fast(const char *path, struct span content, mode_t mode)
+{
+	return replace(path, content, mode, DURABILITY_NONE);
 }

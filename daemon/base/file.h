@@ -25,5 +25,10 @@
  * Returns 0 or a negative errno; then path is as before.
  */
 [[nodiscard]] int file_replace(const char *path, struct span content, mode_t mode);
+/*
+ * The same without waiting for the disk: after a power cut the file may be empty or cut. For what
+ * its reader checks and can do without.
+ */
+[[nodiscard]] int file_replace_fast(const char *path, struct span content, mode_t mode);
 
 #endif

@@ -54,6 +54,9 @@ struct conf_tunnel {
 	const char *url; /* the whole ingress, or NULL; rules[0] is made of it */
 };
 
+/* Who is asked for the vendor's names when the system's resolver fails (dns-over-tls). */
+#define CONF_DNS_OVER_TLS "cloudflare-dns.com@1.1.1.1:853"
+
 /* Where the tunnel goes: from the file, else from the token. */
 struct conf_edge {
 	enum conf_edge_kind kind;          /* ADIT or VENDOR, auto is resolved */

@@ -19,15 +19,13 @@
 #include <ares.h>
 
 #include "daemon/base/map.h"
+#include "daemon/net/resolve_priv.h"
 #include "daemon/net/sockaddr.h"
 #include "util/cleanup.h"
 #include "util/list.h"
 #include "util/macro.h"
 
-enum {
-	NAME_LEN_MAX = 254,  /* with the dot at the end (RFC 1035 §2.3.4) */
-	DELIVER_BUDGET = 64, /* answers of one task run (style L2) */
-};
+enum { DELIVER_BUDGET = 64 }; /* answers of one task run (style L2) */
 
 struct answer {
 	int error;
@@ -38,7 +36,7 @@ struct answer {
 /* The key in the map: family and name. */
 struct key {
 	uint8_t family;
-	char name[NAME_LEN_MAX + 1];
+	char name[DNS_NAME_MAX + 1];
 };
 
 struct entry {
@@ -68,20 +66,6 @@ struct watch {
 	struct loop_garbage garbage;
 };
 
-struct resolver {
-	struct loop *loop;
-	ares_channel_t *channel;
-	struct map entries;
-	struct list answered;
-	struct list ready; /* queries with an answer */
-	struct list watches;
-	struct loop_task deliver;
-	struct timer timer; /* the library's next timeout */
-	nsec_t cache_max;
-	struct resolver_stats stats;
-	bool is_closing;
-};
-
 /* ---- c-ares on the loop -------------------------------------------------------------------- */
 
 static pthread_once_t library_once = PTHREAD_ONCE_INIT;
@@ -92,7 +76,7 @@ static void init_library(void)
 	library_status = ares_library_init(ARES_LIB_INIT_ALL);
 }
 
-static void arm_timer(struct resolver *r)
+void resolver_arm_timer(struct resolver *r)
 {
 	struct timeval tv;
 	if (!ares_timeout(r->channel, NULL, &tv)) {
@@ -107,7 +91,7 @@ static void on_timer(struct timer *timer)
 {
 	struct resolver *r = CONTAINER_OF(timer, struct resolver, timer);
 	(void)ares_process_fds(r->channel, NULL, 0, ARES_PROCESS_FLAG_NONE);
-	arm_timer(r);
+	resolver_arm_timer(r);
 }
 
 static void on_socket(struct loop_io *io, uint32_t revents)
@@ -119,7 +103,7 @@ static void on_socket(struct loop_io *io, uint32_t revents)
 	if (revents & EPOLLOUT)
 		event.events |= ARES_FD_EVENT_WRITE;
 	(void)ares_process_fds(r->channel, &event, 1, ARES_PROCESS_FLAG_NONE);
-	arm_timer(r);
+	resolver_arm_timer(r);
 }
 
 static void watch_release(struct loop_garbage *garbage)
@@ -178,25 +162,6 @@ static void on_sock_state(void *data, ares_socket_t fd, int readable, int writab
 
 /* ---- answers ------------------------------------------------------------------------------- */
 
-static int error_from(int status)
-{
-	switch (status) {
-	case ARES_SUCCESS:
-		return 0;
-	case ARES_ENOTFOUND:
-	case ARES_ENODATA:
-	case ARES_EBADNAME:
-	case ARES_ENONAME:
-		return -ENOENT;
-	case ARES_ETIMEOUT:
-		return -ETIMEDOUT;
-	case ARES_ENOMEM:
-		return -ENOMEM;
-	default:
-		return -EAGAIN;
-	}
-}
-
 static void make_ready(struct resolver *r, struct resolve_query *q, const struct answer *answer)
 {
 	q->answer = *answer;
@@ -252,7 +217,7 @@ static void on_addrinfo(void *arg, int status, int timeouts, struct ares_addrinf
 	struct resolver *r = e->resolver;
 	int ttl = 0;
 
-	e->answer = (struct answer){ .error = error_from(status) };
+	e->answer = (struct answer){ .error = dns_error_from_ares(status) };
 	if (info) {
 		ttl = read_addrinfo(info, &e->answer);
 		ares_freeaddrinfo(info);
@@ -284,7 +249,7 @@ static int key_from(const char *name, enum ip_family family, struct key *ret)
 	size_t len = strlen(name);
 	if (len && name[len - 1] == '.')
 		len--;
-	if (len == 0 || len >= NAME_LEN_MAX)
+	if (len == 0 || len >= DNS_NAME_MAX)
 		return -EINVAL;
 	*ret = (struct key){ .family = family };
 	for (size_t i = 0; i < len; i++)
@@ -356,7 +321,7 @@ static void look_up(struct resolver *r, struct entry *e, const char *name)
 	r->stats.lookups++;
 	/* May call back at once, which may free e. */
 	ares_getaddrinfo(r->channel, name, NULL, &hints, on_addrinfo, e);
-	arm_timer(r);
+	resolver_arm_timer(r);
 }
 
 /* ---- queries ------------------------------------------------------------------------------- */
@@ -503,6 +468,7 @@ int resolver_new_with(struct loop *loop, const struct resolver_params *params,
 	list_init(&r->answered);
 	list_init(&r->ready);
 	list_init(&r->watches);
+	resolver_records_init(r);
 	r->deliver.run = on_deliver;
 	r->timer.on_expire = on_timer;
 	params = params ? params : &none;
@@ -535,6 +501,7 @@ void resolver_free(struct resolver *r)
 		return;
 	r->is_closing = true;
 	ares_destroy(r->channel);
+	resolver_records_done(r);
 	MAP_FOREACH(node, &r->entries)
 	{
 		struct entry *e = MAP_ENTRY(node, struct entry, node);

@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Names to addresses with c-ares on a worker's loop: /etc/hosts first, a bounded cache by TTL,
- * answers always from the loop. SRV, TXT and DNS-over-TLS belong to edge discovery and come with
- * it.
+ * answers always from the loop. Single records of all types that discovery needs, without a cache.
+ * DNS over TLS is net/dot.
  */
 #ifndef DAEMON_NET_RESOLVE_H
 #define DAEMON_NET_RESOLVE_H
 
 #include "daemon/base/loop.h"
-#include "util/addr.h"
+#include "daemon/net/dns_answer.h"
 
 struct resolver;
 struct resolve_query;
+struct resolve_record;
 
 enum {
 	RESOLVE_MAX_ADDRS = 16,   /* of one answer; the rest is left out */
 	RESOLVE_CACHE_MAX = 1024, /* names, those being looked up included */
 	RESOLVE_TTL_MAX = 3600,   /* seconds */
+	RESOLVE_RECORDS_MAX = 64, /* questions of resolve_record() at once */
 };
 
 /* Zero or NULL: what the system is configured for. */
@@ -51,9 +53,19 @@ void resolver_free(struct resolver *r);
 /* No callback comes after it. Accepts NULL; not to be used once on_done has been called. */
 void resolve_cancel(struct resolve_query *q);
 
+/*
+ * Asks for the records of one type (addresses: the hosts file first), past the cache. on_done comes
+ * once from the loop with the answer, or with an error as above or of dns_answer_read(). The
+ * question ends with the callback. Returns 0, -EINVAL for what can't be a name, -E2BIG, -ENOMEM.
+ */
+[[nodiscard]] int resolve_record(struct resolver *r, const struct dns_question *question,
+				 struct resolve_record **ret);
+/* No callback comes after it. Accepts NULL; not to be used once on_done has been called. */
+void resolve_record_cancel(struct resolve_record *q);
+
 /* For metrics. */
 struct resolver_stats {
-	uint64_t queries; /* calls of resolve_addr() that went through */
+	uint64_t queries; /* questions that went through */
 	uint64_t lookups; /* that were not in the cache */
 	uint64_t failures;
 	uint64_t refused; /* -E2BIG */
