@@ -10,6 +10,7 @@
 #include "daemon/conf/conf_common.h"
 #include "daemon/conf/rule.h"
 
+struct secret;
 struct tunnel_credential;
 
 enum conf_protocol : uint8_t {
@@ -57,6 +58,16 @@ struct conf_tunnel {
 /* Who is asked for the vendor's names when the system's resolver fails (dns-over-tls). */
 #define CONF_DNS_OVER_TLS "cloudflare-dns.com@1.1.1.1:853"
 
+/* A proxy on the way to the edge. */
+struct conf_proxy {
+	bool is_socks5; /* else HTTP CONNECT */
+	const char *host;
+	uint16_t port;
+	const struct secret *user; /* NULL: none; each at most CONF_PROXY_NAME_MAX bytes */
+	const struct secret *password;
+};
+constexpr size_t CONF_PROXY_NAME_MAX = 255;
+
 /* Where the tunnel goes: from the file, else from the token. */
 struct conf_edge {
 	enum conf_edge_kind kind;          /* ADIT or VENDOR, auto is resolved */
@@ -64,11 +75,11 @@ struct conf_edge {
 	size_t address_count;
 	const char *ca_file; /* NULL: the system's trust store */
 	bool has_pin;
-	uint8_t pin[32];         /* SHA-256 of the CA's SubjectPublicKeyInfo */
-	const char *server_name; /* NULL: the protocol's own names */
-	const char *region;      /* NULL: global */
-	uint8_t ip_version;      /* 0 auto, 4, 6 */
-	const char *proxy;       /* http://… or socks5://…, NULL: none */
+	uint8_t pin[32];                /* SHA-256 of the CA's SubjectPublicKeyInfo */
+	const char *server_name;        /* NULL: the protocol's own names */
+	const char *region;             /* NULL: global */
+	uint8_t ip_version;             /* 0 auto, 4, 6 */
+	const struct conf_proxy *proxy; /* NULL: none */
 	const char *bind_interface;
 	uint32_t fwmark;          /* 0: none */
 	const char *dns_over_tls; /* NAME@ADDRESS:PORT or NULL */

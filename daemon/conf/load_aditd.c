@@ -3,6 +3,8 @@
  * The snapshot of aditd: rules in their order, the credential, where the edge is, and what these
  * must agree on.
  */
+#include <sys/stat.h>
+
 #include "daemon/conf/credential.h"
 #include "daemon/conf/load_priv.h"
 #include "daemon/conf/parse.h"
@@ -396,6 +398,24 @@ static int edge_resolve(struct loader *l, struct conf *c)
 	return 0;
 }
 
+/* Whether others than its owner may read it; an unknown file is not our business here. */
+static bool is_open_file(const char *path)
+{
+	struct stat st;
+	return stat(path, &st) == 0 && (st.st_mode & 077) != 0;
+}
+
+static void check_proxy(struct loader *l, const struct conf *c)
+{
+	if (!c->edge.proxy)
+		return;
+	const struct conf_section *s = load_find(l, "edge");
+	const struct conf_item *at = load_item(s, "proxy");
+	if (c->edge.proxy->user && at && (at->line == 0 || is_open_file(at->file)))
+		load_warn(l, s, "proxy", at,
+			  "others can read the password here; accepted: a file of mode 0600");
+}
+
 /* ---- the rest ---- */
 
 static void check_tunnel(struct loader *l, const struct conf *c)
@@ -436,6 +456,7 @@ int conf_load(const struct conf_source *src, struct conf_report *report, struct 
 		return r;
 	check_access(&l);
 	check_tunnel(&l, c);
+	check_proxy(&l, c);
 	load_check_common(&l, &c->common);
 	if (report->errors != l.errors_before)
 		return -EINVAL;

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 
+#include "daemon/base/secret.h"
 #include "daemon/conf/arena.h"
 #include "daemon/conf/conf.h"
 #include "daemon/wire/endpoint.h"
@@ -315,20 +316,105 @@ PARSER(policy)
 
 /* ---- URLs ---- */
 
+static void on_secret_free(void *secret)
+{
+	secret_free(secret);
+}
+
+/* A part of user information without its percent escapes, kept as long as the configuration. */
+static int keep_escaped(struct schema_context *x, struct span text, const struct secret **ret,
+			const char **ret_reason)
+{
+	uint8_t plain[CONF_PROXY_NAME_MAX];
+	struct packer p = packer_over(plain, sizeof(plain));
+	int r = uri_path_decode(text, &p);
+	for (size_t i = 0; r == 0 && i < p.len; i++)
+		if (plain[i] < ' ' || plain[i] == 0x7f)
+			r = -EBADMSG;
+	struct secret *s = NULL;
+	if (r == 0)
+		r = secret_new(packer_span(&p), &s);
+	secret_wipe(plain, sizeof(plain));
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0) {
+		*ret_reason = r == -ENOBUFS ? "user or password of over 255 bytes"
+					    : "user or password with a wrong percent escape or "
+					      "control characters";
+		return -EINVAL;
+	}
+	r = conf_arena_own(x->arena, on_secret_free, s);
+	if (r < 0) {
+		secret_free(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+/* user:password@ in front of the host; a colon in the user is written %3A. */
+static int parse_user_info(struct schema_context *x, const struct uri *u, struct conf_proxy *proxy,
+			   const char **ret_reason)
+{
+	size_t host_at = (size_t)(u->host.ptr - u->authority.ptr);
+	if (host_at == 0)
+		return 0;
+	struct span info = span_first(u->authority, host_at - 1);
+	size_t colon = span_find(info, ':');
+	int r = keep_escaped(x, span_first(info, colon), &proxy->user, ret_reason);
+	if (r == 0)
+		r = keep_escaped(x, span_skip(info, colon + 1), &proxy->password, ret_reason);
+	if (r < 0)
+		return r;
+	struct span user = secret_span(proxy->user);
+	if (user.len == 0) {
+		*ret_reason = "an empty user";
+		return -EINVAL;
+	}
+	/* Basic credentials end the user at the first one (RFC 7617 §2). */
+	if (!proxy->is_socks5 && span_find(user, ':') < user.len) {
+		*ret_reason = "a colon in the user";
+		return -EINVAL;
+	}
+	return 0;
+}
+
 PARSER(proxy_url)
 {
 	struct uri u;
-	if (uri_parse(text, &u) < 0 || u.host.len == 0 || u.port.len == 0 || u.query.len ||
-	    (u.path.len && !span_eq_str(u.path, "/"))) {
+	uint64_t port = 0;
+	if (uri_parse(text, &u) < 0 || u.host.len == 0 || u.query.len ||
+	    (u.path.len && !span_eq_str(u.path, "/")) || conf_parse_uint(u.port, &port) < 0 ||
+	    port == 0 || port > UINT16_MAX) {
 		*ret_reason = "no URL of a host and a port";
 		return -EINVAL;
 	}
-	if (!span_eq_nocase(u.scheme, SPAN_LIT("http")) &&
-	    !span_eq_nocase(u.scheme, SPAN_LIT("socks5"))) {
+	struct conf_proxy proxy = {
+		.is_socks5 = span_eq_nocase(u.scheme, SPAN_LIT("socks5")),
+		.port = (uint16_t)port,
+	};
+	if (!proxy.is_socks5 && !span_eq_nocase(u.scheme, SPAN_LIT("http"))) {
 		*ret_reason = "its scheme";
 		return -EINVAL;
 	}
-	return parse_keep_text(x, text, field);
+	bool has_brackets = u.host.ptr[0] == '[';
+	struct ip_addr ip;
+	struct span host = has_brackets ? span_first(span_skip(u.host, 1), u.host.len - 2) : u.host;
+	if (has_brackets ? ip_addr_parse(host, &ip) < 0 || ip.family != IP_FAMILY_V6
+			 : !is_host_name(host) && ip_addr_parse(host, &ip) < 0) {
+		*ret_reason = "its host";
+		return -EINVAL;
+	}
+	int r = parse_user_info(x, &u, &proxy, ret_reason);
+	if (r < 0)
+		return r;
+	struct conf_proxy *copy = conf_alloc(x->arena, sizeof(*copy));
+	proxy.host = conf_strdup(x->arena, host);
+	if (!copy || !proxy.host)
+		return -ENOMEM;
+	*copy = proxy;
+	*(const struct conf_proxy **)field = copy;
+	return 0;
 }
 
 PARSER(https_url)

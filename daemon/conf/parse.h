@@ -38,10 +38,11 @@ PARSER(addr);
 PARSER(metrics_listen);
 /* struct conf_prefix list. */
 PARSER(prefix_list);
+/* const struct conf_proxy *. */
+PARSER(proxy_url);
 /* const char *, NULL when empty. */
 PARSER(host_name);
 PARSER(region);
-PARSER(proxy_url);
 PARSER(https_url);
 PARSER(interface);
 PARSER(dot_server);

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "daemon/base/secret.h"
 #include "daemon/conf/credential.h"
 #include "daemon/conf/dump.h"
 #include "daemon/conf/load.h"
@@ -112,6 +113,44 @@ static void test_example_aditd(void **state)
 	 * error. */
 	assert_int_equal(warnings_with(&report, "[datapath]: has no effect"), 1);
 	assert_int_equal(warnings_with(&report, "[edge] proxy: has no effect"), 1);
+	conf_report_done(&report);
+	conf_unref(c);
+}
+
+/* The proxy's credentials, and that they stay where they are. */
+static void test_proxy(void **state)
+{
+	(void)state;
+	struct conf_report report = {};
+	struct conf *c = load_text(
+		"[edge]\nproxy = socks5://al%40ice:open%20ses%3Ame@[2001:db8::1]:1080\n", &report);
+	const struct conf_proxy *p = c->edge.proxy;
+	assert_non_null(p);
+	assert_true(p->is_socks5);
+	assert_string_equal(p->host, "2001:db8::1");
+	assert_int_equal(p->port, 1080);
+	assert_true(span_eq_str(secret_span(p->user), "al@ice"));
+	assert_true(span_eq_str(secret_span(p->password), "open ses:me"));
+	assert_int_equal(warnings_with(&report, "others can read the password"), 1);
+
+	char *text = NULL;
+	size_t len = 0;
+	FILE *f = open_memstream(&text, &len);
+	assert_non_null(f);
+	assert_int_equal(conf_dump(&c->common, f), 0);
+	assert_int_equal(fclose(f), 0);
+	assert_non_null(strstr(text, "proxy = socks5://***@[2001:db8::1]:1080"));
+	assert_null(strstr(text, "ses"));
+	free(text);
+	conf_report_done(&report);
+	conf_unref(c);
+
+	report = (struct conf_report){};
+	c = load_text("[edge]\nproxy = http://proxy.example:3128/\n", &report);
+	assert_false(c->edge.proxy->is_socks5);
+	assert_string_equal(c->edge.proxy->host, "proxy.example");
+	assert_null(c->edge.proxy->user);
+	assert_int_equal(warnings_with(&report, "others can read"), 0);
 	conf_report_done(&report);
 	conf_unref(c);
 }
@@ -586,6 +625,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_example_aditd),
 		cmocka_unit_test(test_example_edge),
+		cmocka_unit_test(test_proxy),
 		cmocka_unit_test(test_precedence),
 		cmocka_unit_test(test_set_errors),
 		cmocka_unit_test(test_missing_file),
