@@ -81,6 +81,7 @@ demux_objs := daemon/demux/demux.o daemon/demux/demux_rpc.o
 aditd_objs := $(addprefix daemon/aditd/,app.o config.o discovery.o discovery_agent.o discovery_record.o discovery_round.o \
 	discovery_set.o edge_addrs.o link_metrics.o locations.o main.o service.o status.o \
 	supervisor.o supervisor_fsm.o tunnel.o wiring.o)
+aditd_objs += daemon/aditd/netwatch.o
 aditd_libs := libsystemd
 
 edge_objs := $(addprefix daemon/edge/,app.o config.o directory.o edge_conn.o edge_link.o edge_tunnel.o \

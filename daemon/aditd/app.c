@@ -25,6 +25,7 @@
 
 enum {
 	READY_AT_THE_LATEST_SEC = 10,
+	STOP_MARGIN_SEC = 5, /* what the service manager allows beyond the grace period */
 	CONNECTIONS_VENDOR = 4,
 	VENDOR_IDLE_SEC = 5,
 	ADIT_IDLE_SEC = 60,
@@ -233,16 +234,18 @@ void app_announce_ready(struct app *a)
 	notify_ready(text);
 }
 
-/* The line, and READY when it is time. */
+/* The line, from the start on, and READY when it is time. */
 static void announce(struct app *a)
 {
 	char text[STATUS_LEN];
 	unsigned int up = supervisor_up_count(a->supervisor);
 	atomic_store_explicit(&a->up, up, memory_order_relaxed);
+	if (a->is_stopping)
+		return; /* the status is that of STOPPING */
 	print_status(a, text);
-	if (a->is_ready || a->is_stopping) {
+	if (a->is_ready || up == 0) {
 		notify_status(text);
-	} else if (up > 0) {
+	} else {
 		a->is_ready = true;
 		mainloop_timer_stop(&a->ready_timer);
 		notify_ready(text);
@@ -313,10 +316,12 @@ static void on_signal(int signo, void *arg)
 	struct app *a = arg;
 	log_notice(a->log, "stop", a->is_stopping ? "second signal: cutting" : "draining",
 		   KV_I64("signal", signo));
-	if (!a->is_stopping)
-		notify_stopping("draining");
-	a->is_stopping = true;
 	nsec_t grace = a->config->conf->tunnel.grace_period;
+	if (!a->is_stopping) {
+		notify_stopping("draining");
+		notify_extend_timeout(grace + STOP_MARGIN_SEC * NSEC_PER_SEC);
+	}
+	a->is_stopping = true;
 	supervisor_stop(a->supervisor, grace);
 }
 

@@ -35,6 +35,8 @@ static nsec_t asleep(const struct resume *r)
 
 void resume_check(struct resume *r)
 {
+	if (!r)
+		return;
 	nsec_t now = asleep(r);
 	if (now < r->asleep)
 		return; /* the readings were far apart */

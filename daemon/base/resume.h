@@ -29,8 +29,10 @@ struct resume_params {
 /* Accepts NULL. */
 void resume_stop(struct resume *r);
 
-/* Compares the clocks now, and calls on_resume if they say so. For who was woken by something else
- * that a sleep may have caused. */
+/*
+ * Compares the clocks now, and calls on_resume if they say so. For who was woken by something else
+ * that a sleep may have caused. Accepts NULL.
+ */
 void resume_check(struct resume *r);
 
 #endif

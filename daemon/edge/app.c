@@ -33,6 +33,7 @@ enum {
 	METRIC_SERIES_ALL = 32768,
 	UDP_BUFFER = 4 * 1024 * 1024,
 	GRACE_SEC = 30,
+	STOP_MARGIN_SEC = 5, /* what the service manager allows beyond that */
 	RENEW_CHECK_SEC = 6 * 3600,
 };
 #define AUTO_MEMORY (UINT64_C(64) << 20) /* of each worker */
@@ -386,6 +387,7 @@ void edge_stop(struct edge *e)
 	}
 	e->is_stopping = true;
 	notify_stopping("draining");
+	notify_extend_timeout((GRACE_SEC + STOP_MARGIN_SEC) * NSEC_PER_SEC);
 	atomic_store_explicit(&e->is_draining, true, memory_order_relaxed);
 	e->grace_timer.on_expire = on_grace_over;
 	(void)mainloop_timer_start(e->loop, &e->grace_timer,

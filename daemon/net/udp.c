@@ -194,6 +194,29 @@ int udp_local_addr(const struct udp_socket *sock, struct ip_port *ret)
 	return sockaddr_to_ip_port((struct sockaddr *)&sa, len, ret);
 }
 
+int udp_find_source(const struct ip_port *peer, const char *bind_interface, uint32_t fwmark,
+		    struct ip_addr *ret)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = sockaddr_from_ip_port(peer, &sa);
+	_cleanup_(fd_closep) int fd = socket(sa.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	/* Connecting sends nothing: it is the kernel's choice of a route, and with it of a source.
+	 */
+	struct udp_params params = { .bind_interface = bind_interface, .fwmark = fwmark };
+	int r = set_routing_options(fd, &params);
+	if (r < 0)
+		return r;
+	if (connect(fd, (struct sockaddr *)&sa, len) < 0)
+		return -errno;
+	struct ip_port local;
+	r = udp_local_addr(&(struct udp_socket){ .fd = fd }, &local);
+	if (r == 0)
+		*ret = local.ip;
+	return r;
+}
+
 /* ---- receiving ----------------------------------------------------------------------------- */
 
 static void batch_arm(struct udp_batch *b)

@@ -366,6 +366,21 @@ static void test_other_peer(void **state)
 	udp_close(&s);
 }
 
+static void test_find_source(void **state)
+{
+	(void)state;
+	struct ip_addr a = {};
+	struct ip_port v6 = { .ip = { .family = IP_FAMILY_V6, .bytes = { [15] = 1 } }, .port = 1 };
+	struct ip_port v4 = { .ip = { .family = IP_FAMILY_V4, .bytes = { 127, 0, 0, 9 } },
+			      .port = 1 };
+	assert_int_equal(udp_find_source(&v4, NULL, 0, &a), 0);
+	assert_int_equal(a.family, IP_FAMILY_V4);
+	assert_true(ip_addr_is_loopback(&a));
+	assert_int_equal(udp_find_source(&v6, "lo", 0, &a), 0);
+	assert_true(ip_addr_eq(&a, &v6.ip));
+	assert_int_equal(udp_find_source(&v4, "no-such-dev", 0, &a), -ENODEV);
+}
+
 static void test_open_errors(void **state)
 {
 	(void)state;
@@ -400,7 +415,7 @@ int main(void)
 		cmocka_unit_test(test_gso_without_gro),    cmocka_unit_test(test_gso_refused),
 		cmocka_unit_test(test_too_large),          cmocka_unit_test(test_empty_datagram),
 		cmocka_unit_test(test_refused_once),       cmocka_unit_test(test_other_peer),
-		cmocka_unit_test(test_open_errors),
+		cmocka_unit_test(test_find_source),        cmocka_unit_test(test_open_errors),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
