@@ -42,11 +42,14 @@ net_objs := $(addprefix daemon/net/,ca.o digest.o dns_answer.o dot.o happy.o ios
 net_libs := openssl libcares libbpf libxdp
 
 flow_objs := daemon/flow/bridge.o daemon/flow/frame.o daemon/flow/framed.o daemon/flow/pump.o daemon/flow/relay.o \
+	daemon/flow/rx.o \
 	daemon/flow/stream.o daemon/flow/stream_io.o
 
 http_objs := daemon/http/conn_fsm.o daemon/http/h1.o daemon/http/h1_client.o \
 	daemon/http/h1_exchange.o daemon/http/h1_head.o daemon/http/h1_server.o \
-	daemon/http/h1_tx.o daemon/http/head.o daemon/http/serve.o
+	daemon/http/h1_tx.o daemon/http/h2.o daemon/http/h2_callbacks.o daemon/http/h2_check.o \
+	daemon/http/h2_head.o daemon/http/h2_send.o daemon/http/h2_stream.o daemon/http/h2_window.o \
+	daemon/http/head.o daemon/http/serve.o
 http_libs := libllhttp libnghttp2
 http_ldlibs := -lwslay
 

@@ -9,7 +9,8 @@
 # MODULE is unique over all parts.
 
 # C helpers of the tests (selftests/lib/*.c), one archive.
-testlib_objs := selftests/lib/fake_dns.o selftests/lib/quic_pair.o selftests/lib/talk.o selftests/lib/udp_relay.o selftests/lib/fake_stream.o selftests/lib/testcert.o
+testlib_objs := selftests/lib/fake_dns.o selftests/lib/quic_pair.o selftests/lib/talk.o selftests/lib/udp_relay.o selftests/lib/fake_stream.o selftests/lib/testcert.o \
+	selftests/lib/h2_pair.o
 testlib_libs := openssl libcares
 
 # Programs that system tests run beside ours (selftests/lib), each with its objects.
@@ -67,11 +68,12 @@ test-tlsctx_parts := net base
 test-udp_parts := net base
 
 # flow
-unit_tests += $(addprefix flow/test-,bridge framed pump relay stream_io)
+unit_tests += $(addprefix flow/test-,bridge framed pump relay rx stream_io)
 test-bridge_parts := flow net base
 test-framed_parts := flow net wire base
 test-pump_parts := flow net base
 test-relay_parts := flow net base
+test-rx_parts := flow base
 test-stream_io_parts := flow net base
 
 # wire, util
@@ -115,7 +117,7 @@ test-quic_window_parts := link flow net wire base
 
 # http
 unit_tests += http/test-conn_fsm http/test-h1 http/test-h1_client http/test-h1_exchange \
-	http/test-h1_server http/test-h1_tx http/test-h1_upgrade http/test-head http/test-serve
+	http/test-h1_server http/test-h1_tx http/test-h1_upgrade http/test-h2 http/test-head http/test-serve
 test-conn_fsm_parts := http
 test-h1_parts := http flow wire base
 test-h1_client_parts := http flow wire base
@@ -123,6 +125,7 @@ test-h1_exchange_parts := http flow wire base
 test-h1_server_parts := http flow wire base
 test-h1_tx_parts := http flow wire base
 test-h1_upgrade_parts := http flow wire base
+test-h2_parts := http flow net wire base
 test-head_parts := http wire
 test-serve_parts := http flow wire base
 

@@ -9,6 +9,7 @@
 #include <ngtcp2/ngtcp2_crypto.h>
 #include <ngtcp2/ngtcp2_crypto_ossl.h>
 
+#include "daemon/flow/rx.h"
 #include "daemon/link/quic.h"
 #include "daemon/link/quic_cid.h"
 #include "daemon/link/quic_mtu.h"
@@ -86,13 +87,6 @@ struct quic_dgram_queue {
 	bool is_turn;     /* the next packet begins with a datagram */
 };
 
-/* Flow control of what comes in (spec §13). */
-struct quic_window {
-	uint64_t size;
-	uint64_t epoch_bytes; /* consumed since epoch_start */
-	nsec_t epoch_start;
-};
-
 struct quic_link {
 	struct link base; /* first */
 	struct quic_worker *qw;
@@ -129,10 +123,10 @@ struct quic_link {
 	nsec_t answer_by; /* a lone packet's answer waits for company until then; 0: none does */
 	unsigned int senders;                  /* streams with bytes that aren't acknowledged */
 	uint64_t streams_total, stream_window; /* so far; of each at first, as announced */
-	struct quic_window window;
-	uint64_t reserved; /* granted to the peer, not yet received */
-	uint64_t counted;  /* of it, by the worker's budget */
-	uint64_t unpaid;   /* credit that waits until streams' users take what arrived */
+	struct rx_window window;               /* of what comes in (spec §13) */
+	uint64_t reserved;                     /* granted to the peer, not yet received */
+	uint64_t counted;                      /* of it, by the worker's budget */
+	uint64_t unpaid; /* credit that waits until streams' users take what arrived */
 	struct quic_dgram_queue dgrams;
 	struct quic_mtu mtu;
 	struct quic_silence silence;

@@ -20,8 +20,6 @@ enum {
 	QUEUE_FLOOR_EASY = 32 * 1024, /* while less than half of the budget is used */
 	PRESSURE_EASY = 500,          /* thousandths of the budget */
 	ROOM_MIN = 4 * 1024,          /* room that is worth an on_writable */
-	RX_LARGE_FROM = 4 * 1024,     /* queued bytes from which large buffers are used */
-	RX_COPY = 256,                /* so few are copied behind what the reader has */
 };
 #define RETRY_BLOCKED (500 * NSEC_PER_MSEC)
 #define RETRY_READ    (10 * NSEC_PER_MSEC)
@@ -104,23 +102,6 @@ static void on_retry(struct timer *timer)
 	tell_readable(CONTAINER_OF(timer, struct quic_stream, retry));
 }
 
-/*
- * Moves what has come. A few bytes are copied: a reader who collects a message that comes byte by
- * byte would hold a buffer for each of them.
- */
-static size_t take(struct bufq *to, struct bufq *rx, size_t max)
-{
-	uint8_t bytes[RX_COPY];
-	size_t n = MIN(max, rx->len);
-	if (bufq_is_empty(to) || n > sizeof(bytes))
-		return bufq_move(to, rx, max);
-	n = bufq_copy_out(rx, bytes, n);
-	if (bufq_append_copy(to, span_of(bytes, n)) < 0)
-		return bufq_move(to, rx, max);
-	bufq_consume(rx, n);
-	return n;
-}
-
 static ssize_t op_read(struct stream *s, struct bufq *to, size_t max)
 {
 	struct quic_stream *qs = quic_stream_of(s);
@@ -134,7 +115,7 @@ static ssize_t op_read(struct stream *s, struct bufq *to, size_t max)
 		return qs->is_lost ? -ECONNRESET : -EAGAIN;
 	}
 
-	size_t n = take(to, &qs->rx, max);
+	size_t n = rx_take(to, &qs->rx, max);
 	if (n == 0 && max) {
 		/* Not in the next turn: the loop would spin until others give nodes back. */
 		if (!timer_is_armed(&qs->retry))
@@ -309,7 +290,7 @@ struct quic_stream *quic_stream_new(struct quic_link *link, int64_t id)
 	qs->retry.on_expire = on_retry;
 	bufq_init(&qs->rx, w->slab);
 	bufq_init(&qs->tx, w->slab);
-	quic_window_init(&qs->window, link->stream_window, loop_now(w->loop));
+	rx_window_init(&qs->window, link->stream_window, loop_now(w->loop));
 	link->qw->stream_windows += qs->window.size;
 	list_append(&link->streams, &qs->node);
 	link->stream_count++;
@@ -340,23 +321,6 @@ void quic_stream_lose_all(struct quic_link *link)
 
 /* ---- what the library says ----------------------------------------------------------------- */
 
-/* Fills the last buffer first; large new ones only for who has more than a little waiting. */
-static int store(struct bufq *q, struct span data)
-{
-	while (data.len) {
-		size_t want = q->len >= RX_LARGE_FROM ? SLAB_LARGE_LEN : data.len;
-		size_t room = 0;
-		uint8_t *at = bufq_room(q, want, &room);
-		if (!at)
-			return -ENOBUFS;
-		size_t n = MIN(room, data.len);
-		memcpy(at, data.ptr, n);
-		bufq_commit(q, n);
-		data = span_skip(data, n);
-	}
-	return 0;
-}
-
 /* Memory is gone: this stream ends, and the peer learns why. */
 static void overload(struct quic_stream *qs)
 {
@@ -381,7 +345,7 @@ void quic_stream_on_data(struct quic_stream *qs, struct span data, bool is_fin)
 	}
 	if (bufq_is_empty(&qs->rx))
 		qs->rx_moved = loop_now(qs->base.loop);
-	if (store(&qs->rx, data) < 0) {
+	if (rx_store(&qs->rx, data) < 0) {
 		quic_window_taken(qs->link, data.len);
 		overload(qs);
 		return;

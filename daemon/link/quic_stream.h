@@ -23,7 +23,7 @@ struct quic_stream {
 	struct loop_garbage garbage;
 
 	struct bufq rx;
-	struct quic_window window;
+	struct rx_window window;
 	uint64_t rx_unpaid; /* bytes in rx for which the link's credit waits until they are taken */
 	nsec_t rx_moved;    /* when rx was last empty or taken from */
 	struct timer retry; /* of a reader for whom there was no slice node */

@@ -21,27 +21,6 @@ enum {
 #define WATCH_EVERY (20 * NSEC_PER_MSEC)
 #define EVICT_EVERY (500 * NSEC_PER_MSEC)
 
-void quic_window_init(struct quic_window *w, uint64_t size, nsec_t now)
-{
-	*w = (struct quic_window){ .size = size, .epoch_start = now };
-}
-
-uint64_t quic_window_advance(struct quic_window *w, uint64_t n, uint64_t max, nsec_t now,
-			     nsec_t rtt)
-{
-	w->epoch_bytes += n;
-	if (w->epoch_bytes < w->size)
-		return 0;
-	nsec_t spent = nsec_sub(now, w->epoch_start);
-	w->epoch_bytes = 0;
-	w->epoch_start = now;
-	if (spent >= 2 * rtt || w->size >= max)
-		return 0;
-	uint64_t more = MIN(w->size, max - w->size);
-	w->size += more;
-	return more;
-}
-
 static size_t budget_of(const struct quic_worker *qw)
 {
 	struct slab_stats stats;
@@ -88,7 +67,7 @@ static void release(struct quic_link *link, uint64_t n)
 
 void quic_window_open(struct quic_link *link, uint64_t size)
 {
-	quic_window_init(&link->window, size, loop_now(link->qw->worker->loop));
+	rx_window_init(&link->window, size, loop_now(link->qw->worker->loop));
 	reserve(link, size);
 }
 
@@ -137,8 +116,8 @@ void quic_window_stream_received(struct quic_stream *qs, uint64_t n)
 	/* Growth must leave the sum of all links inside the budget. */
 	uint64_t room = budget_of(qw) / 1000 * (PRESSURE_GROW - pressure);
 	uint64_t max = MIN(qw->settings->link_window_max, link->window.size + room);
-	pay(link, quic_window_advance(&link->window, n, max, loop_now(qw->worker->loop),
-				      link->stats.rtt_nsec));
+	pay(link, rx_window_advance(&link->window, n, max, loop_now(qw->worker->loop),
+				    link->stats.rtt_nsec));
 }
 
 void quic_window_taken(struct quic_link *link, uint64_t n)
@@ -172,8 +151,8 @@ void quic_window_stream_taken(struct quic_stream *qs, uint64_t n)
 	bool may_grow = slab_pressure(qs->base.slab) < PRESSURE_GROW && qw->stream_windows < share;
 	uint64_t room = may_grow ? share - qw->stream_windows : 0;
 	uint64_t max = MIN(settings->stream_window_max, qs->window.size + room);
-	uint64_t more = quic_window_advance(&qs->window, n, max, loop_now(qs->base.loop),
-					    link->stats.rtt_nsec);
+	uint64_t more = rx_window_advance(&qs->window, n, max, loop_now(qs->base.loop),
+					  link->stats.rtt_nsec);
 	qw->stream_windows += more;
 	(void)ngtcp2_conn_extend_max_stream_offset(link->conn, qs->id, n + more);
 }

@@ -11,14 +11,6 @@
 
 struct quic_stream;
 
-void quic_window_init(struct quic_window *w, uint64_t size, nsec_t now);
-/*
- * n bytes of the window were used up. Returns by how much it may grow: it doubles up to max when it
- * was emptied within two round trips.
- */
-uint64_t quic_window_advance(struct quic_window *w, uint64_t n, uint64_t max, nsec_t now,
-			     nsec_t rtt);
-
 /* The window that a new link of this worker announces. */
 uint64_t quic_window_start(const struct quic_worker *qw);
 /* Accounts what was announced; close undoes all that a link still holds. */

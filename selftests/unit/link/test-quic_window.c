@@ -317,20 +317,6 @@ static void test_reader_without_slice_nodes(void **state)
 	assert_int_equal(h.told, told);
 }
 
-/* A reader that keeps up gets a larger window; one that doesn't keeps the first. */
-static void test_window_grows_with_use(void **state)
-{
-	(void)state;
-	struct quic_window w;
-	quic_window_init(&w, 64, 0);
-	assert_int_equal(quic_window_advance(&w, 63, 1024, 10, 100), 0);
-	assert_int_equal(quic_window_advance(&w, 1, 1024, 20, 100), 64);
-	assert_int_equal(w.size, 128);
-	assert_int_equal(quic_window_advance(&w, 128, 1024, 1000, 100), 0);
-	assert_int_equal(quic_window_advance(&w, 128, 200, 1100, 100), 72);
-	assert_int_equal(quic_window_advance(&w, 200, 200, 1101, 100), 0);
-}
-
 /* Many fast readers that stall later must not hold what all have together. */
 static void test_windows_share_the_budget(void **state)
 {
@@ -446,7 +432,6 @@ int main(void)
 						setup_little_memory, teardown),
 		cmocka_unit_test_setup_teardown(test_reader_without_slice_nodes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bytes_one_by_one, setup, teardown),
-		cmocka_unit_test(test_window_grows_with_use),
 		cmocka_unit_test_setup_teardown(test_window_is_the_announced_one, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_acknowledgements_have_company, setup,
 						teardown),
