@@ -134,17 +134,16 @@ static void note_head(struct h2_call *call, const struct h2_head *head, bool is_
 	}
 }
 
-int h2_call_open(struct h2_end_point *client, const char *method, const char *path,
-		 const struct http_field *fields, unsigned int count, bool is_end,
-		 struct h2_call **ret)
+int h2_call_open(struct h2_end_point *client, const char *method,
+		 const struct http_trailers *fields, bool is_end, struct h2_call **ret)
 {
 	struct h2_head head = {
 		.method = span_str(method),
 		.scheme = span_str("https"),
 		.authority = span_str("host"),
-		.path = span_str(path),
-		.fields = fields,
-		.field_count = count,
+		.path = span_str("/p?q"),
+		.fields = fields ? fields->fields : NULL,
+		.field_count = fields ? fields->count : 0,
 	};
 	struct stream *s;
 	int r = h2_open(client->conn, &head, is_end, &s);
@@ -156,10 +155,14 @@ int h2_call_open(struct h2_end_point *client, const char *method, const char *pa
 	return 0;
 }
 
-int h2_call_respond(struct h2_call *call, unsigned int status, const struct http_field *fields,
-		    unsigned int count, bool is_end)
+int h2_call_respond(struct h2_call *call, unsigned int status, const struct http_trailers *fields,
+		    bool is_end)
 {
-	struct h2_head head = { .status = status, .fields = fields, .field_count = count };
+	struct h2_head head = {
+		.status = status,
+		.fields = fields ? fields->fields : NULL,
+		.field_count = fields ? fields->count : 0,
+	};
 	return h2_respond(call->s, &head, is_end);
 }
 
@@ -221,6 +224,7 @@ static void on_open(struct h2_conn *c, void *user)
 	((struct h2_end_point *)user)->opened++;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): as the interface has it */
 static void on_request(struct h2_conn *c, struct stream *s, const struct h2_head *head, bool is_end,
 		       enum h2_fault fault, void *user)
 {
@@ -373,14 +377,14 @@ void h2_raw_bytes(struct h2_pair *p, const void *bytes, size_t len)
 	bufq_clear(&q);
 }
 
-void h2_raw_frame(struct h2_pair *p, uint8_t type, uint8_t flags, uint32_t id, const void *payload,
-		  size_t len)
+void h2_raw_send(struct h2_pair *p, const struct h2_raw_frame *head, const void *payload,
+		 size_t len)
 {
 	uint8_t frame[FRAME_HEAD + PIECE];
 	assert_true(len <= PIECE);
-	store_be32(frame, (uint32_t)(len << 8) | type);
-	frame[4] = flags;
-	store_be32(frame + 5, id);
+	store_be32(frame, (uint32_t)(len << 8) | head->type);
+	frame[4] = head->flags;
+	store_be32(frame + 5, head->id);
 	if (len)
 		memcpy(frame + FRAME_HEAD, payload, len);
 	h2_raw_bytes(p, frame, FRAME_HEAD + len);
@@ -391,8 +395,8 @@ void h2_raw_hello(struct h2_pair *p)
 	static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 	if (p->server.conn)
 		h2_raw_bytes(p, preface, sizeof(preface) - 1);
-	h2_raw_frame(p, 4, 0, 0, NULL, 0);
-	h2_raw_frame(p, 4, 1, 0, NULL, 0);
+	h2_raw_send(p, &(struct h2_raw_frame){ .type = 4 }, NULL, 0);
+	h2_raw_send(p, &(struct h2_raw_frame){ .type = 4, .flags = 1 }, NULL, 0);
 }
 
 /* len bytes of what the connection sends, or false at its end. */

@@ -63,12 +63,12 @@ void h2_pair_done(struct h2_pair *p);
 		}                                                                    \
 	} while (0)
 
-/* "GET https host /" with fields; is_end: no body. Returns what h2_open() said. */
-int h2_call_open(struct h2_end_point *client, const char *method, const char *path,
-		 const struct http_field *fields, unsigned int count, bool is_end,
-		 struct h2_call **ret);
-int h2_call_respond(struct h2_call *call, unsigned int status, const struct http_field *fields,
-		    unsigned int count, bool is_end);
+/* METHOD https host /p?q, with fields (NULL: none); is_end: no body. Returns what h2_open() said.
+ */
+int h2_call_open(struct h2_end_point *client, const char *method,
+		 const struct http_trailers *fields, bool is_end, struct h2_call **ret);
+int h2_call_respond(struct h2_call *call, unsigned int status, const struct http_trailers *fields,
+		    bool is_end);
 /* Queues bytes for the call; sent as credit allows. */
 void h2_call_write(struct h2_call *call, const void *bytes, size_t len);
 /* Makes len bytes of a pattern, whose sum h2_pattern_sum() knows, and sends them as credit allows.
@@ -83,19 +83,20 @@ const char *h2_call_text(struct h2_call *call);
 
 /* ---- raw bytes ---- */
 
-/* A frame to the connection under test. */
-void h2_raw_frame(struct h2_pair *p, uint8_t type, uint8_t flags, uint32_t id, const void *payload,
-		  size_t len);
-void h2_raw_bytes(struct h2_pair *p, const void *bytes, size_t len);
-/* The preface of a client and SETTINGS, and an answer to those of the connection. */
-void h2_raw_hello(struct h2_pair *p);
-
 struct h2_raw_frame {
 	uint8_t type, flags;
 	uint32_t id;
 	size_t len;
 	uint8_t payload[256]; /* its beginning */
 };
+
+/* A frame to the connection under test: head's type, flags and id. */
+void h2_raw_send(struct h2_pair *p, const struct h2_raw_frame *head, const void *payload,
+		 size_t len);
+void h2_raw_bytes(struct h2_pair *p, const void *bytes, size_t len);
+/* The preface of a client and SETTINGS, and an answer to those of the connection. */
+void h2_raw_hello(struct h2_pair *p);
+
 /* The next frame that the connection sends, of this type (others are passed over). Returns false at
  * the end of its stream. */
 bool h2_raw_next(struct h2_pair *p, uint8_t type, struct h2_raw_frame *ret);

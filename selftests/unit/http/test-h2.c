@@ -34,6 +34,7 @@ static int teardown(void **state)
 }
 
 #define RUN_UNTIL(condition) H2_RUN_UNTIL(&pair, condition)
+#define FIELDS(list, n)      (&(struct http_trailers){ .fields = (list), .count = (n) })
 #define FIELD(n, v)          { .name = SPAN_LIT(n), .value = SPAN_LIT(v) }
 
 static void turns(unsigned int count)
@@ -47,7 +48,7 @@ static struct h2_call *ask(const char *method, bool is_end, struct h2_call **ret
 {
 	struct h2_call *call;
 	unsigned int before = server->count;
-	assert_int_equal(h2_call_open(client, method, "/", NULL, 0, is_end, &call), 0);
+	assert_int_equal(h2_call_open(client, method, NULL, is_end, &call), 0);
 	RUN_UNTIL(server->count > before);
 	*ret_served = &server->calls[before];
 	return call;
@@ -55,7 +56,7 @@ static struct h2_call *ask(const char *method, bool is_end, struct h2_call **ret
 
 static void answer(struct h2_call *served, struct h2_call *call)
 {
-	assert_int_equal(h2_call_respond(served, 200, NULL, 0, false), 0);
+	assert_int_equal(h2_call_respond(served, 200, NULL, false), 0);
 	RUN_UNTIL(call->has_head);
 }
 
@@ -69,7 +70,7 @@ static void test_request_and_answer(void **state)
 						   FIELD("te", "trailers") };
 	static const struct http_field given[] = { FIELD("server", "test"), FIELD("x-b", "") };
 	struct h2_call *call;
-	assert_int_equal(h2_call_open(client, "GET", "/p?q", asked, 3, true, &call), 0);
+	assert_int_equal(h2_call_open(client, "GET", FIELDS(asked, 3), true, &call), 0);
 	RUN_UNTIL(server->count == 1);
 	struct h2_call *served = &server->calls[0];
 	assert_string_equal(served->head,
@@ -81,8 +82,8 @@ static void test_request_and_answer(void **state)
 	struct bufq q;
 	bufq_init(&q, pair.slab);
 	assert_int_equal(stream_write(served->s, &q, 1), -EPROTO);
-	assert_int_equal(h2_call_respond(served, 404, given, 2, false), 0);
-	assert_int_equal(h2_call_respond(served, 404, given, 2, false), -EPROTO);
+	assert_int_equal(h2_call_respond(served, 404, FIELDS(given, 2), false), 0);
+	assert_int_equal(h2_call_respond(served, 404, FIELDS(given, 2), false), -EPROTO);
 	RUN_UNTIL(call->has_head);
 	assert_string_equal(call->head, "404|server=test|x-b=");
 	assert_false(call->is_end);
@@ -108,7 +109,7 @@ static void test_answer_without_body(void **state)
 	(void)state;
 	h2_pair_start(&pair);
 	struct h2_call *served, *call = ask("GET", true, &served);
-	assert_int_equal(h2_call_respond(served, 204, NULL, 0, true), 0);
+	assert_int_equal(h2_call_respond(served, 204, NULL, true), 0);
 	RUN_UNTIL(call->has_head);
 	assert_true(call->is_end);
 	RUN_UNTIL(call->rx_status == 0);
@@ -143,14 +144,14 @@ static void test_content_length_that_fits(void **state)
 	h2_pair_start(&pair);
 	static const struct http_field five = FIELD("content-length", "5");
 	struct h2_call *call;
-	assert_int_equal(h2_call_open(client, "POST", "/", &five, 1, false, &call), 0);
+	assert_int_equal(h2_call_open(client, "POST", FIELDS(&five, 1), false, &call), 0);
 	h2_call_write(call, "12345", 5);
 	h2_call_finish(call);
 	RUN_UNTIL(server->count == 1 && server->calls[0].rx_status == 0);
 	assert_string_equal(h2_call_text(&server->calls[0]), "12345");
 	/* The answer to a HEAD says how long it would be. */
 	struct h2_call *served, *head = ask("HEAD", true, &served);
-	assert_int_equal(h2_call_respond(served, 200, &five, 1, true), 0);
+	assert_int_equal(h2_call_respond(served, 200, FIELDS(&five, 1), true), 0);
 	RUN_UNTIL(head->rx_status == 0);
 	assert_string_equal(head->head, "200|content-length=5");
 }
@@ -163,7 +164,7 @@ static void test_content_length_that_doesnt_fit(void **state)
 	const char *bodies[] = { "1234", "123456" };
 	for (unsigned int i = 0; i < ARRAY_SIZE(bodies); i++) {
 		struct h2_call *served, *call, *up;
-		assert_int_equal(h2_call_open(client, "POST", "/", &five, 1, false, &up), 0);
+		assert_int_equal(h2_call_open(client, "POST", FIELDS(&five, 1), false, &up), 0);
 		unsigned int at = server->count;
 		h2_call_write(up, bodies[i], strlen(bodies[i]));
 		h2_call_finish(up);
@@ -173,7 +174,7 @@ static void test_content_length_that_doesnt_fit(void **state)
 		assert_int_equal(up->s->error_code, H2_CODE_PROTOCOL_ERROR);
 
 		call = ask("GET", true, &served);
-		assert_int_equal(h2_call_respond(served, 200, &five, 1, false), 0);
+		assert_int_equal(h2_call_respond(served, 200, FIELDS(&five, 1), false), 0);
 		h2_call_write(served, bodies[i], strlen(bodies[i]));
 		h2_call_finish(served);
 		RUN_UNTIL(call->rx_status == -ECONNRESET);
@@ -216,14 +217,14 @@ static void test_heads_that_cant_be_sent(void **state)
 	memset(big, 'a', sizeof(big));
 	struct http_field field = { SPAN_LIT("x"), span_of(big, sizeof(big)) };
 	struct h2_call *call, *served;
-	assert_int_equal(h2_call_open(client, "GET", "/", &field, 1, true, &call), -E2BIG);
+	assert_int_equal(h2_call_open(client, "GET", FIELDS(&field, 1), true, &call), -E2BIG);
 	struct http_field some[8];
 	for (unsigned int i = 0; i < ARRAY_SIZE(some); i++)
 		some[i] = (struct http_field){ SPAN_LIT("x"), span_of(big, 10000) };
-	assert_int_equal(h2_call_open(client, "GET", "/", some, 8, true, &call), -E2BIG);
+	assert_int_equal(h2_call_open(client, "GET", FIELDS(some, 8), true, &call), -E2BIG);
 	call = ask("GET", true, &served);
-	assert_int_equal(h2_call_respond(served, 200, some, 8, true), -E2BIG);
-	assert_int_equal(h2_call_respond(served, 200, some, 2, true), 0);
+	assert_int_equal(h2_call_respond(served, 200, FIELDS(some, 8), true), -E2BIG);
+	assert_int_equal(h2_call_respond(served, 200, FIELDS(some, 2), true), 0);
 	RUN_UNTIL(call->has_head);
 }
 
@@ -254,7 +255,7 @@ static void test_reset_ends_both_directions(void **state)
 	RUN_UNTIL(call->rx_status == -ECONNRESET);
 	assert_int_equal(call->s->error_code, H2_CODE_INTERNAL_ERROR);
 	/* Before it went out. */
-	assert_int_equal(h2_call_open(client, "POST", "/", NULL, 0, false, &call), 0);
+	assert_int_equal(h2_call_open(client, "POST", NULL, false, &call), 0);
 	h2_call_close(call);
 	turns(5);
 	h2_get_stats(client->conn, &stats);
@@ -411,12 +412,12 @@ static void test_stream_limit(void **state)
 	pair.settings.max_streams = 2;
 	h2_pair_start(&pair);
 	struct h2_call *served, *a = ask("GET", true, &served), *b;
-	assert_int_equal(h2_call_open(client, "GET", "/", NULL, 0, true, &b), 0);
+	assert_int_equal(h2_call_open(client, "GET", NULL, true, &b), 0);
 	struct h2_call *c;
-	assert_int_equal(h2_call_open(client, "GET", "/", NULL, 0, true, &c), -EAGAIN);
+	assert_int_equal(h2_call_open(client, "GET", NULL, true, &c), -EAGAIN);
 	h2_call_close(a);
 	turns(3);
-	assert_int_equal(h2_call_open(client, "GET", "/", NULL, 0, true, &c), 0);
+	assert_int_equal(h2_call_open(client, "GET", NULL, true, &c), 0);
 }
 
 /* ---- the connection ---------------------------------------------------------------------------
@@ -446,11 +447,11 @@ static void test_drain(void **state)
 	answer(served, call);
 	/* One that is on its way when the other end drains is refused. */
 	struct h2_call *late;
-	assert_int_equal(h2_call_open(client, "GET", "/", NULL, 0, true, &late), 0);
+	assert_int_equal(h2_call_open(client, "GET", NULL, true, &late), 0);
 	h2_drain(server->conn);
 	RUN_UNTIL(client->goaways == 1);
 	struct h2_call *never;
-	assert_int_equal(h2_call_open(client, "GET", "/", NULL, 0, true, &never), -EPROTO);
+	assert_int_equal(h2_call_open(client, "GET", NULL, true, &never), -EPROTO);
 	RUN_UNTIL(late->rx_status == -ECONNRESET);
 	assert_int_equal(late->s->error_code, H2_CODE_REFUSED_STREAM);
 	h2_call_write_pattern(served, 100 * 1024);
@@ -511,8 +512,8 @@ static void test_freed_in_its_callback(void **state)
 	h2_pair_start(&pair);
 	server->on_request = free_now;
 	struct h2_call *a, *b;
-	assert_int_equal(h2_call_open(client, "GET", "/", NULL, 0, true, &a), 0);
-	assert_int_equal(h2_call_open(client, "GET", "/", NULL, 0, true, &b), 0);
+	assert_int_equal(h2_call_open(client, "GET", NULL, true, &a), 0);
+	assert_int_equal(h2_call_open(client, "GET", NULL, true, &b), 0);
 	RUN_UNTIL(client->closed == 1);
 	assert_int_equal(server->count, 1);
 	assert_int_equal(server->closed, 0);
@@ -521,10 +522,23 @@ static void test_freed_in_its_callback(void **state)
 
 static void answer_now(struct h2_call *call)
 {
-	assert_int_equal(h2_call_respond(call, 200, NULL, 0, false), 0);
+	assert_int_equal(h2_call_respond(call, 200, NULL, false), 0);
 	h2_call_write(call, "x", 1);
 	h2_call_finish(call);
 	h2_call_close(call);
+}
+
+static void ask_many(void)
+{
+	struct h2_call *call[16];
+	for (unsigned int i = 0; i < ARRAY_SIZE(call); i++)
+		assert_int_equal(h2_call_open(client, "GET", NULL, true, &call[i]), 0);
+	for (unsigned int i = 0; i < ARRAY_SIZE(call); i++) {
+		RUN_UNTIL(call[i]->rx_status == 0);
+		assert_int_equal(call[i]->rx_total, 1);
+		h2_call_close(call[i]);
+	}
+	client->count = server->count = 0;
 }
 
 static void test_many_requests(void **state)
@@ -532,18 +546,8 @@ static void test_many_requests(void **state)
 	(void)state;
 	h2_pair_start(&pair);
 	server->on_request = answer_now;
-	for (unsigned int round = 0; round < 100; round++) {
-		struct h2_call *call[16];
-		for (unsigned int i = 0; i < ARRAY_SIZE(call); i++)
-			assert_int_equal(h2_call_open(client, "GET", "/", NULL, 0, true, &call[i]),
-					 0);
-		for (unsigned int i = 0; i < ARRAY_SIZE(call); i++) {
-			RUN_UNTIL(call[i]->rx_status == 0);
-			assert_int_equal(call[i]->rx_total, 1);
-			h2_call_close(call[i]);
-		}
-		client->count = server->count = 0;
-	}
+	for (unsigned int round = 0; round < 100; round++)
+		ask_many();
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
