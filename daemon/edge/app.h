@@ -45,6 +45,14 @@ struct edge_worker {
 	int bad_certs; /* of the directory, when last read; negative: it could not be */
 };
 
+/* What happens on every worker when the edge leaves. */
+enum drain_round : uint8_t {
+	DRAIN_ROUND_NONE,
+	DRAIN_ROUND_FRONT, /* no visitor comes in any more */
+	DRAIN_ROUND_ASKED, /* nothing: requests that came in before go their way in this turn */
+	DRAIN_ROUND_LINKS, /* no request goes out any more: daemons are sent away */
+};
+
 struct edge {
 	struct edge_params params; /* its conf is that of the start */
 	struct roster *roster;     /* in force */
@@ -69,6 +77,7 @@ struct edge {
 	unsigned int http_count;
 	unsigned int https_count;
 	_Atomic uint64_t next_serial;
+	enum drain_round drain_round;   /* written before the workers are asked */
 	_Atomic unsigned int undrained; /* workers that still have something */
 	struct reload *reload;
 	struct page *page;

@@ -405,8 +405,10 @@ int front_new(const struct front_params *params, struct front **ret)
 
 void front_drain(struct front *f)
 {
-	for (unsigned int i = 0; i < f->listener_count; i++)
+	for (unsigned int i = 0; i < f->listener_count; i++) {
+		tcp_listener_take_waiting(&f->listeners[i].tcp); /* or they get a reset */
 		tcp_listener_stop(&f->listeners[i].tcp);
+	}
 	f->listener_count = 0;
 	LIST_FOREACH(node, &f->conns)
 	{

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "daemon/base/exit.h"
+#include "daemon/base/gather.h"
 #include "daemon/edge/app.h"
 #include "daemon/edge/status.h"
 #include "daemon/link/quic_ledger.h"
@@ -395,22 +396,61 @@ static void on_drain_look(struct timer *timer)
 		report_drained(ew->edge);
 }
 
-static void drain_worker(struct worker *worker, void *arg)
+static void drain_front(struct edge_worker *ew)
 {
-	(void)arg;
-	struct edge_worker *ew = worker->app;
-	quic_server_refuse_new(ew->edge->server, worker);
+	quic_server_refuse_new(ew->edge->server, ew->worker);
 	if (ew->front)
 		front_drain(ew->front);
-	edge_conn_drain_all(&ew->conns);
-	ew->drained.on_expire = on_drain_look;
-	timer_start(worker->loop, &ew->drained, loop_now(worker->loop));
 }
 
+static void drain_links(struct edge_worker *ew)
+{
+	edge_conn_drain_all(&ew->conns);
+	ew->drained.on_expire = on_drain_look;
+	timer_start(ew->worker->loop, &ew->drained, loop_now(ew->worker->loop));
+}
+
+static void drain_visit(struct worker *worker, void *arg)
+{
+	struct edge *e = arg;
+	if (e->drain_round == DRAIN_ROUND_FRONT)
+		drain_front(worker->app);
+	else if (e->drain_round == DRAIN_ROUND_LINKS)
+		drain_links(worker->app);
+}
+
+static void start_round(struct edge *e, enum drain_round round);
+
+static void on_round_done(void *arg)
+{
+	struct edge *e = arg;
+	if (e->drain_round < DRAIN_ROUND_LINKS)
+		start_round(e, e->drain_round + 1);
+}
+
+static void on_round_cancelled(void *arg)
+{
+	(void)arg; /* the process ends */
+}
+
+static void start_round(struct edge *e, enum drain_round round)
+{
+	static const struct gather_ops ops = {
+		.visit = drain_visit,
+		.on_done = on_round_done,
+		.on_cancel = on_round_cancelled,
+	};
+	e->drain_round = round;
+	if (gather_start(e->workers, mainloop_mailbox(e->loop), &ops, e) < 0)
+		mainloop_quit(e->loop, EXIT_FAILED);
+}
+
+/*
+ * Round after round, each begun when all workers have had the last: visitors that have asked by
+ * then still find a link, on whatever worker it is.
+ */
 void edge_wiring_drain(struct edge *e)
 {
 	atomic_store_explicit(&e->undrained, e->worker_count, memory_order_relaxed);
-	for (unsigned int i = 0; i < e->worker_count; i++)
-		if (worker_call(worker_set_get(e->workers, i), drain_worker, NULL) < 0)
-			mainloop_quit(e->loop, EXIT_FAILED);
+	start_round(e, DRAIN_ROUND_FRONT);
 }

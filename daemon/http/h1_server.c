@@ -205,7 +205,8 @@ static void step_head(struct http_conn *conn)
 			return;
 		}
 		ssize_t n = conn_read(conn);
-		if (n == -EAGAIN || n == -ENOBUFS)
+		bool is_waiting = n == -EAGAIN || n == -ENOBUFS;
+		if (is_waiting && !(conn->is_draining && conn->state == CONN_STATE_IDLE))
 			return;
 		if (n <= 0) {
 			conn_step_to(conn, CONN_EVENT_LOST);
@@ -417,7 +418,7 @@ void http_conn_drain(struct http_conn *conn)
 {
 	conn->is_draining = true;
 	if (conn->state == CONN_STATE_IDLE)
-		conn_step_to(conn, CONN_EVENT_LOST);
+		conn_post_step(conn); /* a request that has come already is answered */
 }
 
 void http_conn_close(struct http_conn *conn)

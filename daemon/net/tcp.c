@@ -232,6 +232,11 @@ void tcp_listener_pause(struct tcp_listener *l, bool paused)
 	watch(l);
 }
 
+void tcp_listener_take_waiting(struct tcp_listener *l)
+{
+	on_ready(&l->io, 0);
+}
+
 void tcp_listener_stop(struct tcp_listener *l)
 {
 	if (!l->io.loop)

@@ -95,9 +95,13 @@ class Client:
         self.log = []
         self.idle = []
 
-    async def _exchange(self, asked):
-        reader, writer = (self.idle.pop() if self.idle else
-                          await asyncio.open_connection(self.address, self.port))
+    async def _connect(self):
+        return await asyncio.open_connection(self.address, self.port)
+
+    async def _exchange(self, asked, fresh=False):
+        """fresh: on a connection of its own."""
+        kept = self.idle and not fresh
+        reader, writer = self.idle.pop() if kept else await self._connect()
         body = BODY if asked.method == "POST" else b""
         length = f"Content-Length: {len(body)}\r\n" if body else ""
         writer.write(f"{asked.method} /{asked.number} HTTP/1.1\r\nHost: {self.host}\r\n"
@@ -108,7 +112,7 @@ class Client:
             writer.close()
             raise
         status = first.split(" ")[1] if first else "closed"
-        if headers.get("connection") == "close" or not first:
+        if headers.get("connection") == "close" or not first or fresh:
             writer.close()
         else:
             self.idle.append((reader, writer))
@@ -142,3 +146,27 @@ class Client:
         """events: (seconds after the start, function). Returns the log when all have ended."""
         asyncio.run(self._run(events, seconds(patience)))
         return self.log
+
+
+class Failover(Client):
+    """A client as a balancer is one: it goes to the first of the ports where somebody listens, and asks
+    again, once, what a kept connection that was closed meanwhile didn't answer."""
+
+    def __init__(self, ports, *words, **options):
+        super().__init__(ports[0], *words, **options)
+        self.ports = ports
+
+    async def _connect(self):
+        for port in self.ports[:-1]:
+            with contextlib.suppress(ConnectionError):
+                return await asyncio.open_connection(self.address, port)
+        return await asyncio.open_connection(self.address, self.ports[-1])
+
+    async def _exchange(self, asked, fresh=False):
+        if asked.method == "POST" or not self.idle:     # a POST may not be sent twice
+            return await super()._exchange(asked, asked.method == "POST")
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            outcome = await super()._exchange(asked)
+            if outcome != "closed":
+                return outcome
+        return await super()._exchange(asked, True)

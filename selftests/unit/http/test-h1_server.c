@@ -664,6 +664,19 @@ static void test_drain_idle(void **state)
 	assert_true(is_closed);
 }
 
+/* The client sent it before it could know. */
+static void test_drain_with_a_request_waiting(void **state)
+{
+	(void)state;
+	settle();
+	send_text("GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
+	http_conn_drain(conn);
+	settle();
+	assert_false(is_closed);
+	answer(200, "x");
+	expect_out("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx");
+}
+
 static void test_bad_answer_fields(void **state)
 {
 	(void)state;
@@ -727,6 +740,7 @@ int main(void)
 		TEST(test_stalled_reader_is_cut),
 		TEST(test_drain),
 		TEST(test_drain_idle),
+		TEST(test_drain_with_a_request_waiting),
 		TEST(test_bad_answer_fields),
 		TEST(test_no_buffers),
 	};

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -180,6 +181,26 @@ static void test_listen_errors(void **state)
 	tcp_listener_stop(&s.listener);
 }
 
+/* Who has connected before the stop is not reset. */
+static void test_take_waiting(void **state)
+{
+	(void)state;
+	struct server s;
+	server_start(&s, &v4_lo);
+	int fds[3];
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		fds[i] = connect_port(&v4_lo, s.at.port);
+		struct pollfd p = { .fd = fds[i], .events = POLLOUT };
+		assert_int_equal(poll(&p, 1, 1000), 1);
+	}
+	tcp_listener_take_waiting(&s.listener);
+	tcp_listener_stop(&s.listener);
+	assert_int_equal(s.accepted, ARRAY_SIZE(fds));
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		close(fds[i]);
+	tcp_listener_take_waiting(&s.listener); /* stopped: nothing */
+}
+
 static void test_pause_and_stop(void **state)
 {
 	(void)state;
@@ -283,9 +304,13 @@ static void test_own_address(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_connect_options), cmocka_unit_test(test_accept),
-		cmocka_unit_test(test_listen_errors),   cmocka_unit_test(test_pause_and_stop),
-		cmocka_unit_test(test_no_descriptors),  cmocka_unit_test(test_unix),
+		cmocka_unit_test(test_connect_options),
+		cmocka_unit_test(test_accept),
+		cmocka_unit_test(test_listen_errors),
+		cmocka_unit_test(test_pause_and_stop),
+		cmocka_unit_test(test_take_waiting),
+		cmocka_unit_test(test_no_descriptors),
+		cmocka_unit_test(test_unix),
 		cmocka_unit_test(test_own_address),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
