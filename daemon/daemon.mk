@@ -33,7 +33,7 @@ netlink_libs := libmnl
 
 conf_objs := $(addprefix daemon/conf/,arena.o conf.o credential.o diff.o dump.o dump_json.o fixed.o ini.o \
 	load.o load_aditd.o load_apply.o load_edge.o parse.o parse_rule.o pattern.o pattern_class.o \
-	pattern_translate.o report.o rule.o schema.o schema_aditd.o schema_common.o schema_edge.o value.o)
+	pattern_translate.o push.o report.o rule.o schema.o schema_aditd.o schema_common.o schema_edge.o value.o)
 conf_libs := inih libsystemd libpcre2-8 libidn2
 
 net_objs := $(addprefix daemon/net/,ca.o digest.o dns_answer.o dot.o happy.o iostream.o outproxy.o resolve.o \
@@ -48,14 +48,14 @@ flow_objs := daemon/flow/bridge.o daemon/flow/frame.o daemon/flow/framed.o daemo
 http_objs := daemon/http/conn_fsm.o daemon/http/h1.o daemon/http/h1_client.o \
 	daemon/http/h1_exchange.o daemon/http/h1_head.o daemon/http/h1_server.o \
 	daemon/http/h1_tx.o daemon/http/h2.o daemon/http/h2_callbacks.o daemon/http/h2_check.o \
-	daemon/http/h2_head.o daemon/http/h2_send.o daemon/http/h2_stream.o daemon/http/h2_window.o \
+	daemon/http/h2_head.o daemon/http/h2_send.o daemon/http/h2_skim.o daemon/http/h2_stream.o daemon/http/h2_window.o \
 	daemon/http/head.o daemon/http/serve.o
 http_libs := libllhttp libnghttp2
 http_ldlibs := -lwslay
 
 datapath_objs :=
 
-link_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o link_fsm.o quic.o \
+link_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o link_fsm.o h2call.o h2call_head.o h2link.o quic.o \
 	quic_accept.o quic_callbacks.o quic_cid.o quic_conn.o quic_dgram.o quic_forward.o quic_io.o \
 	quic_ledger.o quic_mtu.o quic_path.o quic_reply.o quic_server.o quic_silence.o quic_sock.o \
 	quic_stream.o quic_tls.o quic_window.o rpc_channel.o rpc_metrics.o strangers.o)
@@ -79,7 +79,7 @@ admin_objs := $(addprefix daemon/admin/,idl.o idl_edge.o page.o promtext.o reloa
 	varlink_reload.o worker_metrics.o)
 admin_libs := libsystemd
 
-demux_objs := daemon/demux/demux.o daemon/demux/demux_rpc.o
+demux_objs := daemon/demux/demux.o daemon/demux/demux_config.o daemon/demux/demux_rpc.o
 
 aditd_objs := $(addprefix daemon/aditd/,app.o config.o discovery.o discovery_agent.o discovery_record.o discovery_round.o \
 	discovery_set.o edge_addrs.o link_metrics.o locations.o main.o service.o status.o \

@@ -97,9 +97,10 @@ test-wire_mutation_parts := wire
 test-wire_mutation_data := edge-protocol.json
 
 # link
-unit_tests += $(addprefix link/test-,link_fsm quic quic_accept quic_cid quic_dgram \
+unit_tests += $(addprefix link/test-,h2link link_fsm quic quic_accept quic_cid quic_dgram \
 	quic_mtu quic_path quic_silence quic_stream quic_threads quic_window rpc_channel \
 	rpc_metrics strangers)
+test-h2link_parts := link http flow net wire base
 test-strangers_parts := link
 test-rpc_channel_parts := link flow net wire base
 test-rpc_metrics_parts := link base
@@ -117,7 +118,8 @@ test-quic_window_parts := link flow net wire base
 
 # http
 unit_tests += http/test-conn_fsm http/test-h1 http/test-h1_client http/test-h1_exchange \
-	http/test-h1_server http/test-h1_tx http/test-h1_upgrade http/test-h2 http/test-head http/test-serve
+	http/test-h1_server http/test-h1_tx http/test-h1_upgrade http/test-h2 http/test-h2_skim \
+	http/test-head http/test-serve
 test-conn_fsm_parts := http
 test-h1_parts := http flow wire base
 test-h1_client_parts := http flow wire base
@@ -126,6 +128,8 @@ test-h1_server_parts := http flow wire base
 test-h1_tx_parts := http flow wire base
 test-h1_upgrade_parts := http flow wire base
 test-h2_parts := http flow net wire base
+test-h2_skim_parts := http base
+test-h2_skim_libs := libnghttp2
 test-head_parts := http wire
 test-serve_parts := http flow wire base
 
@@ -138,7 +142,7 @@ test-origin_pool_parts := origin http flow net wire base
 test-origin_tls_parts := origin http flow net wire base
 
 # conf, route
-unit_tests += $(addprefix conf/test-,config_errors credential diff ini load parse pattern rule \
+unit_tests += $(addprefix conf/test-,config_errors credential diff ini load parse pattern push rule \
 	value)
 test-config_errors_parts := conf wire base
 test-credential_parts := conf wire base
@@ -147,6 +151,7 @@ test-ini_parts := conf wire base
 test-load_parts := conf wire base
 test-parse_parts := conf wire base
 test-pattern_parts := conf wire base
+test-push_parts := conf wire base
 test-rule_parts := conf wire base
 test-value_parts := conf wire base
 unit_tests += $(addprefix route/test-,ingress_vectors route)

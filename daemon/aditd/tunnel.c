@@ -10,6 +10,7 @@
 
 #include "daemon/base/snapshot.h"
 #include "daemon/base/version.h"
+#include "daemon/demux/demux_config.h"
 #include "daemon/wire/token.h"
 #include "util/cleanup.h"
 
@@ -283,9 +284,10 @@ static void on_link_state(struct link *link, enum link_state state, void *user)
 
 static void on_link_stream(struct link *link, struct stream *stream, uint64_t id, void *user)
 {
-	(void)link;
 	(void)id;
-	demux_stream(((struct tunnel *)user)->env->demux, stream);
+	struct tunnel_env *env = ((struct tunnel *)user)->env;
+	bool is_ours = env->config.conf->edge.kind == CONF_EDGE_KIND_ADIT;
+	demux_stream(env->demux, stream, is_ours || link->ops->has_trailers);
 }
 
 static void on_link_datagram(struct link *link, struct span payload, void *user)
@@ -296,10 +298,17 @@ static void on_link_datagram(struct link *link, struct span payload, void *user)
 	t->env->demux->stats.datagrams++;
 }
 
+static void on_link_config(struct link *link, struct stream *stream, void *user)
+{
+	(void)link;
+	demux_config_start(((struct tunnel *)user)->env->demux, stream);
+}
+
 static const struct link_sink sink = {
 	.on_state = on_link_state,
 	.on_stream = on_link_stream,
 	.on_datagram = on_link_datagram,
+	.on_config = on_link_config,
 };
 
 static void dial_address(struct tunnel *t, const struct ip_port *peer)

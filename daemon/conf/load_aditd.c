@@ -418,14 +418,6 @@ static void check_proxy(struct loader *l, const struct conf *c)
 
 /* ---- the rest ---- */
 
-static void check_tunnel(struct loader *l, const struct conf *c)
-{
-	const struct conf_section *s = load_find(l, "tunnel");
-	if (c->tunnel.protocol == CONF_PROTOCOL_HTTP2)
-		load_error(l, s, "protocol", load_item(s, "protocol"),
-			   "http2 isn't in this version; accepted: auto or quic");
-}
-
 int conf_load(const struct conf_source *src, struct conf_report *report, struct conf **ret)
 {
 	_cleanup_(conf_arena_freep) struct conf_arena *arena = conf_arena_new();
@@ -455,7 +447,6 @@ int conf_load(const struct conf_source *src, struct conf_report *report, struct 
 	if (r < 0)
 		return r;
 	check_access(&l);
-	check_tunnel(&l, c);
 	check_proxy(&l, c);
 	load_check_common(&l, &c->common);
 	if (report->errors != l.errors_before)

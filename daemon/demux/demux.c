@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "daemon/demux/demux_config.h"
 #include "daemon/demux/demux_rpc.h"
 #include "daemon/flow/frame.h"
 #include "daemon/proxy/proxy_tcp.h"
@@ -19,6 +20,7 @@ enum { READ_CHUNK = 16 * 1024 };
 struct undecided {
 	struct demux *demux;
 	struct stream *stream;
+	bool may_frame;
 	struct preamble_reader preamble;
 	struct bufq in;
 	struct list node;
@@ -59,6 +61,8 @@ static int take_request(struct undecided *u, size_t len)
 	if (r < 0)
 		return r;
 
+	if (!u->may_frame)
+		req.is_framed = false;
 	/* The message's buffers are kept until the request has been read out of them. */
 	struct proxy_env *env = u->demux->proxy;
 	struct bufq message, rest;
@@ -146,6 +150,7 @@ void demux_init(struct demux *d, struct proxy_env *proxy)
 	*d = (struct demux){ .proxy = proxy };
 	list_init(&d->undecided);
 	list_init(&d->rpc);
+	list_init(&d->configs);
 }
 
 void demux_done(struct demux *d)
@@ -153,9 +158,10 @@ void demux_done(struct demux *d)
 	LIST_FOREACH(node, &d->undecided)
 	undecided_reject(LIST_ENTRY(node, struct undecided, node));
 	demux_rpc_done(d);
+	demux_config_done(d);
 }
 
-void demux_stream(struct demux *d, struct stream *stream)
+void demux_stream(struct demux *d, struct stream *stream, bool may_frame)
 {
 	struct undecided *u = calloc(1, sizeof(*u));
 	if (!u) {
@@ -164,6 +170,7 @@ void demux_stream(struct demux *d, struct stream *stream)
 	}
 	u->demux = d;
 	u->stream = stream;
+	u->may_frame = may_frame;
 	u->garbage.release = undecided_release;
 	bufq_init(&u->in, d->proxy->worker->slab);
 	list_append(&d->undecided, &u->node);

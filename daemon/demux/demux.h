@@ -25,6 +25,8 @@ struct demux {
 	struct proxy_env *proxy;
 	struct list undecided; /* streams whose first message isn't whole */
 	struct list rpc;       /* RPC streams */
+	struct list configs;   /* pushed ones that are collected */
+	unsigned int config_count;
 	struct demux_stats stats;
 	const struct rpc_metrics *rpc_metrics; /* borrowed; NULL: not counted */
 };
@@ -33,7 +35,8 @@ void demux_init(struct demux *d, struct proxy_env *proxy);
 /* Gives all streams back that it still holds. */
 void demux_done(struct demux *d);
 
-/* Takes a stream that the edge opened. */
-void demux_stream(struct demux *d, struct stream *stream);
+/* Takes a stream that the edge opened. may_frame: a body may come in frames (docs/protocol.md
+ * §10.7): towards an edge of ours, and on HTTP/2. */
+void demux_stream(struct demux *d, struct stream *stream, bool may_frame);
 
 #endif

@@ -376,6 +376,8 @@ static void on_state(struct link *link, enum link_state state, void *user)
 	struct edge_conn *c = user;
 	if (state != LINK_STATE_CLOSED) {
 		conn_doubt(c);
+		if (state == LINK_STATE_DRAINING && c->el) /* perhaps the daemon takes no more */
+			atomic_store_explicit(&c->el->is_usable, false, memory_order_release);
 		return;
 	}
 	if (c->el)

@@ -86,6 +86,7 @@ static void shut(struct h2_conn *c)
 	nghttp2_session_del(c->session);
 	c->session = NULL;
 	arena_done(&c->arena);
+	h2_skim_done(&c->skim);
 	bufq_clear(&c->in);
 	bufq_clear(&c->out);
 	loop_task_cancel(&c->read);
@@ -149,15 +150,37 @@ static void check_queue(struct h2_conn *c)
 	h2_fail(c, H2_CODE_ENHANCE_YOUR_CALM, "too many frames wait to be sent");
 }
 
+/* What h2_skim lets pass. */
+static int give_library(void *user, struct span bytes)
+{
+	struct h2_conn *c = user;
+	nghttp2_ssize n = nghttp2_session_mem_recv2(c->session, bytes.ptr, bytes.len);
+	if (n < 0 && !c->has_ended)
+		library_failed(c, n);
+	return c->has_ended ? -ECONNRESET : 0;
+}
+
+static void skim_failed(struct h2_conn *c, int error)
+{
+	if (error == -E2BIG) {
+		c->stats.floods++;
+		h2_fail(c, H2_CODE_ENHANCE_YOUR_CALM, "endless header block");
+	} else if (error == -EBADMSG) {
+		h2_fail(c, H2_CODE_COMPRESSION_ERROR, "malformed header block");
+	} else {
+		h2_fail(c, H2_CODE_INTERNAL_ERROR, "no memory");
+	}
+}
+
 /* Gives what was read to the library. */
 static void feed(struct h2_conn *c)
 {
 	c->depth++;
 	while (!bufq_is_empty(&c->in) && !c->has_ended) {
 		struct span run = bufq_peek(&c->in);
-		nghttp2_ssize n = nghttp2_session_mem_recv2(c->session, run.ptr, run.len);
-		if (n < 0 && !c->has_ended)
-			library_failed(c, n);
+		int r = h2_skim_feed(&c->skim, run);
+		if (r < 0 && !c->has_ended)
+			skim_failed(c, r);
 		bufq_consume(&c->in, run.len);
 		check_queue(c);
 	}
@@ -345,6 +368,7 @@ static struct h2_conn *conn_new(struct loop *loop, struct slab *slab,
 	c->closer.run = run_closer;
 	c->notice.run = run_notice;
 	c->watch.on_expire = h2_window_on_watch;
+	h2_skim_init(&c->skim, c->role == H2_ROLE_SERVER, give_library, c);
 	bufq_init(&c->in, slab);
 	bufq_init(&c->out, slab);
 	list_init(&c->streams);

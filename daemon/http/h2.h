@@ -3,28 +3,27 @@
  * One HTTP/2 connection (RFC 9113), either role, over a stream beneath: TLS on TCP, or anything
  * else that is a struct stream. Each stream of it is a struct stream of its DATA, with a head
  * before and trailers behind. Knows nothing of what heads mean. nghttp2 stays in the .c files.
- *
  * An object lives on one worker. Callbacks come from the loop, never from inside a call.
  */
 #ifndef DAEMON_HTTP_H2_H
 #define DAEMON_HTTP_H2_H
 
 #include "daemon/flow/stream.h"
+#include "daemon/http/h2_stats.h"
 #include "daemon/http/head.h"
 
 struct h2_conn;
 
 enum h2_role : uint8_t { H2_ROLE_CLIENT, H2_ROLE_SERVER };
 
-/* RFC 9113 §7. */
-enum h2_code : uint32_t {
-	H2_CODE_NO_ERROR = 0,
-	H2_CODE_PROTOCOL_ERROR = 1,
-	H2_CODE_INTERNAL_ERROR = 2,
-	H2_CODE_FLOW_CONTROL_ERROR = 3,
-	H2_CODE_REFUSED_STREAM = 7,
-	H2_CODE_CANCEL = 8,
-	H2_CODE_ENHANCE_YOUR_CALM = 11,
+enum h2_code : uint32_t { /* RFC 9113 §7 */
+			  H2_CODE_NO_ERROR = 0,
+			  H2_CODE_PROTOCOL_ERROR = 1,
+			  H2_CODE_INTERNAL_ERROR = 2,
+			  H2_CODE_REFUSED_STREAM = 7,
+			  H2_CODE_CANCEL = 8,
+			  H2_CODE_COMPRESSION_ERROR = 9,
+			  H2_CODE_ENHANCE_YOUR_CALM = 11,
 };
 
 /* Borrowed by connections; outlives them. */
@@ -56,6 +55,12 @@ enum h2_fault : uint8_t {
 	H2_FAULT_FORBIDDEN, /* connection, upgrade and their like, te other than trailers */
 };
 
+struct h2_request {
+	struct h2_head head;
+	bool is_end; /* no body follows */
+	enum h2_fault fault;
+};
+
 /* Why a connection ended. */
 enum h2_end : uint8_t {
 	H2_END_LOCAL,    /* h2_close(), or drained */
@@ -68,9 +73,9 @@ enum h2_end : uint8_t {
 struct h2_events {
 	/* The peer's first SETTINGS have come: streams may be opened. */
 	void (*on_open)(struct h2_conn *c, void *user);
-	/* Server: a request's head (borrowed) is whole; s is the callee's. is_end: no body. */
-	void (*on_request)(struct h2_conn *c, struct stream *s, const struct h2_head *head,
-			   bool is_end, enum h2_fault fault, void *user);
+	/* Server: a request's head is whole (borrowed); s is the callee's. */
+	void (*on_request)(struct h2_conn *c, struct stream *s, const struct h2_request *request,
+			   void *user);
 	/* Client: the final answer's head (1xx are passed over); user is the stream's (below). */
 	void (*on_response)(struct h2_conn *c, struct stream *s, const struct h2_head *head,
 			    bool is_end, void *user);
@@ -103,6 +108,7 @@ void h2_free(struct h2_conn *c);
  */
 [[nodiscard]] int h2_open(struct h2_conn *c, const struct h2_head *head, bool is_end,
 			  struct stream **ret);
+bool h2_has_room(const struct h2_conn *c); /* whether h2_open() would open one now */
 /* Server: the answer's head (copied), once. 0, -EPROTO (twice, or reset), -ENOMEM, -E2BIG. */
 [[nodiscard]] int h2_respond(struct stream *s, const struct h2_head *head, bool is_end);
 /*
@@ -111,7 +117,8 @@ void h2_free(struct h2_conn *c);
  *   stream_reset(code) is RST_STREAM at once, of both directions; STREAM_CODE_NONE is sent as
  *   INTERNAL_ERROR by a server and CANCEL by a client. stream_stop() drops what comes; when our own
  *   direction has ended whole, RST_STREAM(NO_ERROR) follows from a server, CANCEL from a client.
- *   After -ECONNRESET error_code is the peer's code, or ours where the peer was at fault.
+ *   What came before the peer's reset is still read. After -ECONNRESET error_code is the peer's
+ *   code, or ours where the peer was at fault.
  */
 /* Instead of stream_finish(): what was written, then RST_STREAM(code), for a broken body. */
 void h2_finish_broken(struct stream *s, uint32_t code);
@@ -134,17 +141,6 @@ void h2_hold(struct stream *s);
 /* GOAWAY(code) and the end; on_closed follows from the loop. Idempotent. */
 void h2_close(struct h2_conn *c, uint32_t code, const char *reason);
 
-struct h2_stats {
-	nsec_t heard; /* when bytes came last */
-	uint64_t rx_bytes, tx_bytes, rx_frames, tx_frames;
-	uint64_t rtt_nsec; /* of SETTINGS and PINGs, smoothed; 0: not known yet */
-	unsigned int streams;
-	uint64_t streams_total;
-	uint64_t credit_stalls;  /* times the connection's send credit was 0 with data waiting */
-	uint64_t resets_by_peer; /* RST_STREAM received */
-	uint64_t floods; /* 1 when it was closed for frames without use, resets, CONTINUATIONs */
-	bool has_unsent; /* bytes wait for the stream beneath */
-};
 void h2_get_stats(const struct h2_conn *c, struct h2_stats *ret);
 
 #endif

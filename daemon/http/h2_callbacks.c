@@ -167,8 +167,9 @@ static bool note_length(struct h2_stream *s, const struct h2_block *b, bool is_e
 
 static void on_request(struct h2_conn *c, int32_t id, bool is_end)
 {
-	struct h2_head head = {};
-	int r = h2_block_end(&c->block, &head);
+	struct h2_request request = { .is_end = is_end };
+	int r = h2_block_end(&c->block, &request.head);
+	request.fault = fault_of(r);
 	if (c->is_draining) {
 		h2_submit_reset(c, id, H2_CODE_REFUSED_STREAM);
 		charge_idle(c, 1);
@@ -191,7 +192,7 @@ static void on_request(struct h2_conn *c, int32_t id, bool is_end)
 	(void)nghttp2_session_set_stream_user_data(c->session, id, s);
 	s->has_head = true;
 	s->has_fin = is_end;
-	c->events->on_request(c, &s->base, &head, is_end, fault_of(r), c->user);
+	c->events->on_request(c, &s->base, &request, c->user);
 }
 
 static bool has_no_body(const struct h2_stream *s, unsigned int status)
@@ -254,6 +255,7 @@ static void on_block(struct h2_conn *c, const nghttp2_frame_hd *hd)
 {
 	bool is_end = hd->flags & NGHTTP2_FLAG_END_STREAM;
 	struct h2_stream *s = find(c, hd->stream_id);
+	c->block.is_too_large |= c->skim.is_oversize;
 	switch (c->block.kind) {
 	case H2_BLOCK_REQUEST:
 		on_request(c, hd->stream_id, is_end);

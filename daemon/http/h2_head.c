@@ -70,7 +70,7 @@ static int status_of_library(int r)
 
 /* ---- requests ------------------------------------------------------------------------------- */
 
-static int may_open(struct h2_conn *c)
+static int may_open(const struct h2_conn *c)
 {
 	if (!c->is_open || c->has_ended || c->has_goaway || c->is_draining ||
 	    c->role != H2_ROLE_CLIENT)
@@ -78,6 +78,11 @@ static int may_open(struct h2_conn *c)
 	uint32_t max = nghttp2_session_get_remote_settings(c->session,
 							   NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
 	return c->opened < max ? 0 : -EAGAIN;
+}
+
+bool h2_has_room(const struct h2_conn *c)
+{
+	return may_open(c) == 0;
 }
 
 /* Ids don't come again: the user is to make a new connection, as after a GOAWAY. */

@@ -10,6 +10,7 @@
 #include "daemon/base/ratelimit.h"
 #include "daemon/flow/rx.h"
 #include "daemon/http/h2_check.h"
+#include "daemon/http/h2_skim.h"
 
 enum {
 	H2_TURN = 16 * 1024,    /* bytes of a stream before the next one's turn: a DATA frame */
@@ -60,6 +61,7 @@ struct h2_conn {
 	struct slab *slab;
 	struct stream *below; /* NULL after the end */
 	nghttp2_session *session;
+	struct h2_skim skim; /* what is read goes through it */
 	struct bufq in, out;
 	struct loop_task read, flush;    /* goes on reading; writes once a turn */
 	struct loop_task closer, notice; /* say that it is over; that ids are used up */

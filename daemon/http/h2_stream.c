@@ -139,9 +139,9 @@ static ssize_t op_read(struct stream *base, struct bufq *to, size_t max)
 	struct h2_stream *s = h2_stream_of(base);
 	if (s->is_stopped)
 		return -ECANCELED;
-	if (s->is_reset)
-		return -ECONNRESET;
 	if (bufq_is_empty(&s->rx)) {
+		if (s->is_reset)
+			return -ECONNRESET;
 		if (s->has_fin)
 			return 0;
 		return s->is_lost ? -ECONNRESET : -EAGAIN;
@@ -425,7 +425,6 @@ void h2_stream_on_sent_end(struct h2_stream *s)
 void h2_stream_on_over(struct h2_stream *s, uint32_t code)
 {
 	if (!s->has_fin && !s->is_reset) {
-		abandon_rx(s);
 		s->is_reset = true;
 		s->base.error_code = code;
 		tell_readable(s);

@@ -25,6 +25,20 @@ enum link_end link_end_of_peer(uint64_t code, bool is_transport_code, bool was_u
 	return LINK_END_PEER;
 }
 
+enum {
+	H2_ENHANCE_YOUR_CALM = 11,
+};
+
+uint32_t h2_code_of_link(uint64_t code)
+{
+	return code == LINK_CODE_OVERLOADED ? H2_ENHANCE_YOUR_CALM : STREAM_CODE_NONE;
+}
+
+uint64_t link_code_of_h2(uint64_t code)
+{
+	return code == H2_ENHANCE_YOUR_CALM ? LINK_CODE_OVERLOADED : LINK_CODE_NONE;
+}
+
 enum link_end link_end_of_error(int error)
 {
 	return error == -ECONNREFUSED ? LINK_END_REFUSED : LINK_END_NETWORK;

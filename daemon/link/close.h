@@ -17,6 +17,11 @@ enum link_code : uint32_t {
 /* CRYPTO_ERROR: a TLS alert as a transport code (RFC 9001 §4.8). */
 bool link_code_is_tls(uint64_t transport_code);
 
+/* Codes of streams on HTTP/2 (RFC 9113 §7) and ours; what has no counterpart is NONE, and NONE is
+ * what a role sends for an abnormal end. */
+uint32_t h2_code_of_link(uint64_t code);
+uint64_t link_code_of_h2(uint64_t code);
+
 /* Names the end of a link that the peer closed with this code during or after the handshake. */
 enum link_end link_end_of_peer(uint64_t code, bool is_transport_code, bool was_up);
 /* Names the end of a link that a socket error stopped. error is a negative errno. */

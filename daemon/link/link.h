@@ -54,7 +54,7 @@ enum link_end : uint8_t {
 };
 const char *link_end_name(enum link_end end);
 
-/* Whose business a link's contents are. All members must be set. Callbacks come from the loop. */
+/* Whose business a link's contents are. Callbacks come from the loop. */
 struct link_sink {
 	/* state is the new one; CLOSED comes exactly once and last: close_info tells why. UP comes
 	 * again when a suspect peer was heard, DRAINING at every change of link->suspicion. */
@@ -64,6 +64,9 @@ struct link_sink {
 	void (*on_stream)(struct link *link, struct stream *stream, uint64_t id, void *user);
 	/* A DATAGRAM arrived; borrowed for the call. */
 	void (*on_datagram)(struct link *link, struct span payload, void *user);
+	/* A configuration is pushed over HTTP/2 (docs/protocol.md §15.6): the stream, the callee's,
+	 * reads as its text and takes the answer; a reset refuses, and so does NULL here. */
+	void (*on_config)(struct link *link, struct stream *stream, void *user);
 };
 
 struct link_close_info {
@@ -76,6 +79,7 @@ struct link_close_info {
 
 struct link_ops {
 	const char *protocol; /* "quic", "http2" */
+	bool has_trailers;    /* its streams carry them in frames whoever the peer is */
 	int (*open_stream)(struct link *link, struct stream **ret);
 	int (*send_datagram)(struct link *link, struct span payload);
 	size_t (*max_datagram)(const struct link *link);

@@ -660,12 +660,10 @@ static void px_refuse_new(struct proxy_env *env, struct stream *stream, const ch
 	proxy_refuse(env, stream, PROXY_REASON_OVERLOADED, detail);
 }
 
-/* Frames are for our own edge to ask for (spec §4). */
 static void px_choose_wire(struct proxy_http *px)
 {
 	const struct http_limits *limits = px->env->limits;
 	px->wire = px->tunnel;
-	px->request.is_framed &= px->rules->conf->edge.kind == CONF_EDGE_KIND_ADIT;
 	if (!px->request.is_framed)
 		return;
 	framed_init(&px->framed, px->tunnel, &px->arena,

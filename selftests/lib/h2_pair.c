@@ -224,9 +224,8 @@ static void on_open(struct h2_conn *c, void *user)
 	((struct h2_end_point *)user)->opened++;
 }
 
-/* NOLINTNEXTLINE(readability-function-size): as the interface has it */
-static void on_request(struct h2_conn *c, struct stream *s, const struct h2_head *head, bool is_end,
-		       enum h2_fault fault, void *user)
+static void on_request(struct h2_conn *c, struct stream *s, const struct h2_request *request,
+		       void *user)
 {
 	(void)c;
 	struct h2_end_point *e = user;
@@ -235,8 +234,8 @@ static void on_request(struct h2_conn *c, struct stream *s, const struct h2_head
 		return;
 	}
 	struct h2_call *call = call_new(e, s);
-	note_head(call, head, is_end);
-	call->fault = fault;
+	note_head(call, &request->head, request->is_end);
+	call->fault = request->fault;
 	if (e->on_request)
 		e->on_request(call);
 }

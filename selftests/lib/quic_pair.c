@@ -60,7 +60,11 @@ static void on_datagram(struct link *link, struct span payload, void *user)
 		memcpy(end->datagram, payload.ptr, end->datagram_len);
 }
 
-static const struct link_sink sink = { on_state, on_stream, on_datagram };
+static const struct link_sink sink = {
+	.on_state = on_state,
+	.on_stream = on_stream,
+	.on_datagram = on_datagram,
+};
 
 static void *on_link(struct link *link, void *arg)
 {

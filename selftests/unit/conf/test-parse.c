@@ -161,7 +161,7 @@ static void test_rules(void **state)
 		{ "tunnel.url=http://a", true },
 		{ "tunnel.url=nothing", false },
 		{ "tunnel.url=https://a", true },
-		{ "tunnel.protocol=http2", false },
+		{ "tunnel.protocol=http2", true },
 	};
 	check_aditd(rows, ARRAY_SIZE(rows));
 }

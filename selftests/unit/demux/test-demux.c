@@ -15,7 +15,7 @@
 
 #include "daemon/conf/load.h"
 #include "daemon/conf/pattern.h"
-#include "daemon/demux/demux.h"
+#include "daemon/demux/demux_config.h"
 #include "daemon/net/resolve.h"
 #include "daemon/origin/origin.h"
 #include "daemon/proxy/proxy_tcp.h"
@@ -134,7 +134,7 @@ static struct stream *open_stream(struct fixture *fx, size_t step)
 	assert_int_equal(fake_pair_new(fx->worker->loop, fx->worker->slab, WINDOW, &ours, &peer),
 			 0);
 	fake_stream_set_step(ours, step);
-	demux_stream(&fx->demux, ours);
+	demux_stream(&fx->demux, ours, true);
 	return peer;
 }
 
@@ -238,6 +238,40 @@ static void test_refused_with_an_answer(void **state)
 		stream_close(peer);
 		turn(fx);
 	}
+}
+
+static int push_config(struct fixture *fx, const char *text, char out[256])
+{
+	struct stream *ours, *peer;
+	size_t len = 0;
+	assert_int_equal(fake_pair_new(fx->worker->loop, fx->worker->slab, WINDOW, &ours, &peer),
+			 0);
+	demux_config_start(&fx->demux, ours);
+	fake_stream_put(peer, text, strlen(text));
+	turn(fx);
+	stream_finish(peer);
+	turn(fx);
+	int r = fake_stream_take(peer, (uint8_t *)out, 255, &len);
+	out[len] = '\0';
+	stream_close(peer);
+	turn(fx);
+	return r;
+}
+
+/* Over HTTP/2: answered as over RPC, or refused where it is none. */
+static void test_pushed_config(void **state)
+{
+	struct fixture *fx = *state;
+	char out[256];
+	assert_int_equal(push_config(fx, "{\"version\":3,\"config\":{}}", out), 0);
+	assert_string_equal(out, "{\"lastAppliedVersion\":-1,\"err\":{\"message\":"
+				 "\"the configuration of this tunnel is its local file\"}}");
+	/* A version that isn't newer needs no words. */
+	assert_int_equal(push_config(fx, "{\"version\":-1}", out), 0);
+	assert_string_equal(out, "{\"lastAppliedVersion\":-1,\"err\":null}");
+	assert_int_equal(push_config(fx, "hello", out), -ECONNRESET);
+	assert_string_equal(out, "");
+	assert_int_equal(fx->demux.config_count, 0);
 }
 
 /* What is only logged may be missing: an empty text has no bytes anywhere. */
@@ -381,6 +415,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_served, start, end),
 		cmocka_unit_test_setup_teardown(test_websocket_declined, start, end),
 		cmocka_unit_test_setup_teardown(test_refused_with_an_answer, start, end),
+		cmocka_unit_test_setup_teardown(test_pushed_config, start, end),
 		cmocka_unit_test_setup_teardown(test_flow_without_an_id, start, end),
 		cmocka_unit_test_setup_teardown(test_garbage, start, end),
 		cmocka_unit_test_setup_teardown(test_cut_short, start, end),

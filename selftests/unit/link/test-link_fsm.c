@@ -67,7 +67,9 @@ static enum link_state expected(enum link_state from, enum link_event event)
 static void test_every_step(void **state)
 {
 	(void)state;
-	static const struct link_sink sink = { on_state, on_stream, on_datagram };
+	static const struct link_sink sink = { .on_state = on_state,
+					       .on_stream = on_stream,
+					       .on_datagram = on_datagram };
 	struct worker worker = {};
 	for (unsigned int s = 0; s < LINK_STATE_MAX_; s++) {
 		for (unsigned int e = 0; e < LINK_EVENT_MAX_; e++) {

@@ -55,7 +55,9 @@ static void no_datagram(struct link *link, struct span payload, void *user)
 	(void)user;
 }
 
-static const struct link_sink server_sink = { server_on_state, server_on_stream, no_datagram };
+static const struct link_sink server_sink = { .on_state = server_on_state,
+					      .on_stream = server_on_stream,
+					      .on_datagram = no_datagram };
 
 static void *on_link(struct link *link, void *arg)
 {
@@ -126,7 +128,9 @@ static void client_on_stream(struct link *link, struct stream *stream, uint64_t 
 	stream_close(stream);
 }
 
-static const struct link_sink client_sink = { client_on_state, client_on_stream, no_datagram };
+static const struct link_sink client_sink = { .on_state = client_on_state,
+					      .on_stream = client_on_stream,
+					      .on_datagram = no_datagram };
 
 static void client_start(struct worker *w)
 {
