@@ -24,6 +24,7 @@
 #include "daemon/edge/init.h"
 #include "daemon/edge/status.h"
 #include "daemon/edge/wiring.h"
+#include "daemon/edge/wiring_tunnels.h"
 #include "daemon/net/ca.h"
 #include "daemon/net/tlsctx.h"
 #include "util/cleanup.h"
@@ -162,10 +163,14 @@ static int load_tls(struct edge *e, SSL_CTX **ret)
 /* Links that exist keep their certificate; new ones get the one on disk. */
 static void use_renewed(struct edge *e)
 {
-	SSL_CTX *tls = NULL;
+	SSL_CTX *tls = NULL, *h2_tls = NULL;
 	int r = load_tls(e, &tls);
 	if (r == 0)
 		r = quic_server_set_tls(e->server, tls);
+	if (r == 0)
+		r = load_tls(e, &h2_tls); /* without ALPN */
+	if (r == 0)
+		r = edge_tunnels_use_tls(e, h2_tls);
 	if (r < 0)
 		log_error(e->log, "tls", "the renewed certificate is not used", KV_ERR(r));
 	tlsctx_free(tls);
@@ -212,7 +217,7 @@ static int start_tls(struct edge *e)
 		return EXIT_CONFIG;
 	}
 	(void)renew(e);
-	if (load_tls(e, &e->tls) < 0)
+	if (load_tls(e, &e->tls) < 0 || load_tls(e, &e->h2_tls) < 0)
 		return EXIT_CONFIG;
 	e->renew_timer.on_expire = on_renew;
 	(void)mainloop_timer_start(e->loop, &e->renew_timer,
@@ -223,6 +228,7 @@ static int start_tls(struct edge *e)
 static void stop_tls(struct edge *e)
 {
 	tlsctx_free(e->tls);
+	tlsctx_free(e->h2_tls);
 	secret_wipe(e->quic_key, sizeof(e->quic_key));
 }
 

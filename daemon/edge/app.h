@@ -10,6 +10,8 @@
 #include "daemon/conf/load.h"
 #include "daemon/edge/edge_conn.h"
 #include "daemon/edge/front_http.h"
+#include "daemon/edge/front_tunnel.h"
+#include "daemon/link/quic.h"
 
 struct page;
 struct reload;
@@ -33,12 +35,15 @@ struct edge_worker {
 	struct snapshot_slot roster; /* what is in force here */
 	struct quic_settings quic_settings;
 	struct quic_worker *quic;
+	struct h2link_settings h2_settings;
+	struct front_tunnel *tunnels; /* HTTP/2; NULL before the start and after the end */
 	struct edge_conn_env conns;
 	struct front *front;
 	struct tls_certs *certs;
 	int http_fds[FRONT_LISTENERS_MAX];
 	int https_fds[FRONT_LISTENERS_MAX];
-	int *tcp_fds; /* of [tcp NAME]: edge_conf_tcp_listeners() */
+	int *tcp_fds;    /* of [tcp NAME]: edge_conf_tcp_listeners() */
+	int *tunnel_fds; /* of [edge] listen, over TCP */
 
 	struct timer drained; /* looks whether everything has ended */
 	struct timer certs_timer;
@@ -69,7 +74,8 @@ struct edge {
 	struct tunnel_families tunnel_families;
 	struct bridge_metrics bridge_metrics;
 	struct quic_settings quic_settings; /* of the start: each worker has its own copy */
-	SSL_CTX *tls;
+	SSL_CTX *tls;    /* of QUIC at the start: the server has the one in force */
+	SSL_CTX *h2_tls; /* of HTTP/2 at the start: the workers have the one in force */
 	uint8_t quic_key[32];
 	struct quic_server *server;
 	struct directory **directories; /* one per worker */

@@ -32,6 +32,9 @@ struct edge_conn {
 	struct timer leave; /* its turn in a drain has come */
 	struct timer grace;
 	struct timer refused;
+	struct stranger stranger; /* linked while it counts as one */
+	nsec_t since;             /* accepted */
+	bool has_control;         /* the control stream has come */
 	struct list node;
 	struct loop_garbage garbage;
 };
@@ -87,9 +90,22 @@ static void conn_count(struct edge_conn *c)
 	c->stalls_counted = stats.credit_stalls;
 }
 
+/* Its end, when it has never been more than a stranger. */
+static void conn_forget_stranger(struct edge_conn *c)
+{
+	struct edge_conn_env *env = c->env;
+	if (!env->strangers || !strangers_remove(env->strangers, &c->stranger))
+		return;
+	if (!c->has_control) /* who only looked whether we are there is none */
+		env->handshake_failed += c->link->close_info.end != LINK_END_PEER;
+	else if (nsec_sub(loop_now(env->worker->loop), c->since) >= env->register_timeout)
+		env->register_timeouts++;
+}
+
 static void conn_free(struct edge_conn *c)
 {
 	conn_count(c);
+	conn_forget_stranger(c);
 	if (c->el)
 		c->el->link = NULL;
 	conn_withdraw(c);
@@ -134,6 +150,14 @@ static void on_refused(struct timer *timer)
 {
 	struct edge_conn *c = CONTAINER_OF(timer, struct edge_conn, refused);
 	link_close(c->link, 0, "registration refused");
+}
+
+/* It has proved who it is. */
+static void conn_know(struct edge_conn *c)
+{
+	if (c->env->strangers)
+		(void)strangers_remove(c->env->strangers, &c->stranger);
+	link_set_registered(c->link);
 }
 
 /* A newer connection of the same connector and index has registered, perhaps on another worker. */
@@ -262,7 +286,7 @@ static int conn_refuse_by_order(struct edge_conn *c, struct tunnel_registered *r
 	case REFUSE_MANNER_EXCEPTION:
 		return -EBADMSG;
 	case REFUSE_MANNER_SILENT:
-		link_set_registered(c->link); /* the daemon's deadline passes, not ours */
+		conn_know(c); /* the daemon's deadline passes, not ours */
 		return -ECANCELED;
 	case REFUSE_MANNER_CLOSE:
 		link_close(c->link, 0, "registration refused");
@@ -298,7 +322,7 @@ static int on_register(struct control_serve *cs, const struct tunnel_register *r
 		return conn_refuse(c, refusal, ret);
 	env->registered++;
 	env->registrations++;
-	link_set_registered(c->link);
+	conn_know(c);
 	replace_older(c);
 	ret->verdict = TUNNEL_VERDICT_DETAILS;
 	ret->connection_id = uuid_span(&c->el->connection_id);
@@ -330,9 +354,9 @@ static void on_unregister(struct control_serve *cs, void *user)
 }
 
 /*
- * The daemon ended the control stream. After unregistration that is the ordinary goodbye and it
- * closes the connection itself when its requests are done; before, it is a daemon that has lost its
- * mind or ours.
+ * The daemon ended the control stream. After unregistration that is the ordinary goodbye: the
+ * connection is closed when its requests are done, by us at the latest, for over TCP the reference
+ * waits for that. Before, it is a daemon that has lost its mind or ours.
  */
 static void on_control_end(struct control_serve *cs, enum rpc_channel_end end, void *user)
 {
@@ -343,7 +367,7 @@ static void on_control_end(struct control_serve *cs, enum rpc_channel_end end, v
 	if (!c->el)
 		link_close(c->link, 0, "control stream ended");
 	else
-		atomic_store_explicit(&c->el->is_usable, false, memory_order_release);
+		conn_leave(c, false);
 }
 
 static const struct control_serve_events control_events = {
@@ -437,6 +461,7 @@ static void on_stream(struct link *link, struct stream *stream, uint64_t id, voi
 		conn_serve_rpc(c, stream);
 		return;
 	}
+	c->has_control = true;
 	if (control_serve_new(c->env->worker->loop, stream, &control_events, c, &c->control) < 0) {
 		link_close(c->link, 0, "no memory");
 		return;
@@ -465,12 +490,24 @@ void *edge_conn_accept(struct link *link, void *arg)
 		return NULL;
 	c->env = env;
 	c->link = link;
+	c->since = loop_now(env->worker->loop);
 	c->leave.on_expire = on_leave;
 	c->grace.on_expire = on_grace_over;
 	c->refused.on_expire = on_refused;
 	c->garbage.release = conn_release;
 	list_init(&c->rpc);
 	list_append(&env->conns, &c->node);
+	return c;
+}
+
+void *edge_conn_accept_stranger(struct link *link, struct edge_conn_env *env,
+				const struct ip_addr *ip)
+{
+	struct edge_conn *c = edge_conn_accept(link, env);
+	if (!c)
+		return NULL;
+	c->stranger.is_validated = true; /* or there would be no connection */
+	strangers_add(env->strangers, &c->stranger, ip);
 	return c;
 }
 

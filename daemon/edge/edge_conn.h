@@ -9,7 +9,8 @@
 #include "daemon/edge/directory.h"
 #include "daemon/edge/enroll.h"
 #include "daemon/edge/refuse.h"
-#include "daemon/link/quic.h"
+#include "daemon/link/link.h"
+#include "daemon/link/strangers.h"
 
 /* What the connections of one worker share; owned by the wiring. */
 struct edge_conn_env {
@@ -26,6 +27,11 @@ struct edge_conn_env {
 	uint64_t datagrams;
 	uint64_t rpc_timeouts; /* streams on which no message became whole in time */
 	uint64_t suspicions;   /* times a registered link became suspect */
+	struct strangers
+		*strangers; /* of the worker; NULL: transports count them all by themselves */
+	uint64_t handshake_failed;  /* of edge_conn_accept_stranger()'s: no control stream came */
+	uint64_t register_timeouts; /* of those: ended without a registration in register_timeout */
+	nsec_t register_timeout;
 	struct log_limit log_limit;
 	_Atomic uint64_t *next_serial; /* of the process */
 	nsec_t grace;                  /* for a connection that is replaced or drained */
@@ -40,6 +46,12 @@ void edge_conn_env_done(struct edge_conn_env *env);
 /* The sink of accepted links, and what makes their user (arg: the env). */
 extern const struct link_sink edge_conn_sink;
 void *edge_conn_accept(struct link *link, void *arg);
+/*
+ * The same for a link of a transport that doesn't count who is a stranger: it counts from now until
+ * it has registered or ends. ip: whose it is.
+ */
+void *edge_conn_accept_stranger(struct link *link, struct edge_conn_env *env,
+				const struct ip_addr *ip);
 
 /* A registered connection, for status. */
 struct edge_conn_row {

@@ -61,7 +61,7 @@ static const struct metric_family families[] = {
 	  .help = "Tunnels that have a connection.",
 	  .type = METRIC_TYPE_GAUGE },
 	{ .name = "adit_edge_connections",
-	  .help = "QUIC connections by state.",
+	  .help = "Connections of daemons by state.",
 	  .type = METRIC_TYPE_GAUGE,
 	  .labels = { "state" } },
 	{ .name = "adit_edge_registrations_total",
@@ -76,18 +76,28 @@ static const struct metric_family families[] = {
 	  .help = "What the QUIC listener did.",
 	  .type = METRIC_TYPE_COUNTER,
 	  .labels = { "event" } },
+	{ .name = "adit_edge_http2_total",
+	  .help = "What the HTTP/2 listener of tunnels did.",
+	  .type = METRIC_TYPE_COUNTER,
+	  .labels = { "event" } },
+	{ .name = "adit_edge_unregistered",
+	  .help = "Connections that have not registered yet.",
+	  .type = METRIC_TYPE_GAUGE },
+	{ .name = "adit_edge_suspicions_total",
+	  .help = "Times that a registered connection seemed to be dead.",
+	  .type = METRIC_TYPE_COUNTER },
 };
-static const struct metric_family unregistered_family = {
-	.name = "adit_edge_unregistered",
-	.help = "Connections that have not registered yet.",
-	.type = METRIC_TYPE_GAUGE,
+enum {
+	F_TUNNELS,
+	F_CONNECTIONS,
+	F_REGISTRATIONS,
+	F_DROPS,
+	F_EVENTS,
+	F_HTTP2,
+	F_UNREGISTERED,
+	F_SUSPICIONS,
+	F_MAX_
 };
-static const struct metric_family suspicions_family = {
-	.name = "adit_edge_suspicions_total",
-	.help = "Times that a registered connection seemed to be dead.",
-	.type = METRIC_TYPE_COUNTER,
-};
-enum { F_TUNNELS, F_CONNECTIONS, F_REGISTRATIONS, F_DROPS, F_EVENTS, F_MAX_ };
 
 struct edge_status {
 	struct worker_metrics workers;
@@ -96,6 +106,7 @@ struct edge_status {
 	metric_id registrations, refused[ENROLL_REFUSAL_MAX_];
 	metric_id drops[ARRAY_SIZE(drops)], events[ARRAY_SIZE(events)];
 	metric_id datagrams, rpc_timeouts, suspicions;
+	metric_id http2_accepted, http2_refused;
 	metric_id clients, trailers_raw, trailers_refused, frames;
 };
 
@@ -108,15 +119,14 @@ static int define(struct edge_status *st, struct edge *e)
 		if (f[i] < 0)
 			return f[i];
 	}
-	int unregistered = metric_define(reg, &unregistered_family);
-	int suspicions = metric_define(reg, &suspicions_family);
-	if (unregistered < 0 || suspicions < 0)
-		return MIN(unregistered, suspicions);
+	st->http2_accepted = metric_series(reg, f[F_HTTP2], (const char *const[]){ "accepted" });
+	st->http2_refused =
+		metric_series(reg, f[F_DROPS], (const char *const[]){ "accept", "local" });
 	st->tunnels = metric_series(reg, f[F_TUNNELS], NULL);
 	st->registered =
 		metric_series(reg, f[F_CONNECTIONS], (const char *const[]){ "registered" });
-	st->unregistered = metric_series(reg, unregistered, NULL);
-	st->suspicions = metric_series(reg, suspicions, NULL);
+	st->unregistered = metric_series(reg, f[F_UNREGISTERED], NULL);
+	st->suspicions = metric_series(reg, f[F_SUSPICIONS], NULL);
 	st->connected_sockets =
 		metric_series(reg, f[F_CONNECTIONS], (const char *const[]){ "own-socket" });
 	st->registrations = metric_series(reg, f[F_REGISTRATIONS], (const char *const[]){ "ok" });
@@ -187,6 +197,19 @@ static void refresh_front(const struct edge_status *st, struct metric_shard *sha
 	metric_set(shard, st->frames, (int64_t)d->frames_malformed);
 }
 
+/* What both listeners count goes into one series. */
+static void refresh_http2(const struct edge_status *st, const struct edge_worker *ew,
+			  struct quic_server_stats *add)
+{
+	const struct front_tunnel_stats *t = front_tunnel_get_stats(ew->tunnels);
+	add->refused_limit += t->refused_limit;
+	add->refused_addr += t->refused_addr;
+	add->handshake_failed += ew->conns.handshake_failed;
+	add->register_timeouts += ew->conns.register_timeouts;
+	metric_set(ew->worker->metrics, st->http2_accepted, (int64_t)t->accepted);
+	metric_set(ew->worker->metrics, st->http2_refused, (int64_t)t->refused_local);
+}
+
 static void refresh(struct worker *worker, void *arg)
 {
 	struct edge *e = arg;
@@ -195,6 +218,8 @@ static void refresh(struct worker *worker, void *arg)
 	struct metric_shard *shard = worker->metrics;
 	struct quic_server_stats s = {};
 	quic_server_get_stats(e->server, worker->index, &s);
+	if (ew->tunnels)
+		refresh_http2(st, ew, &s);
 	worker_metrics_refresh(&st->workers, worker, quic_worker_udp_stats(ew->quic));
 	for (unsigned int i = 0; i < ARRAY_SIZE(drops); i++)
 		metric_set(shard, st->drops[i], (int64_t)drops[i].value(&s));

@@ -12,6 +12,7 @@
 #include "daemon/base/gather.h"
 #include "daemon/edge/app.h"
 #include "daemon/edge/status.h"
+#include "daemon/edge/wiring_tunnels.h"
 #include "daemon/link/quic_ledger.h"
 #include "util/cleanup.h"
 
@@ -53,8 +54,11 @@ static int probe_all(struct edge *e)
 {
 	const struct edge_conf *c = e->params.conf;
 	int code = EXIT_OK;
-	for (size_t i = 0; i < c->edge.listen_count && code == EXIT_OK; i++)
+	for (size_t i = 0; i < c->edge.listen_count && code == EXIT_OK; i++) {
 		code = probe_free(e, &c->edge.listens[i].addr, true);
+		if (code == EXIT_OK)
+			code = probe_free(e, &c->edge.listens[i].addr, false);
+	}
 	for (size_t i = 0; i < c->front.http.listen_count && code == EXIT_OK; i++)
 		code = probe_free(e, &c->front.http.listens[i].addr, false);
 	for (size_t i = 0; i < c->front.https.listen_count && code == EXIT_OK; i++)
@@ -146,6 +150,7 @@ static void use_limits(struct edge_worker *ew)
 	ew->quic_settings.stream_window_max = l->stream_window_max;
 	ew->quic_settings.link_window_max = l->link_window_max;
 	ew->quic_settings.send_queue_max = l->send_queue;
+	edge_tunnels_use_limits(ew);
 }
 
 /* At the top of a turn: another configuration is in force. Its certificates are read again, too. */
@@ -184,6 +189,8 @@ static int open_worker(struct edge *e, struct edge_worker *ew, struct worker *wo
 		code = open_front(e, &e->params.conf->front.https, ew->https_fds, &e->https_count);
 	if (code == EXIT_OK)
 		code = open_ports(e, ew);
+	if (code == EXIT_OK)
+		code = edge_tunnels_open(e, ew);
 	return code;
 }
 
@@ -270,6 +277,7 @@ void edge_wiring_close(struct edge *e)
 			ew->https_fds[j] = fd_close(ew->https_fds[j]);
 		}
 		close_ports(e, ew);
+		edge_tunnels_close(e, ew);
 	}
 	free(TAKE_PTR(e->edge_workers));
 	free(TAKE_PTR(e->directories));
@@ -323,6 +331,7 @@ void edge_wiring_start(struct worker *worker)
 	int r = quic_server_start(e->server, worker, &edge_conn_sink, edge_conn_accept, &ew->conns);
 	if (r < 0)
 		log_error(e->log, "start", "the tunnel listener doesn't start", KV_ERR(r));
+	edge_tunnels_start(ew);
 	start_front(ew);
 	if (ew->certs) {
 		ew->certs_timer.on_expire = on_certs_timer;
@@ -339,12 +348,15 @@ void edge_wiring_stop(struct worker *worker)
 	edge_status_worker_stop(ew->edge, worker);
 	if (ew->front)
 		front_stop(ew->front);
+	if (ew->tunnels)
+		front_tunnel_refuse_new(ew->tunnels);
 	edge_conn_env_done(&ew->conns);
 	/* What was closed says goodbye and lets go of its memory in the turns after. */
 	for (unsigned int i = 0; i < STOP_TURNS; i++)
 		(void)loop_turn(worker->loop, 0);
 	quic_server_stop(ew->edge->server, worker);
 	front_free(TAKE_PTR(ew->front));
+	front_tunnel_free(TAKE_PTR(ew->tunnels));
 }
 
 /* The last worker that has nothing left ends the process. */
@@ -399,6 +411,8 @@ static void on_drain_look(struct timer *timer)
 static void drain_front(struct edge_worker *ew)
 {
 	quic_server_refuse_new(ew->edge->server, ew->worker);
+	if (ew->tunnels)
+		front_tunnel_refuse_new(ew->tunnels);
 	if (ew->front)
 		front_drain(ew->front);
 }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`adit edge …` and `adit reconnect`: an edge that refuses on request, drains, tells.
 
-    PeerDaemon (aioquic), aditd ==QUIC==> adit-edge (2 workers) <-- adit
+    PeerDaemon (aioquic), PeerH2Daemon, aditd ==QUIC, HTTP/2==> adit-edge (2 workers) <-- adit
 """
 import pathlib
 import re
@@ -10,6 +10,7 @@ import pytest
 
 from lib import tunnelrpc as rpc
 from lib.adit import Daemon, Edge
+from lib.h2_daemon import PeerH2Daemon
 from lib.peer_daemon import Credentials, PeerDaemon
 from lib.varlink import Refused, Varlink
 from lib.wait import until
@@ -35,9 +36,9 @@ def fixture_edge(processes, tmp_path):
     return made
 
 
-@pytest.fixture(name="peer")
-def fixture_peer(edge):
-    with PeerDaemon(Credentials.from_token(edge.token), edge.address, edge.ca) as made:
+@pytest.fixture(name="peer", params=[PeerDaemon, PeerH2Daemon], ids=["quic", "http2"])
+def fixture_peer(edge, request):
+    with request.param(Credentials.from_token(edge.token), edge.address, edge.ca) as made:
         yield made
 
 
@@ -52,7 +53,7 @@ def test_refuse_with_an_answer(edge, peer, kind):
     assert edge.status()["refusing"] == kind
     link, outcome = peer.register()
     assert outcome == ANSWERS[kind]
-    assert link.wait_closed_link(5)[0] == 0 and link.peer_closed
+    assert not link.wait_closed_link(5)[0] and link.peer_closed
     assert "refusing" not in edge.status() and refusals(edge) == 1
     assert isinstance(peer.register()[1], rpc.Accepted)
 
@@ -63,7 +64,7 @@ def test_refuse_otherwise(edge, peer):
     assert peer.register()[1] == "malformed registration"
     edge.adit("edge", "refuse", "close")
     link, outcome = peer.register()
-    assert outcome is None and link.wait_closed_link(2)[0] == 0
+    assert outcome is None and not link.wait_closed_link(2)[0]
     edge.adit("edge", "refuse", "silent")
     link = peer.connect()
     with pytest.raises(AssertionError):

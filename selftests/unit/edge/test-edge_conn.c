@@ -213,7 +213,7 @@ static struct stream *open_stream(struct fixture *f, struct daemon_end *d, uint6
 }
 
 /* Calls as the reference (without a feature of ours), or as one of ours. */
-static void ask(struct fixture *f, struct daemon_end *d, bool is_adit)
+static void call_register(struct fixture *f, struct daemon_end *d, bool is_adit)
 {
 	static const uint8_t secret[32], connector[16] = { 1 }, address[16];
 	struct uuid id;
@@ -236,12 +236,17 @@ static void ask(struct fixture *f, struct daemon_end *d, bool is_adit)
 		.params = tunnel_register_body(&reg),
 		.tag = TAG,
 	};
-	dial(f, d);
 	d->control = open_stream(f, d, 0);
 	assert_int_equal(rpc_channel_new(f->loop, d->control, &client_ops, d, &d->rpc), 0);
 	assert_int_equal(rpc_channel_bootstrap(d->rpc), 0);
 	assert_int_equal(rpc_channel_call(d->rpc, &call), 0);
 	turn(f);
+}
+
+static void ask(struct fixture *f, struct daemon_end *d, bool is_adit)
+{
+	dial(f, d);
+	call_register(f, d, is_adit);
 }
 
 static void enlist(struct fixture *f, struct daemon_end *d, bool is_adit)
@@ -396,6 +401,44 @@ static void test_refused_by_order(void **state)
 	enlist(f, &f->daemons[ARRAY_SIZE(cases)], true);
 }
 
+/* ---- strangers ---- */
+
+static void accept_stranger(struct fixture *f, struct daemon_end *d)
+{
+	const struct ip_addr ip = { IP_FAMILY_V4, { 127, 0, 0, 1 } };
+	d->link.base =
+		(struct link){ .ops = &link_ops, .sink = &edge_conn_sink, .worker = f->env.worker };
+	d->link.base.user = edge_conn_accept_stranger(&d->link.base, &f->env, &ip);
+	assert_non_null(d->link.base.user);
+}
+
+/* It counts until it has registered, or ended without; the end says how far it came. */
+static void test_stranger(void **state)
+{
+	struct fixture *f = *state;
+	struct strangers strangers;
+	strangers_init(&strangers, &(struct strangers_limits){ 4, 4, 1 });
+	f->env.strangers = &strangers;
+	f->env.register_timeout = 0;
+	struct daemon_end *mute = &f->daemons[0], *good = &f->daemons[1];
+	accept_stranger(f, mute);
+	assert_int_equal(strangers_count(&strangers), 1);
+	struct stream *control = open_stream(f, mute, 0);
+	edge_conn_sink.on_state(&mute->link.base, LINK_STATE_CLOSED, mute->link.base.user);
+	assert_int_equal(f->env.register_timeouts, 1);
+	assert_int_equal(f->env.handshake_failed, 0);
+	stream_close(control);
+
+	accept_stranger(f, good);
+	call_register(f, good, true);
+	assert_true(good->link.is_registered);
+	assert_int_equal(strangers_count(&strangers), 0);
+	assert_int_equal(f->env.register_timeouts, 1);
+	edge_conn_env_done(&f->env);
+	f->env.strangers = NULL;
+	edge_conn_env_init(&f->env);
+}
+
 /* ---- another configuration ---- */
 
 /* The same tunnel keeps its links; without it, or with another secret, they are sent away. */
@@ -497,6 +540,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_refused_daemon_stays, begin, end),
 		cmocka_unit_test_setup_teardown(test_refused_daemon_goes, begin, end),
 		cmocka_unit_test_setup_teardown(test_refused_by_order, begin, end),
+		cmocka_unit_test_setup_teardown(test_stranger, begin, end),
 		cmocka_unit_test_setup_teardown(test_rpc_stream_without_progress, begin, end),
 		cmocka_unit_test_setup_teardown(test_rpc_stream_of_a_stranger, begin, end),
 		cmocka_unit_test_setup_teardown(test_control_stream_without_progress, begin, end),
