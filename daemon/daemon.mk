@@ -85,6 +85,8 @@ aditd_objs := $(addprefix daemon/aditd/,app.o config.o discovery.o discovery_age
 	discovery_set.o edge_addrs.o link_metrics.o locations.o main.o service.o status.o \
 	supervisor.o supervisor_fsm.o tunnel.o wiring.o)
 aditd_objs += daemon/aditd/netwatch.o
+aditd_objs += $(addprefix daemon/aditd/,core_dial.o core_return.o core_try.o supervisor_core.o \
+	supervisor_metrics.o transport.o)
 aditd_libs := libsystemd
 
 edge_objs := $(addprefix daemon/edge/,app.o config.o directory.o edge_conn.o edge_link.o edge_tunnel.o \

@@ -11,6 +11,7 @@
 # C helpers of the tests (selftests/lib/*.c), one archive.
 testlib_objs := selftests/lib/fake_dns.o selftests/lib/quic_pair.o selftests/lib/talk.o selftests/lib/udp_relay.o selftests/lib/fake_stream.o selftests/lib/testcert.o \
 	selftests/lib/h2_pair.o
+testlib_objs += selftests/lib/core_world.o
 testlib_libs := openssl libcares
 
 # Programs that system tests run beside ours (selftests/lib), each with its objects.
@@ -190,7 +191,10 @@ test-origin_tunnel_parts := edge link flow net wire base
 test-front_tunnel_parts := edge link flow route proxy net conf wire base
 test-refuse_parts := edge proxy route net conf wire base
 test-roster_parts := edge proxy route net conf wire base
-unit_tests += $(addprefix aditd/test-,edge_addrs locations supervisor_fsm)
+unit_tests += $(addprefix aditd/test-,core_edges core_return edge_addrs locations supervisor_core supervisor_fsm)
+test-supervisor_core_parts := aditd link flow net conf wire base
+test-core_edges_parts := aditd link flow net conf wire base
+test-core_return_parts := aditd link flow net conf wire base
 test-edge_addrs_parts := aditd
 test-locations_parts := aditd base
 test-supervisor_fsm_parts := aditd

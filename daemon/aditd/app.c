@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "daemon/aditd/config.h"
+#include "daemon/aditd/discovery.h"
 #include "daemon/aditd/status.h"
 #include "daemon/aditd/supervisor.h"
 #include "daemon/aditd/wiring.h"
@@ -21,6 +22,7 @@
 #include "daemon/base/random.h"
 #include "daemon/base/version.h"
 #include "daemon/base/watchdog.h"
+#include "daemon/wire/token.h"
 #include "util/cleanup.h"
 
 enum {
@@ -278,10 +280,34 @@ static void on_stopped(struct supervisor *s, void *user)
 	mainloop_quit(a->loop, EXIT_OK);
 }
 
+static void on_refresh(struct supervisor *s, void *user)
+{
+	(void)s;
+	struct app *a = user;
+	if (a->discovery)
+		discovery_refresh(a->discovery);
+}
+
 static const struct supervisor_events supervisor_events = {
 	.on_change = on_change,
+	.on_refresh = on_refresh,
 	.on_stopped = on_stopped,
 };
+
+/* What the vendor says of transports is heeded for its own edge alone. */
+static struct transport_choice transport_of(const struct app *a,
+					    const struct transport_percent *percent)
+{
+	const struct conf *c = a->params.conf;
+	const char *account = c->credential->account;
+	struct transport_choice choice = transport_choose(c->tunnel.protocol, percent,
+							  transport_threshold(span_str(account)));
+	/* A race needs a second transport, and the link has one. */
+	choice.has_other = false;
+	if (c->tunnel.protocol == CONF_PROTOCOL_AUTO)
+		choice.first = LINK_PROTOCOL_QUIC;
+	return choice;
+}
 
 static int start_supervisor(struct app *a)
 {
@@ -292,10 +318,11 @@ static int start_supervisor(struct app *a)
 			    : CONNECTIONS_VENDOR;
 	struct supervisor_params params = {
 		.loop = a->loop,
-		.conf = a->params.conf,
+		.ip_version = a->params.conf->edge.ip_version,
 		.envs = a->tunnels,
 		.worker_count = a->worker_count,
 		.connections = n,
+		.transport = transport_of(a, NULL),
 		.log = a->log,
 		.metrics = a->shard,
 		.registry = a->metrics,
@@ -309,6 +336,56 @@ static int start_supervisor(struct app *a)
 static void stop_supervisor(struct app *a)
 {
 	supervisor_free(a->supervisor);
+}
+
+static void on_addresses(const struct edge_addr *addrs, unsigned int count,
+			 enum discovery_source source, void *user)
+{
+	(void)source;
+	struct app *a = user;
+	supervisor_set_addresses(a->supervisor, addrs, count);
+}
+
+static void on_records(const struct discovery_records *records, void *user)
+{
+	struct app *a = user;
+	const struct transport_percent percent = { .quic = records->quic_percent,
+						   .http2 = records->http2_percent };
+	supervisor_set_transport(a->supervisor,
+				 transport_of(a, records->has_protocols ? &percent : NULL));
+}
+
+static void on_no_addresses(const char *text, void *user)
+{
+	struct app *a = user;
+	supervisor_set_error(a->supervisor, text);
+	announce(a);
+}
+
+static const struct discovery_events discovery_events = {
+	.on_set = on_addresses,
+	.on_records = on_records,
+	.on_error = on_no_addresses,
+};
+
+static int start_discovery(struct app *a)
+{
+	const struct discovery_params params = {
+		.loop = a->loop,
+		.worker = worker_set_get(a->workers, 0),
+		.conf = a->params.conf,
+		.state_dir = a->params.paths.state,
+		.log = a->log,
+		.events = &discovery_events,
+		.user = a,
+	};
+	int r = discovery_new(&params, &a->discovery);
+	return r < 0 ? fail(a, "cannot look for the edge", r) : EXIT_OK;
+}
+
+static void stop_discovery(struct app *a)
+{
+	discovery_free(TAKE_PTR(a->discovery));
 }
 
 static void on_signal(int signo, void *arg)
@@ -400,6 +477,7 @@ static const struct {
 	{ start_signals, NULL },
 	{ start_admin, stop_admin },
 	{ start_threads, stop_threads },
+	{ start_discovery, stop_discovery },
 	{ start_watchdog, stop_watchdog },
 };
 

@@ -12,9 +12,8 @@
 #define TURN_NSEC (600 * NSEC_PER_SEC)
 
 static const nsec_t fault_nsec[EDGE_FAULT_MAX_] = {
-	[EDGE_FAULT_NETWORK] = 60 * NSEC_PER_SEC,
-	[EDGE_FAULT_BROKEN] = 60 * NSEC_PER_SEC,
-	[EDGE_FAULT_DUPLICATE] = 30 * NSEC_PER_SEC,
+	[EDGE_FAULT_NETWORK] = 60 * NSEC_PER_SEC, [EDGE_FAULT_SILENT] = 60 * NSEC_PER_SEC,
+	[EDGE_FAULT_BROKEN] = 60 * NSEC_PER_SEC,  [EDGE_FAULT_DUPLICATE] = 30 * NSEC_PER_SEC,
 	[EDGE_FAULT_AWAY] = 60 * NSEC_PER_SEC,
 };
 
@@ -125,6 +124,7 @@ void edge_addrs_praise(struct edge_addrs *e, const struct ip_port *addr)
 	if (i < 0)
 		return;
 	e->entries[i].until[EDGE_FAULT_NETWORK] = 0;
+	e->entries[i].until[EDGE_FAULT_SILENT] = 0;
 	e->entries[i].until[EDGE_FAULT_BROKEN] = 0;
 	const struct edge_addr *a = &e->entries[i].a;
 	if (a->addr.ip.family == e->regions[a->region].first)

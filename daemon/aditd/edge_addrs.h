@@ -23,7 +23,8 @@ struct edge_addr {
 
 /* What can speak against an address, for a time. */
 enum edge_fault : uint8_t {
-	EDGE_FAULT_NETWORK,   /* no answer, or the network said no: 60 s; doubts the family, too */
+	EDGE_FAULT_NETWORK,   /* a dial failed on the way there: 60 s; doubts the family, too */
+	EDGE_FAULT_SILENT,    /* a connection there went dead: 60 s */
 	EDGE_FAULT_BROKEN,    /* it answers, but not as our edge does: 60 s */
 	EDGE_FAULT_DUPLICATE, /* the server there has a connection of ours already: 30 s */
 	EDGE_FAULT_AWAY,      /* it said that it is going away: last in order for 60 s */

@@ -48,12 +48,13 @@ static int append_connection(sd_json_variant **array, const struct query *q, uns
 {
 	const struct supervisor_index *info = supervisor_get(q->app->supervisor, i);
 	const struct link_stats *s = &q->stats[i];
-	bool up = q->has_stats[i] && info->state == INDEX_STATE_UP;
+	bool up = q->has_stats[i] &&
+		  (info->state == INDEX_STATE_UP || info->state == INDEX_STATE_SUSPECT);
 	char edge[ADMIN_ADDR_MAX], local[ADMIN_ADDR_MAX];
 	return sd_json_variant_append_arraybo(
 		array, SD_JSON_BUILD_PAIR_UNSIGNED("index", i),
 		SD_JSON_BUILD_PAIR_STRING("state", index_state_name(info->state)),
-		SD_JSON_BUILD_PAIR_STRING("protocol", "quic"),
+		SD_JSON_BUILD_PAIR_STRING("protocol", link_protocol_name(info->protocol)),
 		SD_JSON_BUILD_PAIR_STRING("edge", admin_addr(&info->edge, edge)),
 		SD_JSON_BUILD_PAIR_CONDITION(up, "location", SD_JSON_BUILD_STRING(info->location)),
 		SD_JSON_BUILD_PAIR_STRING("local",

@@ -13,6 +13,7 @@
 #include "daemon/aditd/wiring.h"
 #include "daemon/base/mainloop.h"
 
+struct discovery;
 struct page;
 struct reload;
 struct status;
@@ -33,6 +34,7 @@ struct app {
 	struct wiring *wirings;     /* one per worker */
 	struct tunnel_env *tunnels; /* one per worker */
 	struct supervisor *supervisor;
+	struct discovery *discovery;
 	struct reload *reload;
 	struct page *page;
 	struct status *status;

@@ -1,121 +1,52 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Keeps N connections up. Waits follow spec §6: while nothing is up they stay short for ten minutes
- * (somebody is waiting), while something is up they may grow to a minute. A refusal for good is
- * retried slowly and never ends the process.
+ * Between the core and the workers. Commands go to the worker of an index and come in the order in
+ * which they were posted; reports come back with the serial of their dial.
  */
 #include "daemon/aditd/supervisor.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "daemon/aditd/locations.h"
+#include "daemon/aditd/supervisor_metrics.h"
 #include "daemon/base/mainloop.h"
 #include "daemon/base/random.h"
 #include "util/cleanup.h"
 
-enum {
-	STAGGER_SEC = 1,
-	SHORT_CAP_SEC = 2,
-	LONG_CAP_SEC = 30,
-	UP_CAP_SEC = 60,
-	SHORT_PHASE_SEC = 600,
-	REFUSED_MIN_SEC = 60,
-	REFUSED_MAX_SEC = 600,
-};
-
 static_assert((unsigned int)LOCATIONS_INDEX_MAX == (unsigned int)SUPERVISOR_INDEX_MAX);
-
-struct index_entry {
-	struct supervisor *supervisor;
-	struct supervisor_index info;
-	struct mainloop_timer timer;
-	unsigned int failures; /* since it last was up */
-	unsigned int live;     /* tunnels on the worker that have not reported CLOSED */
-	nsec_t not_before;     /* what a refusal asked for: length of the next wait */
-};
 
 struct supervisor {
 	struct supervisor_params p;
-	struct index_entry entries[SUPERVISOR_INDEX_MAX];
+	struct supervisor_core *core;
+	struct supervisor_index indexes[SUPERVISOR_INDEX_MAX];
+	uint16_t last_port[SUPERVISOR_INDEX_MAX]; /* UDP, worth trying again; 0: none */
 	unsigned int count;
-	unsigned int up;
-	uint64_t next_serial;
-	nsec_t quiet_since; /* since when nothing has been up (CLOCK_MONOTONIC) */
+	unsigned int live; /* tunnels that haven't reported CLOSED */
 	bool is_stopping;
 	bool has_cut;
 	char last_error[160];
-	metric_id ha_connections, register_ok, register_fail[2], dials_ok, dials_fail, resets;
-	metric_id link_up[SUPERVISOR_INDEX_MAX];
-	struct locations locations;
+	struct mainloop_timer timer;
+	struct supervisor_metrics metrics;
 };
 
-static void step(struct index_entry *e, enum index_event event);
+DEFINE_CLEANUP(struct supervisor *, supervisor_free)
 
 static nsec_t now_mono(void)
 {
 	return nsec_clock(CLOCK_MONOTONIC);
 }
 
-/* Random in [wait/2, wait]. */
-static nsec_t jitter(nsec_t wait)
-{
-	uint32_t r = 0;
-	random_bytes(&r, sizeof(r));
-	return wait / 2 + (wait / 2) * (r >> 1) / (UINT32_MAX >> 1);
-}
+/* ---- commands ------------------------------------------------------------------------------- */
 
-/* How long an index waits before it dials again (spec §6). */
-static nsec_t wait_of(struct index_entry *e)
-{
-	struct supervisor *s = e->supervisor;
-	if (e->not_before) {
-		nsec_t wait = e->not_before;
-		e->not_before = 0;
-		return wait;
-	}
-	if (e->failures <= 1 && e->info.serial && s->up > 0)
-		return 0; /* the first time at once */
-	nsec_t cap = UP_CAP_SEC;
-	if (s->up == 0)
-		cap = now_mono() - s->quiet_since < SHORT_PHASE_SEC * NSEC_PER_SEC ? SHORT_CAP_SEC
-										   : LONG_CAP_SEC;
-	unsigned int shift = MIN(e->failures ? e->failures - 1 : 0, 6U);
-	return jitter(MIN(NSEC_PER_SEC << shift, cap * NSEC_PER_SEC));
-}
-
-static void on_timer(struct mainloop_timer *timer)
-{
-	struct index_entry *e = CONTAINER_OF(timer, struct index_entry, timer);
-	step(e, e->info.state == INDEX_STATE_IDLE ? INDEX_EVENT_START : INDEX_EVENT_TIMER);
-}
-
-static void arm(struct index_entry *e, nsec_t wait)
-{
-	struct supervisor *s = e->supervisor;
-	if (mainloop_timer_start(s->p.loop, &e->timer, now_mono() + wait) < 0)
-		log_error(s->p.log, "supervisor", "cannot arm a timer",
-			  KV_U64("index", (uint64_t)(e - s->entries)));
-}
-
-static void report_free(struct tunnel_report *rep)
-{
-	free(rep);
-}
-
-static void on_report(struct message *message, void *owner);
-
-static void on_discard(struct message *message)
-{
-	report_free(CONTAINER_OF(message, struct tunnel_report, message));
-}
-
-/* A command on its way to a worker. */
+/* A command on its way to a worker. Each uses what it needs. */
 struct command {
 	struct message message;
 	struct tunnel_env *env;
-	struct tunnel_dial dial; /* dial; for the others only dial.index */
+	struct tunnel_dial dial;
+	uint64_t serial;
+	unsigned int number; /* attempts, or an index */
 	nsec_t grace;
+	const char *reason; /* static */
 };
 
 static void command_discard(struct message *message)
@@ -133,11 +64,19 @@ static void run_dial(struct message *message, void *owner)
 	free(c);
 }
 
+static void run_register(struct message *message, void *owner)
+{
+	(void)owner;
+	struct command *c = CONTAINER_OF(message, struct command, message);
+	tunnel_register(c->env, c->serial, c->number);
+	free(c);
+}
+
 static void run_drain(struct message *message, void *owner)
 {
 	(void)owner;
 	struct command *c = CONTAINER_OF(message, struct command, message);
-	tunnel_drain(c->env, c->dial.index, c->grace);
+	tunnel_drain(c->env, c->serial);
 	free(c);
 }
 
@@ -145,34 +84,56 @@ static void run_close(struct message *message, void *owner)
 {
 	(void)owner;
 	struct command *c = CONTAINER_OF(message, struct command, message);
-	tunnel_close(c->env, c->dial.index, "closed by the operator");
+	tunnel_close(c->env, c->serial, c->reason);
 	free(c);
 }
 
-static struct command *command_new(struct index_entry *e, void (*run)(struct message *, void *))
+static void run_probe(struct message *message, void *owner)
+{
+	(void)owner;
+	struct command *c = CONTAINER_OF(message, struct command, message);
+	tunnel_probe_all_but(c->env, c->number);
+	free(c);
+}
+
+static void run_stop(struct message *message, void *owner)
+{
+	(void)owner;
+	struct command *c = CONTAINER_OF(message, struct command, message);
+	tunnel_stop_all(c->env, c->grace);
+	free(c);
+}
+
+static struct command *command_new(struct tunnel_env *env, void (*run)(struct message *, void *))
 {
 	struct command *c = calloc(1, sizeof(*c));
 	if (!c)
 		return NULL;
 	c->message.on_deliver = run;
 	c->message.on_discard = command_discard;
-	c->env = &e->supervisor->p.envs[e->info.worker];
-	c->dial.index = (unsigned int)(e - e->supervisor->entries);
+	c->env = env;
 	return c;
 }
 
+/* Without memory the connection ends by itself: its edge or its idle timeout sees to that. */
 static void command_post(struct command *c)
 {
-	mailbox_post(c->env->worker->mailbox, &c->message);
+	if (c)
+		mailbox_post(c->env->worker->mailbox, &c->message);
 }
 
-static void post_simple(struct index_entry *e, void (*run)(struct message *, void *), nsec_t grace)
+static struct tunnel_env *env_of(const struct supervisor *s, unsigned int index)
 {
-	struct command *c = command_new(e, run);
-	if (!c)
-		return;
-	c->grace = grace;
-	command_post(c);
+	return &s->p.envs[s->indexes[index].worker];
+}
+
+/* ---- what the core does ---------------------------------------------------------------------- */
+
+static void on_report(struct message *message, void *owner);
+
+static void on_discard(struct message *message)
+{
+	free(CONTAINER_OF(message, struct tunnel_report, message));
 }
 
 static bool make_reports(struct tunnel_dial *dial, struct supervisor *s)
@@ -189,154 +150,207 @@ static bool make_reports(struct tunnel_dial *dial, struct supervisor *s)
 	return true;
 }
 
-static void act_dial(struct index_entry *e)
+static int op_dial(const struct core_dial *dial, void *user)
 {
-	struct supervisor *s = e->supervisor;
-	const struct conf_edge *edge = &s->p.conf->edge;
-	struct command *c = command_new(e, run_dial);
+	struct supervisor *s = user;
+	struct command *c = command_new(env_of(s, dial->index), run_dial);
 	if (!c || !make_reports(&c->dial, s)) {
 		if (c)
 			command_discard(&c->message);
-		e->failures++;
-		arm(e, NSEC_PER_SEC);
-		e->info.state = INDEX_STATE_WAITING;
-		return;
+		return -ENOMEM;
 	}
-	/* Neighbours begin at different addresses; every failure moves on to the next. */
-	unsigned int index = c->dial.index;
-	c->dial.address = &edge->addresses[(index + e->failures) % edge->address_count];
-	c->dial.attempt = e->failures;
-	c->dial.serial = e->info.serial = ++s->next_serial;
-	c->dial.local_port = e->failures == 0 ? e->info.local.port : 0;
-	e->live++;
+	c->dial.index = dial->index;
+	c->dial.serial = dial->serial;
+	c->dial.protocol = dial->protocol;
+	c->dial.peer = dial->peer;
+	if (dial->is_only && dial->protocol == LINK_PROTOCOL_QUIC) {
+		c->dial.local_port = s->last_port[dial->index];
+		s->last_port[dial->index] = 0;
+	}
+	log_debug(s->p.log, "tunnel", dial->is_probe ? "probing" : "dialing",
+		  KV_U64("index", dial->index), KV_U64("serial", dial->serial),
+		  KV_STR("protocol", link_protocol_name(dial->protocol)),
+		  KV_ADDR("edge", &dial->peer));
+	s->live++;
+	command_post(c);
+	return 0;
+}
+
+static void op_register(unsigned int index, uint64_t serial, unsigned int attempts, void *user)
+{
+	struct command *c = command_new(env_of(user, index), run_register);
+	if (c) {
+		c->serial = serial;
+		c->number = attempts;
+	}
 	command_post(c);
 }
 
-static void act_back_off(struct index_entry *e)
+static void op_close(unsigned int index, uint64_t serial, const char *why, void *user)
 {
-	e->failures++;
-	arm(e, wait_of(e));
+	struct command *c = command_new(env_of(user, index), run_close);
+	if (c) {
+		c->serial = serial;
+		c->reason = why;
+	}
+	command_post(c);
 }
 
-static void act_settle(struct index_entry *e)
+static void op_drain(unsigned int index, uint64_t serial, void *user)
 {
-	struct supervisor *s = e->supervisor;
-	e->failures = 0;
-	s->last_error[0] = '\0';
-	nsec_t wait = 0;
-	for (unsigned int i = 0; i < s->count; i++)
-		if (s->entries[i].info.state == INDEX_STATE_IDLE)
-			arm(&s->entries[i], wait += STAGGER_SEC * NSEC_PER_SEC);
+	struct command *c = command_new(env_of(user, index), run_drain);
+	if (c)
+		c->serial = serial;
+	command_post(c);
 }
 
-static void act(struct index_entry *e, enum index_action action)
+static void op_probe_all_but(unsigned int index, void *user)
 {
-	switch (action) {
-	case INDEX_ACTION_NONE:
-		break;
-	case INDEX_ACTION_REPLACE:
-		e->failures = 1; /* another address first */
-		act_dial(e);
-		break;
-	case INDEX_ACTION_DIAL:
-		act_dial(e);
-		break;
-	case INDEX_ACTION_BACK_OFF:
-		act_back_off(e);
-		break;
-	case INDEX_ACTION_SETTLE:
-		act_settle(e);
-		break;
-	case INDEX_ACTION_DRAIN:
-		break; /* supervisor_stop() has the grace period */
+	struct supervisor *s = user;
+	for (unsigned int i = 0; i < s->p.worker_count; i++) {
+		struct command *c = command_new(&s->p.envs[i], run_probe);
+		if (c)
+			c->number = index;
+		command_post(c);
 	}
 }
 
-static void count_up(struct supervisor *s)
+static void op_refresh(void *user)
 {
-	unsigned int up = 0;
-	for (unsigned int i = 0; i < s->count; i++)
-		up += s->entries[i].info.state == INDEX_STATE_UP;
-	if (s->up > 0 && up == 0)
-		s->quiet_since = now_mono();
-	s->up = up;
-	metric_set(s->p.metrics, s->ha_connections, up);
+	struct supervisor *s = user;
+	s->p.events->on_refresh(s, s->p.user);
 }
 
-/* The only writer of an index's state. */
-static void step(struct index_entry *e, enum index_event event)
+static void op_wait(unsigned int index, nsec_t wait, void *user)
 {
-	struct supervisor *s = e->supervisor;
-	enum index_state before = e->info.state;
-	struct index_step st = index_fsm_step(before, event);
-	if (st.next == INDEX_STATE_INVALID_)
-		return;
-	unsigned int index = (unsigned int)(e - s->entries);
+	struct supervisor *s = user;
+	log_info(s->p.log, "tunnel", "waiting before the next dial", KV_U64("index", index),
+		 KV_U64("wait_msec", wait / NSEC_PER_MSEC));
+}
+
+static void op_step(unsigned int index, enum index_state from, enum index_event event,
+		    enum index_state to, void *user)
+{
+	struct supervisor *s = user;
+	struct supervisor_index *info = &s->indexes[index];
 	log_debug(s->p.log, "supervisor", "step", KV_U64("index", index),
-		  KV_STR("from", index_state_name(before)),
-		  KV_STR("event", index_event_name(event)),
-		  KV_STR("to", index_state_name(st.next)));
-	e->info.state = st.next;
-	if (st.next != before) {
-		e->info.since = nsec_clock(CLOCK_REALTIME);
-		metric_set(s->p.metrics, s->link_up[index], st.next == INDEX_STATE_UP);
-	}
-	count_up(s);
-	act(e, st.action);
-	if (st.next != before)
+		  KV_STR("from", index_state_name(from)), KV_STR("event", index_event_name(event)),
+		  KV_STR("to", index_state_name(to)));
+	info->state = to;
+	if (from != to)
+		info->since = nsec_clock(CLOCK_REALTIME);
+	static const struct core_link none = {};
+	supervisor_metrics_set_link(
+		&s->metrics, index,
+		to == INDEX_STATE_STOPPED ? &none : supervisor_core_link(s->core, index));
+	if (from != to)
 		s->p.events->on_change(s, s->p.user);
 }
 
-static void on_refused(struct index_entry *e, const struct control_result *result)
+static void on_timer(struct mainloop_timer *timer)
 {
-	struct supervisor *s = e->supervisor;
-	metric_add(s->p.metrics, s->register_fail[result->cause == CONTROL_CAUSE_DUPLICATE ? 0 : 1],
-		   1);
-	if (result->cause == CONTROL_CAUSE_PERMANENT) {
-		unsigned int shift = MIN(e->failures, 4U);
-		nsec_t slow = MIN((nsec_t)REFUSED_MIN_SEC << shift, (nsec_t)REFUSED_MAX_SEC);
-		slow *= NSEC_PER_SEC;
-		e->not_before = MAX(result->retry_after, slow);
-	} else if (result->retry_after) {
-		e->not_before = MIN(result->retry_after, REFUSED_MAX_SEC * NSEC_PER_SEC);
-	}
+	struct supervisor *s = CONTAINER_OF(timer, struct supervisor, timer);
+	supervisor_core_timer(s->core, now_mono());
 }
 
-static void on_registered(struct index_entry *e, const struct tunnel_report *rep)
+static void op_arm(nsec_t at, void *user)
 {
-	struct supervisor *s = e->supervisor;
-	e->info.connection_id = rep->result.connection_id;
-	(void)snprintf(e->info.location, sizeof(e->info.location), "%s", rep->result.location);
-	e->info.last_error[0] = '\0';
-	metric_add(s->p.metrics, s->register_ok, 1);
-	locations_set(&s->locations, s->p.metrics, rep->index, rep->result.location);
-	log_info(s->p.log, "tunnel", "registered", KV_U64("index", rep->index),
-		 KV_STR("protocol", "quic"), KV_ADDR("edge", &rep->peer),
-		 KV_STR("location", e->info.location));
+	struct supervisor *s = user;
+	if (at == NSEC_NEVER)
+		mainloop_timer_stop(&s->timer);
+	else if (mainloop_timer_start(s->p.loop, &s->timer, at) < 0)
+		log_error(s->p.log, "supervisor", "cannot arm the timer");
 }
 
-static void on_closed(struct index_entry *e, const struct tunnel_report *rep, bool is_current)
+static const struct core_ops core_ops = {
+	.dial = op_dial,
+	.register_now = op_register,
+	.close = op_close,
+	.drain = op_drain,
+	.probe_all_but = op_probe_all_but,
+	.refresh_addresses = op_refresh,
+	.on_wait = op_wait,
+	.on_step = op_step,
+	.arm = op_arm,
+};
+
+/* ---- what the workers report ----------------------------------------------------------------- */
+
+static void set_cause(struct supervisor *s, const struct tunnel_report *rep)
 {
-	struct supervisor *s = e->supervisor;
-	if (!is_current || s->is_stopping) {
-		log_info(s->p.log, "tunnel", "connection ended", KV_U64("index", rep->index),
-			 KV_ADDR("edge", &rep->peer));
-		return;
-	}
-	(void)snprintf(e->info.last_error, sizeof(e->info.last_error), "%s", rep->text);
+	struct supervisor_index *info = &s->indexes[rep->index];
+	(void)snprintf(info->last_error, sizeof(info->last_error), "%s", rep->text);
 	(void)snprintf(s->last_error, sizeof(s->last_error), "%s", rep->text);
-	log_warning(s->p.log, "tunnel",
-		    e->info.state == INDEX_STATE_UP ? "connection lost" : "connection failed",
-		    KV_U64("index", rep->index), KV_ADDR("edge", &rep->peer),
-		    KV_STR("cause", rep->text));
 }
 
-static bool all_gone(const struct supervisor *s)
+static void log_end(struct supervisor *s, const struct tunnel_report *rep, const char *what)
 {
-	for (unsigned int i = 0; i < s->count; i++)
-		if (s->entries[i].live > 0)
-			return false;
-	return true;
+	log_warning(s->p.log, "tunnel", what, KV_U64("index", rep->index),
+		    KV_STR("protocol", link_protocol_name(rep->protocol)),
+		    KV_ADDR("edge", &rep->peer), KV_STR("cause", rep->text));
+}
+
+static void on_connected(struct supervisor *s, const struct tunnel_report *rep, nsec_t now)
+{
+	struct supervisor_index *info = &s->indexes[rep->index];
+	supervisor_metrics_dialled(&s->metrics, rep->protocol, true);
+	if (!supervisor_core_link(s->core, rep->index)->serial) {
+		info->protocol = rep->protocol;
+		info->edge = rep->peer;
+		info->local = rep->local;
+	}
+	supervisor_core_connected(s->core, rep->index, rep->serial, now);
+}
+
+static void on_registered(struct supervisor *s, const struct tunnel_report *rep, nsec_t now)
+{
+	struct supervisor_index *info = &s->indexes[rep->index];
+	if (s->is_stopping || !supervisor_core_knows(s->core, rep->index, rep->serial))
+		return;
+	info->protocol = rep->protocol;
+	info->edge = rep->peer;
+	info->local = rep->local;
+	info->connection_id = rep->result.connection_id;
+	(void)snprintf(info->location, sizeof(info->location), "%s", rep->result.location);
+	info->last_error[0] = '\0';
+	s->last_error[0] = '\0';
+	s->last_port[rep->index] = rep->protocol == LINK_PROTOCOL_QUIC ? rep->local.port : 0;
+	supervisor_metrics_registered(&s->metrics, rep->index, rep->result.location);
+	log_info(s->p.log, "tunnel", "registered", KV_U64("index", rep->index),
+		 KV_STR("protocol", link_protocol_name(rep->protocol)), KV_ADDR("edge", &rep->peer),
+		 KV_STR("location", info->location));
+	supervisor_core_registered(s->core, rep->index, rep->serial, now);
+}
+
+static void on_refused(struct supervisor *s, const struct tunnel_report *rep, nsec_t now)
+{
+	supervisor_metrics_refused(&s->metrics, rep->result.cause == CONTROL_CAUSE_DUPLICATE);
+	if (s->is_stopping || !supervisor_core_knows(s->core, rep->index, rep->serial))
+		return;
+	set_cause(s, rep);
+	log_end(s, rep, "connection failed");
+	supervisor_core_refused(s->core, rep->index, rep->serial, &rep->result, now);
+}
+
+static void on_closed(struct supervisor *s, const struct tunnel_report *rep, nsec_t now)
+{
+	s->live--;
+	if (rep->close.end == LINK_END_RESET)
+		supervisor_metrics_reset(&s->metrics);
+	if (!s->is_stopping && supervisor_core_knows(s->core, rep->index, rep->serial)) {
+		bool is_link = supervisor_core_link(s->core, rep->index)->serial == rep->serial;
+		if (!rep->was_connected)
+			supervisor_metrics_dialled(&s->metrics, rep->protocol, false);
+		set_cause(s, rep);
+		log_end(s, rep, is_link ? "connection lost" : "connection failed");
+		supervisor_core_closed(s->core, rep->index, rep->serial, &rep->close, now);
+	} else {
+		log_info(s->p.log, "tunnel", "connection ended", KV_U64("index", rep->index),
+			 KV_STR("protocol", link_protocol_name(rep->protocol)),
+			 KV_ADDR("edge", &rep->peer), KV_STR("cause", rep->text));
+	}
+	if (s->is_stopping && s->live == 0)
+		s->p.events->on_stopped(s, s->p.user);
 }
 
 static void on_report(struct message *message, void *owner)
@@ -344,126 +358,67 @@ static void on_report(struct message *message, void *owner)
 	(void)owner;
 	struct tunnel_report *rep = CONTAINER_OF(message, struct tunnel_report, message);
 	struct supervisor *s = rep->owner;
-	struct index_entry *e = &s->entries[rep->index];
-	bool is_current = rep->serial == e->info.serial;
+	nsec_t now = now_mono();
 	switch (rep->kind) {
 	case TUNNEL_REPORT_CONNECTED:
-		metric_add(s->p.metrics, s->dials_ok, 1);
-		if (is_current) {
-			e->info.edge = rep->peer;
-			e->info.local = rep->local;
-			step(e, INDEX_EVENT_CONNECTED);
-		}
+		on_connected(s, rep, now);
 		break;
 	case TUNNEL_REPORT_REGISTERED:
-		if (is_current) {
-			on_registered(e, rep);
-			step(e, INDEX_EVENT_REGISTERED);
-		}
+		on_registered(s, rep, now);
 		break;
 	case TUNNEL_REPORT_REFUSED:
-		on_refused(e, &rep->result);
+		on_refused(s, rep, now);
 		break;
 	case TUNNEL_REPORT_AWAY:
 		log_notice(s->p.log, "tunnel", "the edge is going away",
 			   KV_U64("index", rep->index), KV_ADDR("edge", &rep->peer));
-		if (is_current)
-			step(e, INDEX_EVENT_AWAY);
+		supervisor_core_away(s->core, rep->index, rep->serial, now);
+		break;
+	case TUNNEL_REPORT_SUSPECT:
+		supervisor_core_suspect(s->core, rep->index, rep->serial, now);
+		break;
+	case TUNNEL_REPORT_HEARD:
+		supervisor_core_heard(s->core, rep->index, rep->serial, now);
 		break;
 	case TUNNEL_REPORT_CLOSED:
-		if (e->info.state == INDEX_STATE_DIALING && is_current)
-			metric_add(s->p.metrics, s->dials_fail, 1);
-		if (rep->close.end == LINK_END_RESET)
-			metric_add(s->p.metrics, s->resets, 1);
-		e->live--;
-		on_closed(e, rep, is_current);
-		if (is_current)
-			step(e, INDEX_EVENT_CLOSED);
-		if (s->is_stopping && all_gone(s))
-			s->p.events->on_stopped(s, s->p.user);
+		on_closed(s, rep, now);
 		break;
 	case TUNNEL_REPORT_MAX_:
 		break;
 	}
-	report_free(rep);
+	free(rep);
 }
 
-static const struct metric_family ha_family = { .name = "cloudflared_tunnel_ha_connections",
-						.help = "Connections that are registered.",
-						.type = METRIC_TYPE_GAUGE };
-static const struct metric_family ok_family = {
-	.name = "cloudflared_tunnel_tunnel_register_success",
-	.help = "Successful registrations.",
-	.type = METRIC_TYPE_COUNTER,
-	.labels = { "rpcName" }
-};
-static const struct metric_family fail_family = { .name = "cloudflared_tunnel_tunnel_register_fail",
-						  .help = "Refused or failed registrations.",
-						  .type = METRIC_TYPE_COUNTER,
-						  .labels = { "error", "rpcName" } };
-static const struct metric_family dials_family = { .name = "adit_dials_total",
-						   .help = "Connections tried.",
-						   .type = METRIC_TYPE_COUNTER,
-						   .labels = { "protocol", "result" } };
-static const struct metric_family up_family = {
-	.name = "adit_link_up",
-	.help = "1 while the connection of this index is registered.",
-	.type = METRIC_TYPE_GAUGE,
-	.labels = { "index", "protocol" }
-};
-
-static const struct metric_family resets_family = {
-	.name = "adit_link_resets_total",
-	.help = "Connections that ended by a stateless reset: the edge had forgotten them.",
-	.type = METRIC_TYPE_COUNTER,
-};
-
-static int define_metrics(struct supervisor *s)
-{
-	struct metric_registry *reg = s->p.registry;
-	int ha = metric_define(reg, &ha_family), ok = metric_define(reg, &ok_family);
-	int fail = metric_define(reg, &fail_family), dials = metric_define(reg, &dials_family);
-	int up = metric_define(reg, &up_family), resets = metric_define(reg, &resets_family);
-	if (ha < 0 || ok < 0 || fail < 0 || dials < 0 || up < 0 || resets < 0)
-		return -ENOMEM;
-	int r = locations_init(&s->locations, reg);
-	if (r < 0)
-		return r;
-	s->ha_connections = metric_series(reg, ha, NULL);
-	s->resets = metric_series(reg, resets, NULL);
-	s->register_ok = metric_series(reg, ok, (const char *const[]){ "registerConnection" });
-	s->register_fail[0] = metric_series(
-		reg, fail, (const char *const[]){ "dup_edge_conn", "registerConnection" });
-	s->register_fail[1] = metric_series(
-		reg, fail, (const char *const[]){ "server_error", "registerConnection" });
-	s->dials_ok = metric_series(reg, dials, (const char *const[]){ "quic", "ok" });
-	s->dials_fail = metric_series(reg, dials, (const char *const[]){ "quic", "failed" });
-	for (unsigned int i = 0; i < s->count; i++) {
-		char text[12];
-		(void)snprintf(text, sizeof(text), "%u", i);
-		s->link_up[i] = metric_series(reg, up, (const char *const[]){ text, "quic" });
-	}
-	return 0;
-}
+/* ---- life ------------------------------------------------------------------------------------ */
 
 int supervisor_new(const struct supervisor_params *params, struct supervisor **ret)
 {
-	_cleanup_(freep) struct supervisor *s = calloc(1, sizeof(*s));
+	_cleanup_(supervisor_freep) struct supervisor *s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
 	s->p = *params;
 	s->count = MIN(params->connections, (unsigned int)SUPERVISOR_INDEX_MAX);
-	s->quiet_since = now_mono();
-	int r = define_metrics(s);
+	s->timer.on_expire = on_timer;
+	for (unsigned int i = 0; i < s->count; i++)
+		s->indexes[i] = (struct supervisor_index){
+			.state = INDEX_STATE_IDLE,
+			.worker = i % params->worker_count,
+			.protocol = params->transport.first,
+		};
+	const struct core_params core = {
+		.connections = s->count,
+		.transport = params->transport,
+		.ip_version = params->ip_version,
+		.random_below = random_below,
+		.ops = &core_ops,
+		.user = s,
+	};
+	s->core = supervisor_core_new(&core, now_mono());
+	if (!s->core)
+		return -ENOMEM;
+	int r = supervisor_metrics_init(&s->metrics, params->registry, params->metrics, s->count);
 	if (r < 0)
 		return r;
-	for (unsigned int i = 0; i < s->count; i++) {
-		struct index_entry *e = &s->entries[i];
-		e->supervisor = s;
-		e->info.state = INDEX_STATE_IDLE;
-		e->info.worker = i % params->worker_count;
-		e->timer.on_expire = on_timer;
-	}
 	*ret = TAKE_PTR(s);
 	return 0;
 }
@@ -472,14 +427,29 @@ void supervisor_free(struct supervisor *s)
 {
 	if (!s)
 		return;
-	for (unsigned int i = 0; i < s->count; i++)
-		mainloop_timer_stop(&s->entries[i].timer);
+	mainloop_timer_stop(&s->timer);
+	supervisor_core_free(s->core);
 	free(s);
+}
+
+void supervisor_set_addresses(struct supervisor *s, const struct edge_addr *set, size_t count)
+{
+	supervisor_core_set_addresses(s->core, set, count, now_mono());
+}
+
+void supervisor_set_transport(struct supervisor *s, struct transport_choice choice)
+{
+	supervisor_core_set_transport(s->core, choice);
+}
+
+void supervisor_set_error(struct supervisor *s, const char *text)
+{
+	(void)snprintf(s->last_error, sizeof(s->last_error), "%s", text);
 }
 
 void supervisor_start(struct supervisor *s)
 {
-	step(&s->entries[0], INDEX_EVENT_START);
+	supervisor_core_start(s->core, now_mono());
 }
 
 void supervisor_stop(struct supervisor *s, nsec_t grace)
@@ -489,14 +459,14 @@ void supervisor_stop(struct supervisor *s, nsec_t grace)
 		return;
 	s->has_cut = cut;
 	s->is_stopping = true;
-	for (unsigned int i = 0; i < s->count; i++) {
-		struct index_entry *e = &s->entries[i];
-		mainloop_timer_stop(&e->timer);
-		step(e, INDEX_EVENT_STOP);
-		if (e->live > 0)
-			post_simple(e, cut ? run_close : run_drain, grace);
+	supervisor_core_stop(s->core);
+	for (unsigned int i = 0; i < s->p.worker_count; i++) {
+		struct command *c = command_new(&s->p.envs[i], run_stop);
+		if (c)
+			c->grace = cut ? 0 : grace;
+		command_post(c);
 	}
-	if (all_gone(s))
+	if (s->live == 0)
 		s->p.events->on_stopped(s, s->p.user);
 }
 
@@ -504,16 +474,13 @@ int supervisor_reconnect(struct supervisor *s, int index)
 {
 	if (index >= (int)s->count)
 		return -ESTALE;
-	for (unsigned int i = 0; i < s->count; i++) {
-		struct index_entry *e = &s->entries[i];
-		if (index >= 0 && i != (unsigned int)index)
-			continue;
-		if (e->info.state == INDEX_STATE_WAITING)
-			step(e, INDEX_EVENT_START);
-		else if (e->live > 0)
-			post_simple(e, run_close, 0);
-	}
+	supervisor_core_reconnect(s->core, index, now_mono());
 	return 0;
+}
+
+void supervisor_network_changed(struct supervisor *s)
+{
+	supervisor_core_network_changed(s->core, now_mono());
 }
 
 unsigned int supervisor_count(const struct supervisor *s)
@@ -523,12 +490,12 @@ unsigned int supervisor_count(const struct supervisor *s)
 
 unsigned int supervisor_up_count(const struct supervisor *s)
 {
-	return s->up;
+	return supervisor_core_up_count(s->core);
 }
 
 const struct supervisor_index *supervisor_get(const struct supervisor *s, unsigned int index)
 {
-	return &s->entries[index].info;
+	return &s->indexes[index];
 }
 
 const char *supervisor_last_error(const struct supervisor *s)

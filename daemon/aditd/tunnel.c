@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The worker's end of one connection index. A tunnel lives from its dial until its link is closed,
- * and then says so once; an index may have two for a moment, one draining and one that replaces it.
+ * The worker's end of connections. A tunnel lives from its dial until its link is closed, and then
+ * says so once; an index may have several for a time: one draining, one that replaces it, two that
+ * race.
  */
 #include "daemon/aditd/tunnel.h"
 
@@ -14,12 +15,14 @@
 #include "daemon/wire/token.h"
 #include "util/cleanup.h"
 
-enum { RPC_TIMEOUT_SEC = 5 };
+enum {
+	RPC_TIMEOUT_SEC = 5,
+	SILENT_SEC = 1,
+};
 
 struct tunnel {
 	struct tunnel_env *env;
 	struct tunnel_dial dial;
-	struct resolve_query *query;
 	struct link *link;
 	struct control *control;
 	bool is_connected; /* its link was UP */
@@ -30,7 +33,6 @@ struct tunnel {
 	struct loop_task end;
 	char text[160];
 	struct link_close_info close_info;
-	struct ip_port peer;
 	struct snapshot *held; /* what control's local configuration lies in */
 	struct list node;
 	struct loop_garbage garbage;
@@ -58,8 +60,6 @@ static void add_datagrams(struct tunnel_datagrams *sum, struct link *link)
 
 static void tunnel_dispose(struct tunnel *t)
 {
-	if (t->query)
-		resolve_cancel(TAKE_PTR(t->query));
 	timer_stop(&t->grace);
 	loop_task_cancel(&t->end);
 	control_free(TAKE_PTR(t->control));
@@ -74,16 +74,29 @@ static void tunnel_dispose(struct tunnel *t)
 	loop_defer_free(t->env->worker->loop, &t->garbage);
 }
 
+/* The report to send, or NULL: it has been sent, or there is no memory for another one. */
+static struct tunnel_report *report_take(struct tunnel *t, enum tunnel_report_kind kind)
+{
+	if (kind != TUNNEL_REPORT_SUSPECT && kind != TUNNEL_REPORT_HEARD)
+		return TAKE_PTR(t->dial.reports[kind]);
+	struct tunnel_report *again = malloc(sizeof(*again));
+	if (again)
+		*again = *t->dial.reports[kind];
+	return again;
+}
+
 static void report(struct tunnel *t, enum tunnel_report_kind kind,
 		   const struct control_result *result)
 {
-	struct tunnel_report *rep = TAKE_PTR(t->dial.reports[kind]);
+	struct tunnel_report *rep = report_take(t, kind);
 	if (!rep)
 		return;
 	rep->kind = kind;
 	rep->index = t->dial.index;
 	rep->serial = t->dial.serial;
-	rep->peer = t->peer;
+	rep->protocol = t->dial.protocol;
+	rep->was_connected = t->is_connected;
+	rep->peer = t->dial.peer;
 	rep->close = t->close_info;
 	if (result)
 		rep->result = *result;
@@ -231,7 +244,7 @@ static unsigned int features(const struct tunnel_env *env, const char *ret[8])
 	return n;
 }
 
-static void start_registration(struct tunnel *t)
+static void start_registration(struct tunnel *t, unsigned int attempts)
 {
 	struct tunnel_env *env = t->env;
 	struct link_stats stats = {};
@@ -245,14 +258,13 @@ static void start_registration(struct tunnel *t)
 		.feature_count = features(env, names),
 		.version = adit_version,
 		.local = stats.local.ip,
-		.previous_attempts = (uint8_t)MIN(t->dial.attempt, 255U),
+		.previous_attempts = (uint8_t)MIN(attempts, 255U),
 		.timeout = RPC_TIMEOUT_SEC * NSEC_PER_SEC,
 		.local_config = env->config.local_json,
 		.metrics = env->rpc_metrics,
 		.events = &control_events,
 		.user = t,
 	};
-	report(t, TUNNEL_REPORT_CONNECTED, NULL);
 	t->held = snapshot_ref(env->config.snapshot);
 	if (control_new(t->link, &params, &t->control) < 0) {
 		set_cause(t, "the edge grants no control stream");
@@ -265,10 +277,14 @@ static void on_link_state(struct link *link, enum link_state state, void *user)
 	struct tunnel *t = user;
 	if (state == LINK_STATE_UP && !t->is_connected) {
 		t->is_connected = true;
-		start_registration(t);
+		report(t, TUNNEL_REPORT_CONNECTED, NULL);
+	} else if (state == LINK_STATE_UP && t->is_registered) {
+		report(t, TUNNEL_REPORT_HEARD, NULL);
 	} else if (state == LINK_STATE_SUSPECT) {
 		log_notice(t->env->worker->log, "tunnel", "the edge doesn't answer",
-			   KV_U64("index", t->dial.index), KV_ADDR("peer", &t->peer));
+			   KV_U64("index", t->dial.index), KV_ADDR("peer", &t->dial.peer));
+		if (t->is_registered)
+			report(t, TUNNEL_REPORT_SUSPECT, NULL);
 	} else if (state == LINK_STATE_CLOSED) {
 		t->close_info = link->close_info;
 		char text[160];
@@ -311,12 +327,13 @@ static const struct link_sink sink = {
 	.on_config = on_link_config,
 };
 
-static void dial_address(struct tunnel *t, const struct ip_port *peer)
+static int dial_link(struct tunnel *t)
 {
 	struct tunnel_env *env = t->env;
-	t->peer = *peer;
+	if (t->dial.protocol != LINK_PROTOCOL_QUIC)
+		return -EPROTONOSUPPORT;
 	struct quic_dial dial = {
-		.peer = *peer,
+		.peer = t->dial.peer,
 		.local_port = t->dial.local_port,
 		.bind_interface = env->config.conf->edge.bind_interface,
 		.fwmark = env->config.conf->edge.fwmark,
@@ -324,45 +341,22 @@ static void dial_address(struct tunnel *t, const struct ip_port *peer)
 		.trust = env->config.trust,
 		.server_name = env->server_name,
 	};
-	int r = quic_dial(env->quic, &dial, &sink, t, &t->link);
-	env->links_dialled += r == 0;
-	if (r < 0) {
-		t->close_info = (struct link_close_info){ .end = LINK_END_NETWORK, .error = r };
-		char text[160];
-		(void)snprintf(text, sizeof(text), "no socket: %s", strerrordesc_np(-r));
-		tunnel_end(t, text);
-	}
+	return quic_dial(env->quic, &dial, &sink, t, &t->link);
 }
 
-static void on_resolved(int error, const struct ip_port *addrs, unsigned int count, void *user)
+static void start_dial(struct tunnel *t)
 {
-	struct tunnel *t = user;
-	t->query = NULL;
-	if (error == 0 && count > 0) {
-		dial_address(t, &addrs[t->dial.attempt % count]);
+	int r = dial_link(t);
+	if (r >= 0) {
+		t->env->links_dialled++;
 		return;
 	}
-	t->close_info = (struct link_close_info){ .end = LINK_END_NETWORK, .error = error };
+	t->close_info = (struct link_close_info){ .end = LINK_END_NETWORK, .error = r };
+	if (r == -ECONNREFUSED)
+		t->close_info.end = LINK_END_REFUSED;
 	char text[160];
-	(void)snprintf(text, sizeof(text), "cannot resolve %.100s: %s", t->dial.address->host,
-		       error == -ENOENT ? "no such name" : "no answer");
+	(void)snprintf(text, sizeof(text), "no socket: %s", strerrordesc_np(-r));
 	tunnel_end(t, text);
-}
-
-static void resolve_and_dial(struct tunnel *t)
-{
-	static const enum ip_family families[] = { [4] = IP_FAMILY_V4, [6] = IP_FAMILY_V6 };
-	const struct conf_addr *a = t->dial.address;
-	if (a->addr.ip.family != IP_FAMILY_NONE) {
-		dial_address(t, &a->addr);
-		return;
-	}
-	enum ip_family family = IP_FAMILY_NONE;
-	if (t->env->config.conf->edge.ip_version)
-		family = families[t->env->config.conf->edge.ip_version];
-	if (resolve_addr(t->env->resolver, a->host, a->addr.port, family, on_resolved, t,
-			 &t->query) < 0)
-		tunnel_end(t, "no memory to resolve the edge's name");
 }
 
 void tunnel_use_config(struct tunnel_env *env, const struct tunnel_config *config)
@@ -390,6 +384,9 @@ void tunnel_start(struct tunnel_env *env, const struct tunnel_dial *dial)
 		rep->kind = TUNNEL_REPORT_CLOSED;
 		rep->index = dial->index;
 		rep->serial = dial->serial;
+		rep->protocol = dial->protocol;
+		rep->peer = dial->peer;
+		rep->close = (struct link_close_info){ .end = LINK_END_NETWORK, .error = -ENOMEM };
 		(void)snprintf(rep->text, sizeof(rep->text), "no memory");
 		mailbox_post(env->main, &rep->message);
 		return;
@@ -400,7 +397,25 @@ void tunnel_start(struct tunnel_env *env, const struct tunnel_dial *dial)
 	t->end.run = on_end_task;
 	t->garbage.release = tunnel_release;
 	list_append(&env->tunnels, &t->node);
-	resolve_and_dial(t);
+	start_dial(t);
+}
+
+static struct tunnel *tunnel_find(struct tunnel_env *env, uint64_t serial)
+{
+	LIST_FOREACH(node, &env->tunnels)
+	{
+		struct tunnel *t = LIST_ENTRY(node, struct tunnel, node);
+		if (t->dial.serial == serial && !t->is_ending)
+			return t;
+	}
+	return NULL;
+}
+
+void tunnel_register(struct tunnel_env *env, uint64_t serial, unsigned int attempts)
+{
+	struct tunnel *t = tunnel_find(env, serial);
+	if (t && t->is_connected && !t->control && link_is_up(t->link))
+		start_registration(t, attempts);
 }
 
 static void drain_one(struct tunnel *t, nsec_t grace)
@@ -417,25 +432,52 @@ static void drain_one(struct tunnel *t, nsec_t grace)
 		control_unregister(t->control, grace);
 }
 
-void tunnel_drain(struct tunnel_env *env, unsigned int index, nsec_t grace)
+void tunnel_drain(struct tunnel_env *env, uint64_t serial)
+{
+	struct tunnel *t = tunnel_find(env, serial);
+	if (t && !t->is_draining)
+		drain_one(t, env->config.conf->tunnel.grace_period);
+}
+
+static void close_one(struct tunnel *t, const char *reason)
+{
+	set_cause(t, reason);
+	drain_over(t, reason);
+}
+
+void tunnel_close(struct tunnel_env *env, uint64_t serial, const char *reason)
+{
+	struct tunnel *t = tunnel_find(env, serial);
+	if (t)
+		close_one(t, reason);
+}
+
+void tunnel_stop_all(struct tunnel_env *env, nsec_t grace)
 {
 	LIST_FOREACH(node, &env->tunnels)
 	{
 		struct tunnel *t = LIST_ENTRY(node, struct tunnel, node);
-		if (t->dial.index == index && !t->is_ending)
+		if (t->is_ending)
+			continue;
+		if (grace > 0)
 			drain_one(t, grace);
+		else
+			close_one(t, "stopping");
 	}
 }
 
-void tunnel_close(struct tunnel_env *env, unsigned int index, const char *reason)
+void tunnel_probe_all_but(struct tunnel_env *env, unsigned int index)
 {
+	nsec_t now = loop_now(env->worker->loop);
 	LIST_FOREACH(node, &env->tunnels)
 	{
 		struct tunnel *t = LIST_ENTRY(node, struct tunnel, node);
-		if (t->dial.index == index && !t->is_ending) {
-			set_cause(t, reason);
-			drain_over(t, reason);
-		}
+		if (t->dial.index == index || !t->is_registered || t->is_ending)
+			continue;
+		struct link_stats stats = {};
+		link_get_stats(t->link, &stats);
+		if (nsec_sub(now, stats.heard) >= SILENT_SEC * NSEC_PER_SEC)
+			link_probe(t->link);
 	}
 }
 
@@ -450,7 +492,8 @@ bool tunnel_get_stats(struct tunnel_env *env, unsigned int index, struct link_st
 	LIST_FOREACH(node, &env->tunnels)
 	{
 		struct tunnel *t = LIST_ENTRY(node, struct tunnel, node);
-		if (t->dial.index == index && t->link && !t->is_draining) {
+		if (t->dial.index == index && t->is_registered && !t->is_draining &&
+		    !t->is_ending) {
 			link_get_stats(t->link, ret);
 			return true;
 		}

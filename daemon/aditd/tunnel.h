@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The worker's end of one connection index: finds the address, dials, registers, and reports to the
- * control thread, which decides (design §5). Commands and reports are messages.
+ * The worker's end of a connection: dials, registers when it is told to, and reports to the control
+ * thread, which decides (design §5). Commands and reports are messages; a connection is named by
+ * its serial.
  */
 #ifndef DAEMON_ADITD_TUNNEL_H
 #define DAEMON_ADITD_TUNNEL_H
@@ -10,7 +11,6 @@
 #include "daemon/demux/demux.h"
 #include "daemon/link/control.h"
 #include "daemon/link/quic.h"
-#include "daemon/net/resolve.h"
 
 struct snapshot;
 struct tunnel;
@@ -33,7 +33,6 @@ struct tunnel_config {
 struct tunnel_env {
 	struct worker *worker;
 	struct quic_worker *quic;
-	struct resolver *resolver;
 	struct demux *demux;
 	struct tunnel_config config; /* by tunnel_use_config() */
 	const char *server_name;
@@ -47,17 +46,19 @@ struct tunnel_env {
 };
 
 enum tunnel_report_kind : uint8_t {
-	TUNNEL_REPORT_CONNECTED,  /* handshake done: registering */
+	TUNNEL_REPORT_CONNECTED,  /* handshake done: it may be told to register */
 	TUNNEL_REPORT_REGISTERED, /* result is set */
 	TUNNEL_REPORT_REFUSED,    /* registration failed: result is set; a CLOSED follows */
 	TUNNEL_REPORT_AWAY,       /* the edge ended the control stream: replace this connection */
+	TUNNEL_REPORT_SUSPECT,    /* registered, but the edge doesn't answer; again after HEARD */
+	TUNNEL_REPORT_HEARD,      /* it does */
 	TUNNEL_REPORT_CLOSED,     /* the last report of this tunnel */
 	TUNNEL_REPORT_MAX_,
 };
 
 /*
  * A report to the control thread, which makes one of each kind with the dial: a worker that has no
- * memory can still say what became of it.
+ * memory can still say what became of it. What can come again is copied.
  */
 struct tunnel_report {
 	void *owner;            /* who decides */
@@ -65,6 +66,8 @@ struct tunnel_report {
 	enum tunnel_report_kind kind;
 	unsigned int index;
 	uint64_t serial; /* of the dial that it answers */
+	enum link_protocol protocol;
+	bool was_connected; /* a CONNECTED went before it */
 	struct control_result result;
 	struct link_close_info close;
 	struct ip_port peer;
@@ -72,15 +75,14 @@ struct tunnel_report {
 	char text[160]; /* CLOSED: why, for status and log */
 };
 
-/* One dial of an index. */
+/* One connection to be made. */
 struct tunnel_dial {
-	struct tunnel_report
-		*reports[TUNNEL_REPORT_MAX_]; /* owned; each kind is sent at most once */
+	struct tunnel_report *reports[TUNNEL_REPORT_MAX_]; /* owned */
 	unsigned int index;
 	uint64_t serial;
-	const struct conf_addr *address; /* of the start's configuration, so it lives */
-	unsigned int attempt; /* chooses among several addresses of a name, and is reported */
-	uint16_t local_port;  /* of the index's last connection, 0: none */
+	enum link_protocol protocol;
+	struct ip_port peer;
+	uint16_t local_port; /* UDP, of the index's last connection; 0: none */
 };
 /*
  * Another configuration is in force: dials, registrations and drains from now on go by it, and
@@ -94,10 +96,16 @@ void tunnel_start(struct tunnel_env *env, const struct tunnel_dial *dial);
 /* Frees reports that were not sent. Any thread that owns the dial. */
 void tunnel_dial_done(struct tunnel_dial *dial);
 
-/* Unregisters, lets running requests end, and closes; at the deadline whatever is left is cut. */
-void tunnel_drain(struct tunnel_env *env, unsigned int index, nsec_t grace);
-/* Closes the tunnels of an index at once. */
-void tunnel_close(struct tunnel_env *env, unsigned int index, const char *reason);
+/* It may register now; attempts (0–255) is what the edge is told of those before it. */
+void tunnel_register(struct tunnel_env *env, uint64_t serial, unsigned int attempts);
+/* Unregisters, lets running requests end, and closes; after the grace period the rest is cut. */
+void tunnel_drain(struct tunnel_env *env, uint64_t serial);
+/* Closes it at once. */
+void tunnel_close(struct tunnel_env *env, uint64_t serial, const char *reason);
+/* Drains all, or closes all when grace is 0. */
+void tunnel_stop_all(struct tunnel_env *env, nsec_t grace);
+/* Asks every edge that was silent for a second for a sign of life, but not that of this index. */
+void tunnel_probe_all_but(struct tunnel_env *env, unsigned int index);
 /* Closes and frees all, without reports. */
 void tunnel_free_all(struct tunnel_env *env);
 /* Statistics of the live link of an index. False when there is none. */

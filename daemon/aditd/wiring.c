@@ -7,6 +7,7 @@
 
 #include "daemon/admin/page.h"
 #include "daemon/conf/pattern.h"
+#include "daemon/net/resolve.h"
 #include "daemon/proxy/proxy_tcp.h"
 #include "util/cleanup.h"
 
@@ -75,7 +76,6 @@ static void init_tunnels(struct wiring *w)
 	*w->tunnels = (struct tunnel_env){
 		.worker = w->worker,
 		.quic = w->quic,
-		.resolver = w->resolver,
 		.demux = &w->demux,
 		.server_name = sh->server_name,
 		.connector_id = sh->connector_id,

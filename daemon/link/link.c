@@ -8,6 +8,15 @@
 
 #include "util/macro.h"
 
+const char *link_protocol_name(enum link_protocol protocol)
+{
+	static const char *const names[LINK_PROTOCOL_MAX_] = {
+		[LINK_PROTOCOL_QUIC] = "quic",
+		[LINK_PROTOCOL_HTTP2] = "http2",
+	};
+	return protocol < ARRAY_SIZE(names) ? names[protocol] : "unknown";
+}
+
 const char *link_end_name(enum link_end end)
 {
 	static const char *const names[LINK_END_MAX_] = {

@@ -21,6 +21,10 @@ enum link_role : uint8_t {
 	LINK_ROLE_SERVER, /* we accepted: adit-edge */
 };
 
+enum link_protocol : uint8_t { LINK_PROTOCOL_QUIC, LINK_PROTOCOL_HTTP2, LINK_PROTOCOL_MAX_ };
+/* "quic", "http2" */
+const char *link_protocol_name(enum link_protocol protocol);
+
 enum link_state : uint8_t {
 	LINK_STATE_INVALID_,
 	LINK_STATE_CONNECTING, /* handshake running */
@@ -45,7 +49,7 @@ enum link_end : uint8_t {
 	LINK_END_PEER,        /* the peer closed it (code, reason) */
 	LINK_END_IDLE,        /* nothing heard for the idle timeout */
 	LINK_END_RESET,       /* stateless reset: the peer has lost the connection */
-	LINK_END_HANDSHAKE,   /* deadline passed or TLS failed (reason) */
+	LINK_END_HANDSHAKE,   /* deadline passed (error -ETIMEDOUT) or TLS failed (reason) */
 	LINK_END_CERTIFICATE, /* the peer's certificate was refused (reason) */
 	LINK_END_REFUSED,     /* the kernel says that nobody listens */
 	LINK_END_NETWORK,     /* no route, no permission … (error) */
@@ -111,8 +115,7 @@ static inline bool link_is_up(const struct link *link)
 
 /* Opens a stream, the caller's; -EAGAIN without stream credit, -EPROTO unless UP or SUSPECT. */
 [[nodiscard]] int link_open_stream(struct link *link, struct stream **ret);
-/* Queues one DATAGRAM: 0, -EMSGSIZE over link_max_datagram(), -ENOBUFS queue full (both counted).
- */
+/* Queues one DATAGRAM: 0, -EMSGSIZE over link_max_datagram(), -ENOBUFS queue full; counted. */
 [[nodiscard]] int link_send_datagram(struct link *link, struct span payload);
 size_t link_max_datagram(const struct link *link);
 /* Asks the peer for a sign of life now, once until it is heard. */
@@ -132,8 +135,7 @@ void link_get_stats(struct link *link, struct link_stats *ret);
  */
 void link_free(struct link *link);
 
-/* Changes the state (link_fsm.c), logs it and tells the sink. -EPROTO for a step that the table
- * doesn't have. */
+/* Changes the state (link_fsm.c), logs it, tells the sink. -EPROTO: the table has no such step. */
 enum link_event : uint8_t {
 	LINK_EVENT_INVALID_,
 	LINK_EVENT_HANDSHAKE_DONE,

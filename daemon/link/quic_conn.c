@@ -361,6 +361,7 @@ void quic_conn_fail(struct quic_link *link, int liberr)
 		end(link, LINK_END_HANDSHAKE, ngtcp2_strerror(liberr));
 		return;
 	case NGTCP2_ERR_HANDSHAKE_TIMEOUT:
+		link->base.close_info.error = -ETIMEDOUT;
 		end(link, LINK_END_HANDSHAKE, "no answer in time");
 		return;
 	default:

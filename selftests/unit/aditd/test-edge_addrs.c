@@ -193,6 +193,7 @@ static void test_blame(void **state)
 		enum edge_fault fault;
 		unsigned int sec;
 	} rows[] = { { EDGE_FAULT_NETWORK, 60 },
+		     { EDGE_FAULT_SILENT, 60 },
 		     { EDGE_FAULT_BROKEN, 60 },
 		     { EDGE_FAULT_DUPLICATE, 30 },
 		     { EDGE_FAULT_AWAY, 60 } };

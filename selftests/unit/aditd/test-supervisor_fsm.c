@@ -26,16 +26,28 @@ static const struct {
 	GO(WAITING,     START,      DIALING,     DIAL),
 	GO(WAITING,     TIMER,      DIALING,     DIAL),
 	GO(WAITING,     STOP,       STOPPED,     NONE),
+	GO(DIALING,     BLOCKED,    WAITING,     NONE),
 	GO(DIALING,     CONNECTED,  REGISTERING, NONE),
-	GO(DIALING,     CLOSED,     WAITING,     BACK_OFF),
-	GO(DIALING,     STOP,       STOPPED,     DRAIN),
+	GO(DIALING,     FAILED,     WAITING,     BACK_OFF),
+	GO(DIALING,     STOP,       STOPPED,     NONE),
+	GO(REGISTERING, RELAPSED,   DIALING,     NONE),
+	GO(REGISTERING, FAILED,     WAITING,     BACK_OFF),
 	GO(REGISTERING, REGISTERED, UP,          SETTLE),
-	GO(REGISTERING, CLOSED,     WAITING,     BACK_OFF),
-	GO(REGISTERING, STOP,       STOPPED,     DRAIN),
-	GO(UP,          AWAY,       DIALING,     REPLACE),
-	GO(UP,          CLOSED,     WAITING,     BACK_OFF),
-	GO(UP,          STOP,       STOPPED,     DRAIN),
-	GO(STOPPED,     CLOSED,     STOPPED,     NONE),
+	GO(REGISTERING, STOP,       STOPPED,     NONE),
+	GO(UP,          TIMER,      UP,          REPLACE),
+	GO(UP,          FAILED,     UP,          BACK_OFF),
+	GO(UP,          REGISTERED, UP,          SETTLE),
+	GO(UP,          SUSPECT,    SUSPECT,     REPLACE),
+	GO(UP,          AWAY,       DIALING,     ADOPT),
+	GO(UP,          LOST,       DIALING,     ADOPT),
+	GO(UP,          STOP,       STOPPED,     NONE),
+	GO(SUSPECT,     TIMER,      SUSPECT,     REPLACE),
+	GO(SUSPECT,     FAILED,     SUSPECT,     BACK_OFF),
+	GO(SUSPECT,     REGISTERED, UP,          SETTLE),
+	GO(SUSPECT,     HEARD,      UP,          KEEP),
+	GO(SUSPECT,     AWAY,       DIALING,     ADOPT),
+	GO(SUSPECT,     LOST,       DIALING,     ADOPT),
+	GO(SUSPECT,     STOP,       STOPPED,     NONE),
 };
 #undef GO
 /* clang-format on */
@@ -62,7 +74,7 @@ static void test_all_pairs(void **state)
 	}
 }
 
-/* From everywhere but STOPPED there is a way to UP, and after STOP nothing is dialled. */
+/* There is a way to UP, from everywhere one to STOPPED, and none out of it. */
 static void test_ways(void **state)
 {
 	(void)state;
@@ -73,14 +85,33 @@ static void test_ways(void **state)
 		s = index_fsm_step(s, way[i]).next;
 	assert_int_equal(s, INDEX_STATE_UP);
 	for (unsigned int e = 0; e < INDEX_EVENT_MAX_; e++)
-		assert_int_not_equal(
-			index_fsm_step(INDEX_STATE_STOPPED, (enum index_event)e).action,
-			INDEX_ACTION_DIAL);
+		assert_int_equal(index_fsm_step(INDEX_STATE_STOPPED, (enum index_event)e).next,
+				 INDEX_STATE_INVALID_);
 	for (unsigned int from = INDEX_STATE_IDLE; from < INDEX_STATE_MAX_; from++) {
 		if (from == INDEX_STATE_STOPPED)
 			continue;
 		assert_int_equal(index_fsm_step((enum index_state)from, INDEX_EVENT_STOP).next,
 				 INDEX_STATE_STOPPED);
+	}
+}
+
+/* An attempt goes one way only, and registers when it was told to. */
+static void test_tries(void **state)
+{
+	(void)state;
+	static const enum try_state golden_tries[TRY_STATE_MAX_][TRY_EVENT_MAX_] = {
+		[TRY_STATE_NONE_][TRY_EVENT_DIAL] = TRY_STATE_DIALING,
+		[TRY_STATE_DIALING][TRY_EVENT_CONNECTED] = TRY_STATE_HELD,
+		[TRY_STATE_HELD][TRY_EVENT_REGISTER] = TRY_STATE_REGISTERING,
+	};
+	for (unsigned int s = 0; s <= TRY_STATE_MAX_; s++) {
+		for (unsigned int e = 0; e <= TRY_EVENT_MAX_; e++) {
+			bool is_known = s < TRY_STATE_MAX_ && e < TRY_EVENT_MAX_ &&
+					golden_tries[s][e] != TRY_STATE_NONE_;
+			enum try_state t = (enum try_state)s;
+			assert_int_equal(try_fsm_step(&t, (enum try_event)e), is_known);
+			assert_int_equal(t, is_known ? golden_tries[s][e] : s);
+		}
 	}
 }
 
@@ -104,6 +135,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_all_pairs),
 		cmocka_unit_test(test_ways),
+		cmocka_unit_test(test_tries),
 		cmocka_unit_test(test_names),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
