@@ -34,8 +34,12 @@ enum {
 	METRIC_SERIES_ALL = 16384,
 	UDP_BUFFER = 4 * 1024 * 1024,
 };
-#define DEFAULT_SERVER_NAME "quic.cftunnel.com"
-#define AUTO_MEMORY         (UINT64_C(64) << 20) /* of each worker */
+#define AUTO_MEMORY (UINT64_C(64) << 20) /* of each worker */
+
+static const char *const server_names[LINK_PROTOCOL_MAX_] = {
+	[LINK_PROTOCOL_QUIC] = "quic.cftunnel.com",
+	[LINK_PROTOCOL_HTTP2] = "h2.cftunnel.com",
+};
 
 static int fail(struct app *a, const char *what, int error)
 {
@@ -133,7 +137,8 @@ static int start_shared(struct app *a)
 	bool is_adit = c->edge.kind == CONF_EDGE_KIND_ADIT;
 	sh->worker_count = a->worker_count;
 	sh->main = mainloop_mailbox(a->loop);
-	sh->server_name = c->edge.server_name ? c->edge.server_name : DEFAULT_SERVER_NAME;
+	for (unsigned int i = 0; i < LINK_PROTOCOL_MAX_; i++)
+		sh->server_names[i] = c->edge.server_name ? c->edge.server_name : server_names[i];
 	random_bytes(sh->connector_id.bytes, UUID_LEN);
 	uuid_make_v4(&sh->connector_id);
 	uuid_format(&sh->connector_id, sh->connector_text);
@@ -299,14 +304,12 @@ static struct transport_choice transport_of(const struct app *a,
 					    const struct transport_percent *percent)
 {
 	const struct conf *c = a->params.conf;
-	const char *account = c->credential->account;
-	struct transport_choice choice = transport_choose(c->tunnel.protocol, percent,
-							  transport_threshold(span_str(account)));
-	/* A race needs a second transport, and the link has one. */
-	choice.has_other = false;
-	if (c->tunnel.protocol == CONF_PROTOCOL_AUTO)
-		choice.first = LINK_PROTOCOL_QUIC;
-	return choice;
+	/* A proxy carries TCP only. */
+	enum conf_protocol protocol = c->tunnel.protocol;
+	if (c->edge.proxy && protocol == CONF_PROTOCOL_AUTO)
+		protocol = CONF_PROTOCOL_HTTP2;
+	struct span account = span_str(c->credential->account);
+	return transport_choose(protocol, percent, transport_threshold(account));
 }
 
 static int start_supervisor(struct app *a)

@@ -327,11 +327,27 @@ static const struct link_sink sink = {
 	.on_config = on_link_config,
 };
 
-static int dial_link(struct tunnel *t)
+static int dial_http2(struct tunnel *t)
 {
 	struct tunnel_env *env = t->env;
-	if (t->dial.protocol != LINK_PROTOCOL_QUIC)
-		return -EPROTONOSUPPORT;
+	const struct conf_edge *edge = &env->config.conf->edge;
+	const struct h2link_dial dial = {
+		.settings = env->h2,
+		.peer = t->dial.peer,
+		.bind_interface = edge->bind_interface,
+		.fwmark = edge->fwmark,
+		.proxy = env->proxy,
+		.tls = env->config.tls,
+		.trust = env->config.trust,
+		.server_name = env->server_names[LINK_PROTOCOL_HTTP2],
+		.is_ours = edge->kind == CONF_EDGE_KIND_ADIT,
+	};
+	return h2link_dial(env->worker, &dial, &sink, t, &t->link);
+}
+
+static int dial_quic(struct tunnel *t)
+{
+	struct tunnel_env *env = t->env;
 	struct quic_dial dial = {
 		.peer = t->dial.peer,
 		.local_port = t->dial.local_port,
@@ -339,14 +355,14 @@ static int dial_link(struct tunnel *t)
 		.fwmark = env->config.conf->edge.fwmark,
 		.tls = env->config.tls,
 		.trust = env->config.trust,
-		.server_name = env->server_name,
+		.server_name = env->server_names[LINK_PROTOCOL_QUIC],
 	};
 	return quic_dial(env->quic, &dial, &sink, t, &t->link);
 }
 
 static void start_dial(struct tunnel *t)
 {
-	int r = dial_link(t);
+	int r = t->dial.protocol == LINK_PROTOCOL_QUIC ? dial_quic(t) : dial_http2(t);
 	if (r >= 0) {
 		t->env->links_dialled++;
 		return;

@@ -10,8 +10,10 @@
 #include "daemon/conf/conf.h"
 #include "daemon/demux/demux.h"
 #include "daemon/link/control.h"
+#include "daemon/link/h2link.h"
 #include "daemon/link/quic.h"
 
+struct outproxy_params;
 struct snapshot;
 struct tunnel;
 
@@ -33,9 +35,11 @@ struct tunnel_config {
 struct tunnel_env {
 	struct worker *worker;
 	struct quic_worker *quic;
+	const struct h2link_settings *h2;
+	const struct outproxy_params *proxy; /* NULL: none */
 	struct demux *demux;
 	struct tunnel_config config; /* by tunnel_use_config() */
-	const char *server_name;
+	const char *server_names[LINK_PROTOCOL_MAX_];
 	struct uuid connector_id;
 	struct mailbox *main; /* where reports go */
 	const struct rpc_metrics *rpc_metrics;

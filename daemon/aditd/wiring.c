@@ -6,6 +6,7 @@
 #include "daemon/aditd/wiring.h"
 
 #include "daemon/admin/page.h"
+#include "daemon/base/secret.h"
 #include "daemon/conf/pattern.h"
 #include "daemon/net/resolve.h"
 #include "daemon/proxy/proxy_tcp.h"
@@ -26,6 +27,17 @@ static void use_limits(struct wiring *w, const struct conf_limits *l)
 	w->quic_settings.stream_window_max = l->stream_window_max;
 	w->quic_settings.link_window_max = l->link_window_max;
 	w->quic_settings.send_queue_max = l->send_queue;
+	struct h2_settings *h2 = &w->h2_settings.h2;
+	h2->max_streams = (uint32_t)l->streams_per_link;
+	h2->stream_window = (uint32_t)l->stream_window;
+	h2->stream_window_max = (uint32_t)l->stream_window_max;
+	h2->conn_window_max = (uint32_t)l->link_window_max;
+	h2->send_queue_max = l->send_queue;
+	h2->head_max = l->head_size;
+	h2->field_max = l->head_fields;
+	h2->line_max = l->head_line;
+	h2->trailer_max = l->trailers_size;
+	h2->trailer_field_max = l->trailers_fields;
 	w->proxy.active_max = MAX(l->streams / w->shared->worker_count, 1U);
 }
 
@@ -70,6 +82,28 @@ static void init_proxy(struct wiring *w)
 	w->demux.rpc_metrics = &sh->rpc_metrics;
 }
 
+static struct span text_of(const struct secret *s)
+{
+	return s ? secret_span(s) : span_of(NULL, 0);
+}
+
+/* Of the start's configuration, which lives as long as the workers. */
+static void init_proxy_out(struct wiring *w)
+{
+	const struct conf_proxy *p = w->shared->config->conf->edge.proxy;
+	if (!p)
+		return;
+	w->proxy_out = (struct outproxy_params){
+		.kind = p->is_socks5 ? OUTPROXY_KIND_SOCKS5 : OUTPROXY_KIND_HTTP,
+		.host = p->host,
+		.port = p->port,
+		.user = text_of(p->user),
+		.password = text_of(p->password),
+		.resolver = w->resolver,
+	};
+	w->tunnels->proxy = &w->proxy_out;
+}
+
 static void init_tunnels(struct wiring *w)
 {
 	struct wiring_shared *sh = w->shared;
@@ -77,12 +111,15 @@ static void init_tunnels(struct wiring *w)
 		.worker = w->worker,
 		.quic = w->quic,
 		.demux = &w->demux,
-		.server_name = sh->server_name,
+		.h2 = &w->h2_settings,
 		.connector_id = sh->connector_id,
 		.rpc_metrics = &sh->rpc_metrics,
 		.main = sh->main,
 	};
+	for (unsigned int i = 0; i < LINK_PROTOCOL_MAX_; i++)
+		w->tunnels->server_names[i] = sh->server_names[i];
 	list_init(&w->tunnels->tunnels);
+	init_proxy_out(w);
 }
 
 int wiring_init(struct wiring *w, struct wiring_shared *shared, struct worker *worker,
@@ -93,6 +130,7 @@ int wiring_init(struct wiring *w, struct wiring_shared *shared, struct worker *w
 		.worker = worker,
 		.tunnels = tunnels,
 		.quic_settings = shared->quic,
+		.h2_settings = h2link_settings_default,
 		.config.on_swap = on_swap,
 	};
 	int r = resolver_new(worker->loop, &w->resolver);

@@ -8,6 +8,7 @@
 
 #include "daemon/aditd/config.h"
 #include "daemon/aditd/tunnel.h"
+#include "daemon/net/outproxy.h"
 #include "daemon/origin/origin.h"
 #include "daemon/proxy/proxy_http.h"
 
@@ -19,7 +20,7 @@ struct wiring_shared {
 	struct proxy_metrics proxy_metrics;
 	struct rpc_metrics rpc_metrics;
 	struct quic_settings quic; /* of the start: each worker has its own copy */
-	const char *server_name;
+	const char *server_names[LINK_PROTOCOL_MAX_];
 	struct uuid connector_id;
 	char connector_text[UUID_TEXT_LEN + 1];
 	struct mailbox *main;
@@ -33,6 +34,8 @@ struct wiring {
 	struct snapshot_slot config; /* what is in force here */
 	struct http_limits limits;
 	struct quic_settings quic_settings;
+	struct h2link_settings h2_settings;
+	struct outproxy_params proxy_out; /* on the way to the edge */
 	struct resolver *resolver;
 	struct origin_worker *origins;
 	struct pattern_scratch *scratch;
