@@ -19,7 +19,7 @@ RATE, DURATION, AFTER = 200, 6, 1.5
 LINKS = 4
 
 
-@pytest.mark.parametrize("protocol", ["quic"])
+@pytest.mark.parametrize("protocol", ["quic", "http2"])
 def test_edge_leaves(processes, tmp_path, protocol):
     """SIGTERM of E1 under load: nothing fails, all links are at E2, E1 ends by itself."""
     with CountingOrigin() as origin:
