@@ -119,8 +119,8 @@ test-quic_window_parts := link flow net wire base
 
 # http
 unit_tests += http/test-conn_fsm http/test-h1 http/test-h1_client http/test-h1_exchange \
-	http/test-h1_server http/test-h1_tx http/test-h1_upgrade http/test-h2 http/test-h2_skim \
-	http/test-head http/test-serve
+	http/test-h1_server http/test-h1_tx http/test-h1_upgrade http/test-h2 http/test-h2_check \
+	http/test-h2_raw http/test-h2_skim http/test-head http/test-serve
 test-conn_fsm_parts := http
 test-h1_parts := http flow wire base
 test-h1_client_parts := http flow wire base
@@ -129,6 +129,8 @@ test-h1_server_parts := http flow wire base
 test-h1_tx_parts := http flow wire base
 test-h1_upgrade_parts := http flow wire base
 test-h2_parts := http flow net wire base
+test-h2_check_parts := http wire base
+test-h2_raw_parts := http flow net wire base
 test-h2_skim_parts := http base
 test-h2_skim_libs := libnghttp2
 test-head_parts := http wire
@@ -222,9 +224,10 @@ fuzz-ini_parts := conf wire base
 fuzz-pattern_parts := conf wire base
 fuzzers += fuzz-netlink
 fuzz-netlink_parts := netlink
-fuzzers += fuzz-h1-request fuzz-h1-response
+fuzzers += fuzz-h1-request fuzz-h1-response fuzz-h2
 fuzz-h1-request_parts := http flow wire base
 fuzz-h1-response_parts := http flow wire base
+fuzz-h2_parts := http flow wire base
 fuzzers += fuzz-discovery
 fuzz-discovery_parts := aditd wire
 

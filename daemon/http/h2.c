@@ -67,9 +67,11 @@ static void say_last(struct h2_conn *c)
 {
 	ssize_t n = 1;
 	(void)nghttp2_session_send(c->session);
-	while (n > 0 && !bufq_is_empty(&c->out))
+	while (n > 0 && !bufq_is_empty(&c->out)) {
 		n = stream_write(c->below, &c->out, c->out.len);
-	if (n > 0)
+		(void)nghttp2_session_send(c->session); /* there may be room for more */
+	}
+	if (n > 0 || n == -EAGAIN)
 		stream_finish(c->below);
 }
 

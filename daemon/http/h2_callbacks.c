@@ -72,6 +72,8 @@ static bool is_idle_data(const nghttp2_frame_hd *hd)
 	return !is_end && (hd->length == 0 || (is_padded && hd->length <= PADDED_SMALL));
 }
 
+/* Frames that the library ignores (unknown types, of streams that are no more) don't come here:
+ * they cause no answer and leave nothing behind. */
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user)
 {
 	(void)session;
@@ -306,19 +308,25 @@ static void on_update(struct h2_conn *c, int32_t id)
 	h2_mark_dirty(c);
 }
 
+/* A GOAWAY with an error, of the peer or of the library. */
+static void end_by(struct h2_conn *c, const nghttp2_goaway *frame, enum h2_end end)
+{
+	char reason[sizeof(c->end_reason)];
+	size_t len = MIN(frame->opaque_data_len, sizeof(reason) - 1);
+	for (size_t i = 0; i < len; i++) {
+		char byte = (char)frame->opaque_data[i];
+		reason[i] = '?';
+		if (byte >= ' ' && byte < 0x7f)
+			reason[i] = byte;
+	}
+	reason[len] = '\0';
+	h2_end(c, end, frame->error_code, reason);
+}
+
 static void on_goaway(struct h2_conn *c, const nghttp2_goaway *frame)
 {
 	if (frame->error_code != NGHTTP2_NO_ERROR) {
-		char reason[sizeof(c->end_reason)];
-		size_t len = MIN(frame->opaque_data_len, sizeof(reason) - 1);
-		for (size_t i = 0; i < len; i++) {
-			char byte = (char)frame->opaque_data[i];
-			reason[i] = '?';
-			if (byte >= ' ' && byte < 0x7f)
-				reason[i] = byte;
-		}
-		reason[len] = '\0';
-		h2_end(c, H2_END_PEER, frame->error_code, reason);
+		end_by(c, frame, H2_END_PEER);
 		return;
 	}
 	if (c->has_goaway)
@@ -419,7 +427,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 	uint8_t type = frame->hd.type;
 	if (type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR) {
 		/* The library found something that ends the connection. */
-		h2_end(c, H2_END_PROTOCOL, frame->goaway.error_code, "protocol violation");
+		end_by(c, &frame->goaway, H2_END_PROTOCOL);
 		return 0;
 	}
 	if (type == NGHTTP2_DATA)

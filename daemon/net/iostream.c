@@ -2,8 +2,8 @@
 /*
  * Bytes on a connected stream socket, in clear or under TLS. OpenSSL demands that a write that
  * would block is repeated with the same bytes, while a stream's user may change his mind in the
- * meantime: so one slice is taken out of his queue before it is encrypted and stays here until it
- * has left.
+ * meantime: so a record's worth is taken out of his queue before it is encrypted and stays here
+ * until it has left.
  *
  * The two directions fail apart: a peer that answers early and closes has often sent all of its
  * answer when our sending breaks.
@@ -24,7 +24,11 @@
 #include "util/cleanup.h"
 #include "util/macro.h"
 
-enum { SENDMSG_SLICES = 16 };
+enum {
+	SENDMSG_SLICES = 16,
+	RECORD_MAX = 16 * 1024,  /* plain bytes of a TLS record */
+	RECORD_ALONE = 8 * 1024, /* a slice of so many isn't copied to fill one up */
+};
 static constexpr nsec_t retry_after = 10 * NSEC_PER_MSEC; /* when the buffers are used up */
 
 enum io_state : uint8_t {
@@ -52,7 +56,7 @@ struct iostream {
 	int rx_error;          /* what reading says from now on; 0: it works */
 	int tx_error;
 
-	struct bufq unsent; /* TLS: the slice that OpenSSL is busy with */
+	struct bufq unsent; /* TLS: the record that OpenSSL is busy with */
 	size_t want;        /* size of the next receive buffer */
 	bool is_rx_blocked;
 	bool is_tx_blocked;  /* and the user has to be told when it is over */
@@ -278,12 +282,33 @@ static ssize_t plain_write(struct iostream *io, struct bufq *from, size_t max)
 	return n;
 }
 
+/*
+ * Takes the bytes of the next record. Each write of OpenSSL is a record and a system call of its
+ * own: what comes in small slices, such as the heads of frames, is copied together.
+ */
+static size_t take_record(struct iostream *io, struct bufq *from, size_t max)
+{
+	size_t want = MIN(max, (size_t)RECORD_MAX);
+	size_t head = bufq_peek(from).len;
+	size_t room = 0;
+	want = MIN(want, from->len);
+	uint8_t *at = NULL;
+	if (head < want && head < RECORD_ALONE)
+		at = bufq_room(&io->unsent, want, &room);
+	if (!at)
+		return bufq_move(&io->unsent, from, MIN(want, head));
+	size_t n = bufq_copy_out(from, at, MIN(want, room));
+	bufq_commit(&io->unsent, n);
+	bufq_consume(from, n);
+	return n;
+}
+
 static ssize_t tls_write(struct iostream *io, struct bufq *from, size_t max)
 {
 	int r = flush_unsent(io);
 	if (r < 0)
 		return r;
-	size_t n = bufq_move(&io->unsent, from, MIN(max, bufq_peek(from).len));
+	size_t n = take_record(io, from, max);
 	if (n == 0) {
 		retry_later(io); /* no slice node to be had */
 		return -EAGAIN;

@@ -59,6 +59,28 @@ def h2_heads():
     return distinct([c.encode() for c in lists + metas], 80)
 
 
+def h2_frame(kind, flags, stream, payload=b""):
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def h2_frames():
+    """Frames of an HTTP/2 client behind its preface and SETTINGS."""
+    get = b"\x82\x87\x84\x41\x01h"
+    post = b"\x83\x87\x84\x41\x01h" + b"\0\x0econtent-length\x015"
+    trailers = b"\0\3x-a\1b"
+    f = h2_frame
+    return [
+        f(1, 5, 1, get), f(1, 4, 1, post) + f(0, 1, 1, b"hello"), f(1, 4, 1, post) + f(0, 1, 1, b"hell"),
+        f(1, 4, 1, get) + f(0, 8, 1, b"\2abc\0\0") + f(1, 5, 1, trailers),
+        f(1, 0, 1, get[:3]) + f(9, 4, 1, get[3:]), f(1, 5, 1, get + b"\0\1X\1y"),
+        f(1, 5, 1, get + b"\0\nconnection\5close"), f(1, 5, 1, b"\x82"), f(6, 0, 0, b"12345678"),
+        f(4, 1, 0) + f(4, 0, 0, b"\0\4\0\0\0\0") + f(1, 5, 1, get) + f(8, 0, 1, b"\0\0\0\5"),
+        f(1, 5, 1, get) + f(3, 0, 1, b"\0\0\0\x08") + f(1, 5, 3, get), f(7, 0, 0, bytes(8)),
+        f(8, 0, 0, b"\x7f\xff\xff\xff"), f(2, 0, 1, b"\0\0\0\0\x10"), f(200, 0, 0, b"x"),
+        f(1, 5, 1, b"\x42\7CONNECT\x41\4h:22"), f(1, 5, 2, get), f(5, 4, 1, bytes(4)),
+    ]
+
+
 def main(argv):
     corpus = argv[1] if len(argv) > 1 else os.path.join(HERE, "corpus")
     with open(VECTORS, encoding="utf-8") as f:
@@ -82,6 +104,7 @@ def main(argv):
         "preamble": distinct([c[2][:9] for c in cases], 12),
         "body-frame": FRAMES,
         "h2-head": h2_heads(),
+        "h2": h2_frames(),
         **{name: [t.encode() for t in texts] for name, texts in TEXTS.items()},
     }
     for name, contents in seeds.items():

@@ -307,6 +307,7 @@ void h2_pair_init(struct h2_pair *p, size_t budget)
 	*p = (struct h2_pair){ .settings = h2_pair_settings };
 	assert_int_equal(loop_new(&p->loop), 0);
 	assert_int_equal(slab_new(budget, &p->slab), 0);
+	bufq_init(&p->batch, p->slab);
 }
 
 void h2_pair_start(struct h2_pair *p)
@@ -340,6 +341,7 @@ void h2_pair_done(struct h2_pair *p)
 {
 	end_done(&p->client);
 	end_done(&p->server);
+	bufq_clear(&p->batch);
 	/* A buffer that isn't given back, or a grant, would show here. */
 	for (unsigned int i = 0; i < 3; i++)
 		assert_int_equal(loop_turn(p->loop, 0), 0);
@@ -362,8 +364,13 @@ static struct stream *raw_of(const struct h2_pair *p)
 void h2_raw_bytes(struct h2_pair *p, const void *bytes, size_t len)
 {
 	struct stream *raw = raw_of(p);
+	if (p->batch.len + len < p->batch_max) {
+		assert_int_equal(bufq_append_copy(&p->batch, span_of(bytes, len)), 0);
+		return;
+	}
 	struct bufq q;
 	bufq_init(&q, p->slab);
+	(void)bufq_move(&q, &p->batch, p->batch.len);
 	assert_int_equal(bufq_append_copy(&q, span_of(bytes, len)), 0);
 	nsec_t deadline = nsec_clock(CLOCK_MONOTONIC) + 10 * NSEC_PER_SEC;
 	while (!bufq_is_empty(&q)) {
@@ -460,4 +467,13 @@ bool h2_raw_next(struct h2_pair *p, uint8_t type, struct h2_raw_frame *ret)
 		if (ret->type == type)
 			return true;
 	}
+}
+
+void h2_raw_drop(struct h2_pair *p)
+{
+	struct bufq q;
+	bufq_init(&q, p->slab);
+	while (stream_read(raw_of(p), &q, PIECE) > 0)
+		bufq_clear(&q);
+	bufq_clear(&q);
 }

@@ -41,7 +41,9 @@ struct h2_pair {
 	struct slab *slab;
 	struct h2_settings settings;
 	struct h2_end_point client, server;
-	bool has_preface; /* raw: of a client, was read */
+	bool has_preface;  /* raw: of a client, was read */
+	struct bufq batch; /* raw: what is sent together, */
+	size_t batch_max;  /* when it is so much */
 };
 
 extern const struct h2_settings h2_pair_settings;
@@ -100,5 +102,7 @@ void h2_raw_hello(struct h2_pair *p);
 /* The next frame that the connection sends, of this type (others are passed over). Returns false at
  * the end of its stream. */
 bool h2_raw_next(struct h2_pair *p, uint8_t type, struct h2_raw_frame *ret);
+/* Drops what it has sent. */
+void h2_raw_drop(struct h2_pair *p);
 
 #endif

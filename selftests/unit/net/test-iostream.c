@@ -255,6 +255,53 @@ static void test_bulk_tls(void **state)
 	bulk_over(fds, new_ssl(client_ctx, false), new_ssl(server_ctx, true));
 }
 
+static unsigned int records;
+
+/* NOLINTNEXTLINE(readability-function-size): OpenSSL's type */
+static void count_record(int is_sent, int version, int type, const void *buf, size_t len, SSL *ssl,
+			 void *arg)
+{
+	(void)version, (void)buf, (void)len, (void)ssl, (void)arg;
+	if (is_sent && type == SSL3_RT_HEADER)
+		records++;
+}
+
+/* A slice in a buffer of its own. */
+static void append_slice(struct end *e, size_t len)
+{
+	struct slab_buf *buf = slab_buf_get(slab, len);
+	assert_non_null(buf);
+	for (size_t i = 0; i < len; i++)
+		buf->data[i] = pattern(e->made + i);
+	e->made += len;
+	assert_int_equal(bufq_append_ref(&e->tx, buf, buf->data, len), 0);
+	slab_buf_unref(buf);
+}
+
+/* Heads of frames and their payload don't make a record each. */
+static void test_small_slices_share_records(void **state)
+{
+	(void)state;
+	int fds[2];
+	struct end a, b;
+	make_pair(fds);
+	end_open(&a, fds[0], new_ssl(client_ctx, false), 0);
+	end_open(&b, fds[1], new_ssl(server_ctx, true), 0);
+	RUN_UNTIL(iostream_is_ready(a.io) && iostream_is_ready(b.io));
+	SSL_set_msg_callback(iostream_ssl(a.io), count_record);
+	while (a.made < 60000) {
+		append_slice(&a, 9);
+		append_slice(&a, 1000);
+	}
+	append_slice(&a, SLAB_LARGE_LEN);
+	append_slice(&a, 9);
+	assert_int_equal(iostream_write(a.io, &a.tx, a.tx.len), (ssize_t)a.made);
+	RUN_UNTIL(b.received == a.made);
+	assert_true(records <= (60000 + SLAB_LARGE_LEN) / (16 * 1024) + 3);
+	end_close(&a, false);
+	end_close(&b, false);
+}
+
 static void test_bulk_tls12(void **state)
 {
 	(void)state;
@@ -472,12 +519,19 @@ static void test_no_buffers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_bulk_clear),      cmocka_unit_test(test_bulk_tls),
-		cmocka_unit_test(test_bulk_tls12),      cmocka_unit_test(test_half_close),
-		cmocka_unit_test(test_reset),           cmocka_unit_test(test_early_answer),
-		cmocka_unit_test(test_connect_refused), cmocka_unit_test(test_untrusted),
-		cmocka_unit_test(test_no_tls_there),    cmocka_unit_test(test_tls_truncated),
-		cmocka_unit_test(test_no_buffers),      cmocka_unit_test(test_urgent_byte),
+		cmocka_unit_test(test_bulk_clear),
+		cmocka_unit_test(test_bulk_tls),
+		cmocka_unit_test(test_bulk_tls12),
+		cmocka_unit_test(test_half_close),
+		cmocka_unit_test(test_small_slices_share_records),
+		cmocka_unit_test(test_reset),
+		cmocka_unit_test(test_early_answer),
+		cmocka_unit_test(test_connect_refused),
+		cmocka_unit_test(test_untrusted),
+		cmocka_unit_test(test_no_tls_there),
+		cmocka_unit_test(test_tls_truncated),
+		cmocka_unit_test(test_no_buffers),
+		cmocka_unit_test(test_urgent_byte),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
