@@ -274,7 +274,8 @@ static void search_done(struct search *s, unsigned int ttl_sec)
 		path_stop(&s->paths[i]);
 	nsec_t wait = refresh_max;
 	if (s->kind == ROUND_KIND_ADDRESSES)
-		wait = MAX(MIN(ttl_sec * NSEC_PER_SEC, refresh_max), refresh_min);
+		wait = MAX(MIN(ttl_sec * NSEC_PER_SEC, refresh_max),
+			   s->discovery->params.refresh_min);
 	arm(s->discovery, &s->timer, wait);
 }
 
@@ -488,6 +489,8 @@ int discovery_new(const struct discovery_params *params, struct discovery **ret)
 	if (!d)
 		return -ENOMEM;
 	d->params = *params;
+	if (!d->params.refresh_min)
+		d->params.refresh_min = refresh_min;
 	prepare_names(d);
 	prepare_searches(d);
 	int r = prepare_tls(d);

@@ -44,8 +44,9 @@ struct discovery_params {
 	const struct conf *conf; /* of the start; outlives the worker */
 	const char *state_dir;   /* borrowed; NULL: nothing is kept */
 	const struct log *log;
-	const struct resolver_params *resolver; /* NULL: the system's */
+	const struct resolver_params *resolver; /* NULL: the system's; outlives the worker */
 	const char *over_tls; /* NAME@ADDRESS:PORT for the vendor's names; NULL: the usual one */
+	nsec_t refresh_min;   /* the shortest time to live; 0: 30 s */
 	const struct discovery_events *events;
 	void *user;
 };

@@ -192,12 +192,6 @@ static int run(struct options *o, struct conf *conf_take, const struct conf_sour
 			"aditd: no tunnel: set token-file or credentials-file in [tunnel], or pass --token-file FILE\n");
 		return EXIT_CONFIG;
 	}
-	if (conf->edge.address_count == 0) {
-		(void)fprintf(
-			stderr,
-			"aditd: no edge: set address in [edge] (finding the edge by DNS isn't in this version)\n");
-		return EXIT_CONFIG;
-	}
 	struct app_params params = {
 		.conf = TAKE_PTR(conf),
 		.source = *src,

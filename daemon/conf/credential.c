@@ -214,6 +214,21 @@ static int take_pin(sd_json_variant *v, struct tunnel_credential *c, const char 
 	return 0;
 }
 
+/* The reference's "endpoint" becomes a part of a name in DNS. */
+static int take_region(sd_json_variant *v, struct secret_text *s, struct tunnel_credential *c,
+		       const char **ret_reason)
+{
+	(void)s;
+	const char *text = sd_json_variant_is_string(v) ? sd_json_variant_string(v) : "-";
+	size_t len = strlen(text);
+	static const char label[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+	if (len > TUNNEL_REGION_MAX || strspn(text, label) != len)
+		return refuse(ret_reason, "its endpoint is no region");
+	memcpy(c->region, text, len);
+	return 0;
+}
+
 /* No name twice: sd-json would take the first, a Go reader the last. */
 static bool has_repeated_name(sd_json_variant *object)
 {
@@ -269,14 +284,15 @@ static void variant_unrefp(sd_json_variant **v)
 }
 
 static const struct member token_members[] = {
-	{ "a", take_account, true }, { "t", take_id, true }, { "x", take_extension, false },
-	{ "s", take_secret, true },  { NULL, NULL, false },
+	{ "a", take_account, true }, { "t", take_id, true },      { "x", take_extension, false },
+	{ "s", take_secret, true },  { "e", take_region, false }, { NULL, NULL, false },
 };
 
 static const struct member file_members[] = {
 	{ "AccountTag", take_account, true },
 	{ "TunnelID", take_id, true },
 	{ "TunnelSecret", take_secret, true },
+	{ "Endpoint", take_region, false },
 	{ NULL, NULL, false },
 };
 

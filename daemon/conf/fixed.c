@@ -37,6 +37,7 @@ static bool is_same_tunnel(const struct tunnel_credential *a, const struct tunne
 static bool is_same_edge(const struct tunnel_credential *a, const struct tunnel_credential *b)
 {
 	if (a->has_pin != b->has_pin || a->edge_count != b->edge_count ||
+	    strcmp(a->region, b->region) != 0 ||
 	    (a->has_pin && memcmp(a->pin, b->pin, sizeof(a->pin)) != 0))
 		return false;
 	for (unsigned int i = 0; i < a->edge_count; i++)

@@ -378,23 +378,42 @@ static int edge_from_token(struct loader *l, struct conf *c)
 	return 0;
 }
 
+/* Where the vendor's edge is looked for: the file or the credential says it, not both. */
+static int region_from_token(struct loader *l, struct conf *c)
+{
+	const struct tunnel_credential *t = c->credential;
+	if (!t->region[0])
+		return 0;
+	if (c->edge.region) {
+		const struct conf_section *s = load_find(l, "edge");
+		load_error(l, s, "region", load_item(s, "region"),
+			   "together with an endpoint in the credential; accepted: one of both");
+		return 0;
+	}
+	c->edge.region = conf_strdup(l->arena, span_str(t->region));
+	return c->edge.region ? 0 : -ENOMEM;
+}
+
 static int edge_resolve(struct loader *l, struct conf *c)
 {
 	const struct tunnel_credential *t = c->credential;
 	bool is_named = c->edge.address_count || c->edge.ca_file || c->edge.has_pin;
 	bool token_names = t && (t->edge_count || t->has_pin);
 	int r = t ? edge_from_token(l, c) : 0;
+	if (r == 0 && t)
+		r = region_from_token(l, c);
 	if (r < 0)
 		return r;
 	if (c->edge.kind == CONF_EDGE_KIND_AUTO)
 		c->edge.kind =
 			is_named || token_names ? CONF_EDGE_KIND_ADIT : CONF_EDGE_KIND_VENDOR;
 	/* Without a credential (--check elsewhere) nobody knows what the token says. */
-	if (t && !c->edge.address_count && l->report->errors == l->errors_before)
+	if (t && !c->edge.address_count && c->edge.kind != CONF_EDGE_KIND_VENDOR &&
+	    l->report->errors == l->errors_before)
 		conf_report_add(
 			l->report, CONF_SEVERITY_ERROR, c->common.file, 0,
-			"[edge] address: missing, and the token names no edge; accepted: HOST:PORT "
-			"(finding the vendor's edge by DNS isn't in this version)");
+			"[edge] address: missing, and the token names no edge; accepted: HOST:PORT, or "
+			"kind = vendor");
 	return 0;
 }
 

@@ -70,7 +70,7 @@ const struct schema_option schema_edge[] = {
 	  .accepts = "sha256/BASE64 of 32 bytes", .help = "SHA-256 of the public key of the edge's authority, instead of the token's." },
 	{ .key = "server-name", PARSED(parse_host_name, struct conf_edge, server_name), .def = "", .accepts = "a host name",
 	  .help = "Name to ask for and to verify, instead of the protocol's own." },
-	{ .key = "region", PARSED(parse_region, struct conf_edge, region), .def = "", .flags = SCHEMA_LATER, .accepts = "us or fed",
+	{ .key = "region", PARSED(parse_region, struct conf_edge, region), .def = "", .accepts = "us or fed",
 	  .help = "Region for discovery of the vendor's edge." },
 	{ .key = "ip-version", WORD(ip_versions, struct conf_edge, ip_version), .def = "auto", .env = "TUNNEL_EDGE_IP_VERSION",
 	  .help = "Addresses of the edge to use." },
@@ -80,8 +80,10 @@ const struct schema_option schema_edge[] = {
 	  .accepts = "the name of a network interface", .help = "Interface for connections to the edge." },
 	{ .key = "fwmark", UINT(struct conf_edge, fwmark, 0, UINT32_MAX), .def = "0", .flags = SCHEMA_LATER,
 	  .help = "Mark of packets to the edge; needs CAP_NET_ADMIN." },
-	{ .key = "dns-over-tls", PARSED(parse_dot_server, struct conf_edge, dns_over_tls), .def = "", .flags = SCHEMA_LATER,
-	  .accepts = "NAME@ADDRESS:PORT", .help = "Resolver for discovery of the vendor's edge." },
+	{ .key = "dns-over-tls", PARSED(parse_dot_server, struct conf_edge, dns_over_tls), .def = "",
+	  .accepts = "NAME@ADDRESS:PORT",
+	  .help = "Server to ask for the edge's names by DNS over TLS, instead of the system's resolver. Without it the vendor's names are "
+		  "asked for at `" CONF_DNS_OVER_TLS "` when the system's resolver fails." },
 	{},
 };
 

@@ -14,6 +14,7 @@
 #define TUNNEL_EDGES_MAX   16
 #define TUNNEL_EDGE_MAX    255
 #define TUNNEL_PIN_LEN     32
+#define TUNNEL_REGION_MAX  20
 #define TOKEN_TEXT_MAX     8192
 
 struct tunnel_edge {
@@ -30,7 +31,8 @@ struct tunnel_credential {
 	bool has_pin;
 	char account[TUNNEL_ACCOUNT_MAX]; /* no NUL */
 	uint8_t secret[TUNNEL_SECRET_MAX];
-	uint8_t pin[TUNNEL_PIN_LEN]; /* SHA-256 of the CA's public key info */
+	uint8_t pin[TUNNEL_PIN_LEN];        /* SHA-256 of the CA's public key info */
+	char region[TUNNEL_REGION_MAX + 1]; /* of the vendor's edge; empty: anywhere */
 	struct tunnel_edge edges[TUNNEL_EDGES_MAX];
 };
 

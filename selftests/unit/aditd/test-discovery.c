@@ -26,6 +26,7 @@
 #include "daemon/wire/endpoint.h"
 #include "selftests/lib/fake_dns.h"
 #include "selftests/lib/testcert.h"
+#include "util/macro.h"
 
 #define SERVICE "_v2-origintunneld._tcp.argotunnel.com"
 
@@ -92,6 +93,8 @@ static int teardown(void **state)
 	return rmdir(folder);
 }
 
+static nsec_t refresh_min; /* 0: the usual one */
+
 static int reset(void **state)
 {
 	(void)state;
@@ -100,6 +103,7 @@ static int reset(void **state)
 	dns.rcode = 0;
 	dns.is_mute = false;
 	dns.udp_questions = dns.tls_questions = 0;
+	refresh_min = 0;
 	return 0;
 }
 
@@ -169,12 +173,16 @@ static struct discovery *begin(const struct conf *conf)
 		.on_records = on_records,
 		.on_error = on_error,
 	};
-	static char servers[64], over_tls[64];
-	static struct resolver_params resolver;
-	(void)snprintf(servers, sizeof(servers), "127.0.0.1:%u", dns.port);
-	(void)snprintf(over_tls, sizeof(over_tls), "dns.test@127.0.0.1:%u", dns.tls_port);
-	resolver = (struct resolver_params){
-		.servers = servers,
+	/* What a search reads on the worker stays as it is: each has its own. */
+	static struct {
+		char servers[64], over_tls[64];
+		struct resolver_params resolver;
+	} all[100], *own = all;
+	assert_true(own < all + ARRAY_SIZE(all));
+	(void)snprintf(own->servers, sizeof(own->servers), "127.0.0.1:%u", dns.port);
+	(void)snprintf(own->over_tls, sizeof(own->over_tls), "dns.test@127.0.0.1:%u", dns.tls_port);
+	own->resolver = (struct resolver_params){
+		.servers = own->servers,
 		.hosts_file = "/dev/null",
 		.timeout_ms = 250,
 		.tries = 1,
@@ -184,14 +192,16 @@ static struct discovery *begin(const struct conf *conf)
 		.worker = worker_set_get(workers, 0),
 		.conf = conf,
 		.state_dir = folder,
-		.resolver = &resolver,
-		.over_tls = over_tls,
+		.resolver = &own->resolver,
+		.over_tls = own->over_tls,
+		.refresh_min = refresh_min,
 		.events = &events,
 		.user = &seen,
 	};
 	memset(&seen, 0, sizeof(seen));
 	struct discovery *d;
 	assert_int_equal(discovery_new(&params, &d), 0);
+	own++;
 	assert_int_equal(seen.sets[0] + seen.sets[1] + seen.sets[2] + seen.errors, 0);
 	return d;
 }
@@ -379,6 +389,52 @@ static void test_refresh(void **state)
 	discovery_free(d);
 }
 
+/* The records change: a new set; what isn't answered for stays; failures change nothing. */
+static void test_time_to_live(void **state)
+{
+	(void)state;
+	static const struct fake_record before[] = {
+		FAKE_SRV(SERVICE, 0, 1, 1, 7844, "region1.test"),
+		FAKE_SRV(SERVICE, 0, 1, 1, 7844, "region2.test"),
+		FAKE_RECORD("region1.test", A, "192.0.2.11", 0),
+		FAKE_RECORD("region2.test", A, "192.0.2.21", 0),
+		{},
+	};
+	static const struct fake_record half[] = {
+		FAKE_SRV(SERVICE, 0, 1, 1, 7844, "region1.test"),
+		FAKE_SRV(SERVICE, 0, 1, 1, 7844, "region2.test"),
+		FAKE_RECORD("region1.test", A, "192.0.2.12", 0),
+		FAKE_FAILURE("region2.test", A, ARES_RCODE_SERVFAIL),
+		{},
+	};
+	static const struct fake_record after[] = {
+		FAKE_SRV(SERVICE, 0, 1, 1, 7844, "region1.test"),
+		FAKE_RECORD("region1.test", A, "192.0.2.13", 0),
+		{},
+	};
+	refresh_min = 50 * NSEC_PER_MSEC;
+	dns.records = before;
+	struct discovery *d = begin(&vendor_conf);
+	RUN_UNTIL(seen.sets[DISCOVERY_SOURCE_DNS]);
+	unsigned int questions = dns.udp_questions;
+	RUN_UNTIL(dns.udp_questions > questions + 10);
+	assert_int_equal(seen.sets[DISCOVERY_SOURCE_DNS], 1); /* the same isn't told twice */
+	dns.records = half;
+	RUN_UNTIL(seen.sets[DISCOVERY_SOURCE_DNS] == 2);
+	assert_int_equal(seen.set.count, 2);
+	assert_true(has(0, "192.0.2.12:7844") && has(1, "192.0.2.21:7844"));
+	dns.rcode = ARES_RCODE_SERVFAIL;
+	RUN_UNTIL(seen.errors);
+	assert_int_equal(seen.sets[DISCOVERY_SOURCE_DNS], 2);
+	dns.rcode = 0;
+	dns.records = after;
+	RUN_UNTIL(seen.sets[DISCOVERY_SOURCE_DNS] == 3);
+	assert_string_equal(seen.error, "");
+	assert_int_equal(seen.set.count, 1);
+	assert_true(has(0, "192.0.2.13:7844"));
+	discovery_free(d);
+}
+
 /* The end may come at any time; once with the worker gone before it hears of it. */
 static void test_end(void **state)
 {
@@ -402,8 +458,9 @@ static void test_end(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_vendor),   TEST(test_region), TEST(test_literals), TEST(test_cache),
-		TEST(test_over_tls), TEST(test_errors), TEST(test_refresh),  TEST(test_end),
+		TEST(test_vendor),  TEST(test_region),       TEST(test_literals),
+		TEST(test_cache),   TEST(test_over_tls),     TEST(test_errors),
+		TEST(test_refresh), TEST(test_time_to_live), TEST(test_end),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -464,9 +464,12 @@ static void test_credential_json(void **state)
 		       conf_files_folder());
 	struct conf_report report = {};
 	struct conf *c = NULL;
-	/* It names no edge, and there is no discovery yet. */
-	assert_int_equal(load_credential(NULL, NULL, text, &report, &c), -EINVAL);
-	assert_int_equal(warnings_with(&report, "[edge] address: missing"), 1);
+	/* It names no edge: the vendor's, which is found by DNS. */
+	assert_int_equal(load_credential(NULL, NULL, text, &report, &c), 0);
+	assert_int_equal(c->edge.kind, CONF_EDGE_KIND_VENDOR);
+	assert_int_equal(c->edge.address_count, 0);
+	assert_null(c->edge.region);
+	conf_unref(c);
 	(void)snprintf(
 		text + strlen(text), sizeof(text) - strlen(text),
 		"[edge]\naddress = e:1\npin = sha256/4iy4LktA1YN5iOCU5jzM1Ax3KqTrbZyOJPG9oTHkcWY=\n");
@@ -477,6 +480,48 @@ static void test_credential_json(void **state)
 	assert_int_equal(c->edge.pin[0], 0xe2);
 	conf_unref(c);
 	conf_report_done(&report);
+}
+
+/* The vendor's edge is found by DNS, in the region that file or credential names; one's own isn't.
+ */
+static void test_discovery(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *endpoint, *edge, *error, *region;
+	} cases[] = {
+		{ "", "kind = vendor\n", NULL, NULL },
+		{ "us", "", NULL, "us" },
+		{ "", "region = fed\n", NULL, "fed" },
+		{ "us", "region = us\n", "together with an endpoint in the credential", NULL },
+		{ "no/label", "", "its endpoint is no region", NULL },
+		{ "", "kind = adit\n", "[edge] address: missing", NULL },
+		{ "", "pin = sha256/4iy4LktA1YN5iOCU5jzM1Ax3KqTrbZyOJPG9oTHkcWY=\n",
+		  "[edge] address: missing", NULL },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char json[400], text[600];
+		(void)snprintf(json, sizeof(json),
+			       "{\"AccountTag\":\"acc\",\"TunnelSecret\":\"c2VjcmV0\",\"TunnelID\":"
+			       "\"6ff42ae2-765d-4adf-8112-31c55c1551ef\",\"Endpoint\":\"%s\"}",
+			       cases[i].endpoint);
+		(void)conf_files_write("vendor.json", json, 0400);
+		(void)snprintf(text, sizeof(text),
+			       "[tunnel]\ncredentials-file = %s/vendor.json\n[edge]\n%s",
+			       conf_files_folder(), cases[i].edge);
+		struct conf_report report = {};
+		struct conf *c = NULL;
+		assert_int_equal(load_credential(NULL, NULL, text, &report, &c),
+				 cases[i].error ? -EINVAL : 0);
+		if (cases[i].error)
+			assert_int_equal(warnings_with(&report, cases[i].error), 1);
+		else if (cases[i].region)
+			assert_string_equal(c->edge.region, cases[i].region);
+		else
+			assert_null(c->edge.region);
+		conf_unref(c);
+		conf_report_done(&report);
+	}
 }
 
 /* ---- output ---- */
@@ -634,6 +679,7 @@ int main(void)
 		cmocka_unit_test(test_credential_sources),
 		cmocka_unit_test(test_visible_token),
 		cmocka_unit_test(test_credential_json),
+		cmocka_unit_test(test_discovery),
 		cmocka_unit_test(test_dump_loads_again),
 		cmocka_unit_test(test_dump_masks),
 		cmocka_unit_test(test_docs),
