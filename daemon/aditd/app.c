@@ -308,7 +308,7 @@ static struct transport_choice transport_of(const struct app *a,
 	enum conf_protocol protocol = c->tunnel.protocol;
 	if (c->edge.proxy && protocol == CONF_PROTOCOL_AUTO)
 		protocol = CONF_PROTOCOL_HTTP2;
-	struct span account = span_str(c->credential->account);
+	struct span account = tunnel_credential_account(c->credential);
 	return transport_choose(protocol, percent, transport_threshold(account));
 }
 
@@ -402,6 +402,7 @@ static void on_signal(int signo, void *arg)
 		notify_extend_timeout(grace + STOP_MARGIN_SEC * NSEC_PER_SEC);
 	}
 	a->is_stopping = true;
+	stop_discovery(a);
 	supervisor_stop(a->supervisor, grace);
 }
 

@@ -50,6 +50,10 @@ static int append_connection(sd_json_variant **array, const struct query *q, uns
 	const struct link_stats *s = &q->stats[i];
 	bool up = q->has_stats[i] &&
 		  (info->state == INDEX_STATE_UP || info->state == INDEX_STATE_SUSPECT);
+	/* One that has never dialled has no error of its own: perhaps there is no address. */
+	const char *cause = info->last_error;
+	if (!cause[0] && supervisor_up_count(q->app->supervisor) == 0)
+		cause = supervisor_last_error(q->app->supervisor);
 	char edge[ADMIN_ADDR_MAX], local[ADMIN_ADDR_MAX];
 	return sd_json_variant_append_arraybo(
 		array, SD_JSON_BUILD_PAIR_UNSIGNED("index", i),
@@ -71,8 +75,8 @@ static int append_connection(sd_json_variant **array, const struct query *q, uns
 		SD_JSON_BUILD_PAIR_UNSIGNED("worker", info->worker),
 		SD_JSON_BUILD_PAIR_CONDITION(up && s->group[0], "group",
 					     SD_JSON_BUILD_STRING(s->group)),
-		SD_JSON_BUILD_PAIR_CONDITION(info->last_error[0] != '\0', "last_error",
-					     SD_JSON_BUILD_STRING(info->last_error)),
+		SD_JSON_BUILD_PAIR_CONDITION(cause[0] != '\0', "last_error",
+					     SD_JSON_BUILD_STRING(cause)),
 		SD_JSON_BUILD_PAIR_CONDITION(up, "mtu", SD_JSON_BUILD_UNSIGNED(s->mtu)),
 		SD_JSON_BUILD_PAIR_CONDITION(up, "ecn", SD_JSON_BUILD_STRING(admin_ecn(s))));
 }
