@@ -10,8 +10,9 @@
 
 /* Application codes. The reference knows only 0 and interprets nothing. */
 enum link_code : uint32_t {
-	LINK_CODE_NONE = 0,        /* an ordinary end, and every reset without a reason */
-	LINK_CODE_OVERLOADED = 10, /* proxy_reason overloaded: our memory is short */
+	LINK_CODE_NONE = 0,         /* an ordinary end, and every reset without a reason */
+	LINK_CODE_ORIGIN_RESET = 9, /* proxy_reason origin-reset: a body broke off */
+	LINK_CODE_OVERLOADED = 10,  /* proxy_reason overloaded: our memory is short */
 };
 
 /* CRYPTO_ERROR: a TLS alert as a transport code (RFC 9001 §4.8). */

@@ -28,7 +28,8 @@ enum {
 	ARENA_MAX = 64 * 1024,
 	STREAM_ID_REQUEST = 1, /* any but the control stream's */
 };
-#define RETRY_READ (10 * NSEC_PER_MSEC)
+#define RETRY_READ  (10 * NSEC_PER_MSEC)
+#define RESET_AFTER (10 * NSEC_PER_MSEC)
 
 static struct h2call *call_of(struct stream *s)
 {
@@ -429,6 +430,8 @@ static ssize_t read_frames(struct h2call *c, size_t max)
 		framed_set_trailers(&c->framed, t->fields, t->count);
 		stream_finish(&c->framed.base);
 		c->has_rx_end = true;
+		if (framed_flush(&c->framed) < 0) /* an end without what belongs to it is none */
+			call_break(c);
 	}
 	while (!bufq_is_empty(&in)) {
 		ssize_t put = stream_write(&c->framed.base, &in, in.len);
@@ -441,6 +444,31 @@ static ssize_t read_frames(struct h2call *c, size_t max)
 	return n;
 }
 
+/*
+ * A reset would overtake on a bridge what came before it. Frames have a place for it behind the
+ * rest; otherwise it waits a moment.
+ */
+static ssize_t tell_reset(struct h2call *c)
+{
+	struct loop *loop = c->base.loop;
+	bool is_link_gone = !c->link || c->link->is_closing;
+	take_code(c);
+	if (!is_edge(c) || is_link_gone || !c->is_answered)
+		return -ECONNRESET;
+	if (c->is_framed) {
+		uint64_t code = c->base.error_code;
+		c->has_rx_end = true;
+		if (framed_abort(&c->framed, code ? code : LINK_CODE_ORIGIN_RESET) < 0)
+			call_break(c);
+		return -EAGAIN;
+	}
+	if (!c->reset_due) {
+		c->reset_due = nsec_add(loop_now(loop), RESET_AFTER);
+		timer_start(loop, &c->retry, c->reset_due);
+	}
+	return loop_now(loop) < c->reset_due ? -EAGAIN : -ECONNRESET;
+}
+
 static ssize_t op_read(struct stream *s, struct bufq *to, size_t max)
 {
 	struct h2call *c = call_of(s);
@@ -448,13 +476,15 @@ static ssize_t op_read(struct stream *s, struct bufq *to, size_t max)
 		return -ECANCELED;
 	if (!bufq_is_empty(&c->ready))
 		return read_ready(c, to, max);
+	if (c->is_lost)
+		return -ECONNRESET;
 	if (c->has_rx_end)
 		return 0;
-	if (!c->h2 || c->is_lost)
-		return c->is_lost ? -ECONNRESET : -EAGAIN;
+	if (!c->h2)
+		return -EAGAIN;
 	ssize_t n = c->is_framed ? read_frames(c, max) : stream_read(c->h2, to, max);
 	if (n == -ECONNRESET)
-		take_code(c);
+		n = tell_reset(c);
 	if (c->is_framed && !bufq_is_empty(&c->ready))
 		return read_ready(c, to, max);
 	return n;
@@ -516,7 +546,14 @@ static void pipe_nothing(struct stream *s)
 	(void)s;
 }
 
-static void pipe_no_code(struct stream *s, uint64_t code)
+/* The frames have no room for how it ends. */
+static void pipe_reset(struct stream *s, uint64_t code)
+{
+	(void)code;
+	of_pipe(s)->is_lost = true;
+}
+
+static void pipe_stop(struct stream *s, uint64_t code)
 {
 	(void)s;
 	(void)code;
@@ -527,8 +564,8 @@ static const struct stream_ops pipe_ops = {
 	.write = pipe_write,
 	.credit = pipe_credit,
 	.finish = pipe_nothing,
-	.reset = pipe_no_code,
-	.stop = pipe_no_code,
+	.reset = pipe_reset,
+	.stop = pipe_stop,
 	.close = pipe_nothing,
 };
 
@@ -746,6 +783,7 @@ void h2call_answered(struct stream *s, const struct h2_head *head, bool is_end)
 	struct span bytes = {};
 	if (!c || !c->link || c->is_lost || c->is_stopped || c->class == H2_CLASS_CONTROL)
 		return;
+	c->is_answered = true;
 	room.at = h2link_scratch(c->link, &room.cap);
 	int r = room.at ? h2call_head_response_in(c, head, room, &bytes) : -ENOMEM;
 	if (r == 0)

@@ -21,6 +21,7 @@ struct h2call {
 	char key[32];
 	bool is_framed;    /* the user's body bytes are frames */
 	bool is_bodiless;  /* edge: the request has ended with its head */
+	bool is_answered;  /* edge: the answer's head has come */
 	bool is_head_done; /* the user's message has been translated */
 	bool is_stopped, is_reset, is_lost, is_closed;
 	bool wants_fin;                  /* the user has finished */
@@ -36,6 +37,7 @@ struct h2call {
 	struct framed framed;
 	struct arena arena; /* trailers of framed */
 	struct timer retry;
+	nsec_t reset_due; /* edge: when a reset is told; 0: none has come */
 	struct list node;
 	struct loop_garbage garbage;
 };

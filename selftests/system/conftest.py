@@ -85,11 +85,14 @@ def service_manager(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def make_pipe(tmp_path_factory):
-    """Makes pipes (lib.pipe.Pipe) that live until the module ends."""
+def make_pipe(tmp_path_factory, request):
+    """Makes pipes (lib.pipe.Pipe) that live until the module ends, over its PROTOCOL."""
     made = []
+    protocol = getattr(request.module, "PROTOCOL", "quic")
 
-    def make(name="pipe", **options):
+    def make(name="pipe", daemon=None, **options):
+        keys = {"protocol": protocol, **((daemon or {}).get("tunnel_keys") or {})}
+        options["daemon"] = {**(daemon or {}), "tunnel_keys": keys}
         made.append(Pipe(tmp_path_factory.mktemp(name), **options))
         return made[-1]
     yield make
