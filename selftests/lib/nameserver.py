@@ -21,7 +21,9 @@ class Zone:
         for target, addresses in zip(TARGETS, self.regions):
             lines.append(f"srv-host={SERVICE},{target},{self.port},1,1")
             lines += [f"host-record={target},{address}" for address in addresses]
-        lines += [f"txt-record={name},{text}" for name, text in self.texts.items()]
+        for name, text in self.texts.items():
+            quoted = text.replace('"', '\\"')
+            lines.append(f'txt-record={name},"{quoted}"')
         return "\n".join(lines) + "\n"
 
     def unbound(self):

@@ -7,6 +7,8 @@
 Dead at start, with addresses of an earlier run: up in 3 s. Without: STATUS says so, the process lives, up in 5 s
 after DNS. SIGTERM in the middle: gone in 1 s.
 """
+import json
+import re
 import threading
 import time
 
@@ -316,6 +318,19 @@ def test_other_addresses_after_the_time_to_live(ground):
     until(lambda: visitor.answered > before + 20, 10, "requests to be answered")
     visitor.end()
     assert not visitor.failed
+
+
+@pytest.mark.parametrize("http2, first", [(26, "http2"), (25, "quic")])
+def test_order_of_transports(ground, http2, first):
+    """The vendor's percentages decide which transport goes first (the account's threshold is 25), and exclude none:
+    the edge here speaks QUIC alone."""
+    ground.add_edge(EDGES[0])
+    shares = [{"protocol": "quic", "percentage": 0}, {"protocol": "http2", "percentage": http2}]
+    ground.dnsmasq.start(Zone([EDGES[0]], texts={"protocol-v2.argotunnel.com": json.dumps(shares)}))
+    daemon = ground.start(tunnel_keys={"protocol": "auto"})
+    daemon.wait_ready(1)
+    dials = re.findall(r"dialing index=0 .*protocol=(\w+)", daemon.process.log)
+    assert dials[0] == first and dials[-1] == "quic", dials
 
 
 @pytest.mark.parametrize("path", ["system", "tls"])
