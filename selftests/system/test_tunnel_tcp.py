@@ -13,13 +13,14 @@ import pytest
 
 from lib import tunnelrpc as rpc
 from lib.adit import Edge, section
+from lib.crowd import allow_files
 from lib.h2_daemon import PeerH2Daemon
-from lib.peer_daemon import Credentials, Response
+from lib.peer_daemon import Credentials, PeerDaemon, Response
 from lib.wait import holds, seconds, until
 
 pytestmark = pytest.mark.group("edge")
 
-REGISTER = 5        # seconds; the edge's default
+UNREGISTERED, REGISTER = 1024, 5     # the edge's defaults; seconds
 
 
 @pytest.fixture(name="edge")
@@ -181,19 +182,44 @@ def is_over(connection):
 
 
 def test_many_together(processes, tmp_path):
-    """§13: `unregistered` holds for all together; there is room again when they have gone."""
-    edge = Edge(processes, tmp_path, extra=section("limits", unregistered=40))
+    """§13: 1 024 for all together; there is room again when they have gone."""
+    allow_files(2000)
+    edge = Edge(processes, tmp_path)
     edge.start()
-    crowd = [come(edge, source=f"127.0.3.{n % 20 + 1}") for n in range(200)]
+    crowd = [come(edge, source=f"127.0.3.{n % 200 + 1}") for n in range(1500)]
     try:
-        until(lambda: drops(edge, "accept", "unregistered") >= 100, 5, "refusals")
-        assert strangers(edge) <= 40
+        until(lambda: drops(edge, "accept", "unregistered") >= 1500 - UNREGISTERED, 5, "refusals")
+        assert strangers(edge) <= UNREGISTERED
+        assert drops(edge, "accept", "address") == 0
     finally:
         for one in crowd:
             one.close()
     with PeerH2Daemon(Credentials.from_token(edge.token), edge.address, edge.ca) as good:
         until(lambda: strangers(edge) == 0, 5, "nobody left")
         registered(good)
+
+
+def test_limit_of_both_transports(processes, tmp_path):
+    """§13: strangers over TCP leave no room for one over QUIC, and when they go it comes in."""
+    edge = Edge(processes, tmp_path, extra=section("limits", unregistered=40))
+    edge.start()
+    crowd = [come(edge, source=f"127.0.3.{n % 50 + 1}") for n in range(200)]
+    with PeerDaemon(Credentials.from_token(edge.token), edge.address, edge.ca) as late:
+        try:
+            until(lambda: strangers(edge) == 40, 3, "a full house")
+            until(lambda: drops(edge, "accept", "unregistered") == 160, 3, "refusals")
+            link = late.connect(wait=False)
+            until(lambda: drops(edge, "accept", "unregistered") > 160, 3, "its refusal")
+            assert not link.ready
+        finally:
+            for one in crowd:
+                one.close()
+        assert isinstance(late.register(link=ready(late, link))[1], rpc.Accepted)
+
+
+def ready(daemon, link):
+    daemon.hub.wait(lambda: link.ready or link.closed, 10, "the handshake")
+    return link
 
 
 def test_probe(edge):
