@@ -249,7 +249,8 @@ static void prefer(struct edge_link **best, struct edge_link *el)
 struct edge_link *directory_pick(struct directory *d, const struct edge_tunnel *tunnel,
 				 const struct edge_link *avoid)
 {
-	struct edge_link *best = NULL, *own = NULL, *suspect = NULL, *avoided = NULL;
+	struct edge_link *best = NULL, *own = NULL, *sibling = NULL, *suspect = NULL,
+			 *avoided = NULL;
 	const struct links *l = links_of(d, tunnel);
 	if (!l)
 		return NULL;
@@ -266,13 +267,19 @@ struct edge_link *directory_pick(struct directory *d, const struct edge_tunnel *
 			prefer(&suspect, el);
 			continue;
 		}
+		if (avoid && uuid_eq(&el->connector_id, &avoid->connector_id)) {
+			prefer(&sibling, el);
+			continue;
+		}
 		prefer(&best, el);
 		if (el->worker == d->worker)
 			prefer(&own, el);
 	}
 	if (own && edge_link_load(own) <= 2 * edge_link_load(best) + 1)
 		return own;
-	return best ? best : suspect ? suspect : avoided;
+	if (!best)
+		best = sibling ? sibling : suspect;
+	return best ? best : avoided;
 }
 
 struct edge_link *directory_find_older(const struct directory *d, const struct edge_link *el)

@@ -39,7 +39,8 @@ unsigned int directory_count(const struct directory *d, const struct edge_tunnel
 /*
  * Chooses the link for a new request, equally loaded ones in turn: one of this worker unless it is
  * more than twice as loaded as the best. A suspect one is taken only if there is no other, and
- * avoid (may be NULL) last.
+ * avoid (may be NULL) last; others of avoid's connector, whose process may have ended, after those
+ * of another.
  * NULL when the tunnel has none.
  */
 struct edge_link *directory_pick(struct directory *d, const struct edge_tunnel *tunnel,

@@ -5,6 +5,7 @@
  */
 #include "daemon/edge/origin_tunnel.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "daemon/flow/relay.h"
@@ -37,7 +38,10 @@ static void request_deliver(struct message *message, void *owner)
 	struct request *q = CONTAINER_OF(message, struct request, message);
 	struct stream *stream = NULL;
 	struct relay *relay = NULL;
-	if (!q->link->link || link_open_stream(q->link->link, &stream) < 0) {
+	int r = q->link->link ? link_open_stream(q->link->link, &stream) : -EPROTO;
+	if (r == -EPROTO) /* it ends: the directories are about to hear that */
+		atomic_store_explicit(&q->link->is_usable, false, memory_order_release);
+	if (r < 0) {
 		stream_reset(q->half, STREAM_CODE_NONE);
 		stream_close(q->half);
 	} else {

@@ -28,12 +28,17 @@ int tunnel_call_open(struct tunnel_call *c, const struct front_params *p,
 		struct edge_link *el = tunnel ? directory_pick(p->directory, tunnel, avoid) : NULL;
 		if (!el || (el == avoid && c->tries >= TUNNEL_CALL_TRIES))
 			return -ENOENT;
+		int r = origin_tunnel_open(p->worker, el, p->bridge_metrics, &c->tunnel);
+		if (r == -EPROTO) { /* it ends: the directory is about to hear that */
+			atomic_store_explicit(&el->is_usable, false, memory_order_release);
+			continue;
+		}
 		c->tries++;
-		if (origin_tunnel_open(p->worker, el, p->bridge_metrics, &c->tunnel) == 0) {
+		if (r == 0) {
 			c->el = edge_link_ref(el);
 			return 0;
 		}
-		/* No stream credit, or just gone: perhaps another one. */
+		/* No stream credit: perhaps another one. */
 		if (c->tries >= TUNNEL_CALL_TRIES)
 			return -EAGAIN;
 		avoid = el;

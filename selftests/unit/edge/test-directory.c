@@ -155,6 +155,23 @@ static void test_avoid(void **state)
 	drop(fx, other);
 }
 
+/* Where one link of a process has failed its others may have, too. */
+static void test_avoid_the_process(void **state)
+{
+	struct fixture *fx = *state;
+	struct edge_link *lost = make(fx, 0, 0, 0), *sibling = make(fx, 0, 0, 0),
+			 *other = make(fx, 1, 0, 1000);
+	other->connector_id.bytes[0] = 1;
+	assert_ptr_equal(directory_pick(fx->dirs[0], fx->tunnels[0], lost), other);
+	atomic_store(&other->suspicion, LINK_SUSPICION_SILENT);
+	assert_ptr_equal(directory_pick(fx->dirs[0], fx->tunnels[0], lost), sibling);
+	atomic_store(&sibling->suspicion, LINK_SUSPICION_SILENT);
+	assert_ptr_not_equal(directory_pick(fx->dirs[0], fx->tunnels[0], lost), lost);
+	drop(fx, lost);
+	drop(fx, sibling);
+	drop(fx, other);
+}
+
 /* A suspect link is better than none and than the one to avoid. */
 static void test_suspect(void **state)
 {
@@ -271,6 +288,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_many, start, end),
 		cmocka_unit_test_setup_teardown(test_pick, start, end),
 		cmocka_unit_test_setup_teardown(test_avoid, start, end),
+		cmocka_unit_test_setup_teardown(test_avoid_the_process, start, end),
 		cmocka_unit_test_setup_teardown(test_suspect, start, end),
 		cmocka_unit_test_setup_teardown(test_doubt, start, end),
 		cmocka_unit_test_setup_teardown(test_older, start, end),
