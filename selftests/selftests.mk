@@ -193,7 +193,10 @@ test-origin_tunnel_parts := edge link flow net wire base
 test-front_tunnel_parts := edge link flow route proxy net conf wire base
 test-refuse_parts := edge proxy route net conf wire base
 test-roster_parts := edge proxy route net conf wire base
-unit_tests += $(addprefix aditd/test-,core_edges core_return edge_addrs locations supervisor_core supervisor_fsm)
+unit_tests += $(addprefix aditd/test-,core_edges core_return edge_addrs locations supervisor_core supervisor_fsm \
+	supervisor_vectors)
+test-supervisor_vectors_parts := aditd link flow net conf wire base
+test-supervisor_vectors_data := supervisor.json
 test-supervisor_core_parts := aditd link flow net conf wire base
 test-core_edges_parts := aditd link flow net conf wire base
 test-core_return_parts := aditd link flow net conf wire base

@@ -7,7 +7,8 @@
 
 /* clang-format off */
 static const struct schema_word protocols[] = {
-	W("auto", CONF_PROTOCOL_AUTO), W("quic", CONF_PROTOCOL_QUIC), W("http2", CONF_PROTOCOL_HTTP2), {},
+	W("auto", CONF_PROTOCOL_AUTO), W("quic", CONF_PROTOCOL_QUIC), W("http2", CONF_PROTOCOL_HTTP2),
+	ALIAS("h2mux", CONF_PROTOCOL_HTTP2), {},
 };
 static const struct schema_word congestions[] = {
 	W("cubic", CONF_CONGESTION_CUBIC), W("bbr", CONF_CONGESTION_BBR), {},
