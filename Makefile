@@ -225,7 +225,7 @@ $(foreach m,$(modes),$(foreach f,$(fuzzers),$(eval $(call fuzz_rules,$m,$f))))
 $(foreach m,$(modes),$(eval $(call fuzz_objs,$m)))
 $(foreach m,$(modes),$(foreach t,$(test_tools),$(eval $(call tool_rules,$m,$t))))
 
-$(B)/gen/data/%.h: selftests/data/%.json selftests/lib/vectors.py
+$(B)/gen/data/%.h: selftests/data/%.json selftests/lib/vectors.py selftests/data/overrides.json
 	$(call say,GEN,$@)
 	$(Q)mkdir -p $(@D) && python3 selftests/lib/vectors.py $< >$@
 

@@ -30,6 +30,7 @@ struct tunnel {
 	bool is_draining;
 	bool is_ending;
 	struct timer grace; /* end of the drain */
+	struct timer quiet; /* requests have come: is the edge still there when it falls silent? */
 	struct loop_task end;
 	char text[160];
 	struct link_close_info close_info;
@@ -61,6 +62,7 @@ static void add_datagrams(struct tunnel_datagrams *sum, struct link *link)
 static void tunnel_dispose(struct tunnel *t)
 {
 	timer_stop(&t->grace);
+	timer_stop(&t->quiet);
 	loop_task_cancel(&t->end);
 	control_free(TAKE_PTR(t->control));
 	snapshot_unref(TAKE_PTR(t->held));
@@ -298,10 +300,28 @@ static void on_link_state(struct link *link, enum link_state state, void *user)
 	}
 }
 
+/* Asks once after the last request: who answers nothing can't be told from who wants nothing. */
+static void on_quiet(struct timer *timer)
+{
+	struct tunnel *t = CONTAINER_OF(timer, struct tunnel, quiet);
+	struct loop *loop = t->env->worker->loop;
+	struct link_stats stats = {};
+	link_get_stats(t->link, &stats);
+	nsec_t due = nsec_add(stats.heard, SILENT_SEC * NSEC_PER_SEC);
+	if (loop_now(loop) < due)
+		timer_start(loop, &t->quiet, due);
+	else if (link_is_up(t->link))
+		link_probe(t->link);
+}
+
 static void on_link_stream(struct link *link, struct stream *stream, uint64_t id, void *user)
 {
 	(void)id;
-	struct tunnel_env *env = ((struct tunnel *)user)->env;
+	struct tunnel *t = user;
+	struct tunnel_env *env = t->env;
+	struct loop *loop = env->worker->loop;
+	if (!timer_is_armed(&t->quiet))
+		timer_start(loop, &t->quiet, nsec_add(loop_now(loop), SILENT_SEC * NSEC_PER_SEC));
 	bool is_ours = env->config.conf->edge.kind == CONF_EDGE_KIND_ADIT;
 	demux_stream(env->demux, stream, is_ours || link->ops->has_trailers);
 }
@@ -410,6 +430,7 @@ void tunnel_start(struct tunnel_env *env, const struct tunnel_dial *dial)
 	t->env = env;
 	t->dial = *dial;
 	t->grace.on_expire = on_grace_over;
+	t->quiet.on_expire = on_quiet;
 	t->end.run = on_end_task;
 	t->garbage.release = tunnel_release;
 	list_append(&env->tunnels, &t->node);
