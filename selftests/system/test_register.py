@@ -180,11 +180,13 @@ def test_silent_edge(peer, start):
     peer.policy = lambda registration, link: SILENT
     daemon = start(peer, connections=1)
     first = peer.wait_registrations(1, 15)[0]
+    assert daemon.counter("cloudflared_tunnel_ha_connections") == 0, "it isn't registered"
     first.wait_closed_link(10)
     assert 4 < first.closed_at - first.ready_at < seconds(9)
     peer.policy = PeerEdge.accept
     peer.wait_registered(1, 20)
     daemon.wait_ready()
+    assert daemon.counter("cloudflared_tunnel_ha_connections") == 1
     assert peer.live[0].registration.attempts > 0
 
 
@@ -341,6 +343,8 @@ def test_sigterm_drains(peer, start):
         for link in links:
             assert link.wait_closed_link(5)[0] == 0 and link.peer_closed
             assert link.reader.frames[-1].which in ("abort", "release", "finish", "call")
+        stopping = daemon.process.log.split("draining", 1)[1]
+        assert not re.search(r"Z (warning|error) ", stopping), stopping
 
 
 def test_grace_period_ends(peer, start):
