@@ -29,6 +29,7 @@ struct edge_conn {
 	struct tunnel_counters counters; /* 0 until registered */
 	uint64_t lost_counted, stalls_counted;
 	bool is_leaving;
+	bool is_replaced;   /* its daemon has a newer connection of this index */
 	struct timer leave; /* its turn in a drain has come */
 	struct timer grace;
 	struct timer refused;
@@ -180,8 +181,12 @@ static void replacement_deliver(struct message *message, void *owner)
 	struct edge_conn *c = rep->el->owner;
 	if (c && edge_link_suspicion(rep->el)) /* what runs there waits for nobody */
 		link_close(c->link, 0, "replaced while it was silent");
-	else if (c)
+	else if (c) {
+		/* Why the daemon has done that may not show here yet. */
+		c->is_replaced = true;
+		link_probe(c->link);
 		conn_leave(c, true);
+	}
 	replacement_discard(message);
 }
 
@@ -392,7 +397,10 @@ static void conn_doubt(struct edge_conn *c)
 		log_notice(c->env->worker->log, "tunnel", "a daemon doesn't answer",
 			   KV_STR("tunnel", name_of(c)), KV_U64("index", el->index),
 			   KV_ADDR("peer", &el->peer));
-	directory_doubt(c->env->set, c->env->directories, el);
+	if (c->is_replaced)
+		link_close(c->link, 0, "replaced while it was silent");
+	else
+		directory_doubt(c->env->set, c->env->directories, el);
 }
 
 static void on_state(struct link *link, enum link_state state, void *user)
