@@ -10,7 +10,7 @@
 
 # C helpers of the tests (selftests/lib/*.c), one archive.
 testlib_objs := selftests/lib/fake_dns.o selftests/lib/quic_pair.o selftests/lib/talk.o selftests/lib/udp_relay.o selftests/lib/fake_stream.o selftests/lib/testcert.o \
-	selftests/lib/h2_pair.o
+	selftests/lib/h2_pair.o selftests/lib/h2link_world.o
 testlib_objs += selftests/lib/core_world.o
 testlib_libs := openssl libcares
 

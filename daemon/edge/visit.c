@@ -21,6 +21,7 @@
 #include "daemon/flow/framed.h"
 #include "daemon/flow/pump.h"
 #include "daemon/flow/relay.h"
+#include "daemon/link/close.h"
 #include "daemon/proxy/access_log.h"
 #include "daemon/proxy/header_policy.h"
 #include "daemon/proxy/tunnel_head.h"
@@ -194,7 +195,8 @@ static bool visit_may_move(const struct visit *v)
 					v->up.state == PUMP_STATE_RUNNING);
 	return v->call.tunnel && !v->has_head && bufq_is_empty(&v->call.in) &&
 	       v->call.tries < TUNNEL_CALL_TRIES && untouched &&
-	       http_method_is_idempotent(v->request.method);
+	       (http_method_is_idempotent(v->request.method) ||
+		v->call.tunnel->error_code == LINK_CODE_REFUSED);
 }
 
 static void visit_move(struct visit *v)

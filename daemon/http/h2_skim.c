@@ -33,14 +33,32 @@ void h2_skim_done(struct h2_skim *s)
 {
 	free(s->block);
 	s->block = NULL;
+	s->block_room = 0;
 }
 
 /* ---- the block ----------------------------------------------------------------------------- */
 
-static int put(struct h2_skim *s, const void *bytes, size_t len)
+static int make_room(struct h2_skim *s, size_t len)
 {
 	if (len > H2_SKIM_BLOCK_MAX - s->block_len)
 		return -E2BIG;
+	if (s->block && len <= s->block_room - s->block_len)
+		return 0;
+	size_t room = MAX(2 * s->block_room, (size_t)H2_SKIM_BLOCK_KEPT);
+	room = MAX(room, s->block_len + len);
+	uint8_t *block = realloc(s->block, room + H2_SKIM_FRAME_HEAD);
+	if (!block)
+		return -ENOMEM;
+	s->block = block;
+	s->block_room = room;
+	return 0;
+}
+
+static int put(struct h2_skim *s, const void *bytes, size_t len)
+{
+	int r = make_room(s, len);
+	if (r < 0)
+		return r;
 	memcpy(s->block + H2_SKIM_FRAME_HEAD + s->block_len, bytes, len);
 	s->block_len += len;
 	return 0;
@@ -222,6 +240,8 @@ static int emit_block(struct h2_skim *s, bool is_end)
 		pos += n;
 	} while (r == 0 && pos < s->block_len);
 	s->stream = 0;
+	if (s->block_room > H2_SKIM_BLOCK_KEPT)
+		h2_skim_done(s);
 	return r;
 }
 
@@ -235,10 +255,6 @@ static uint32_t read_stream(const uint8_t *head)
 
 static int begin_block(struct h2_skim *s)
 {
-	if (!s->block)
-		s->block = malloc(H2_SKIM_BLOCK_MAX + H2_SKIM_FRAME_HEAD);
-	if (!s->block)
-		return -ENOMEM;
 	s->stream = read_stream(s->head);
 	s->flags = s->head[4];
 	s->block_len = s->raw = 0;
@@ -247,7 +263,7 @@ static int begin_block(struct h2_skim *s)
 	s->is_value_next = s->is_oversize = false;
 	s->has_padding = s->flags & FLAG_PADDED;
 	s->skip = (uint8_t)(s->has_padding + (s->flags & FLAG_PRIORITY ? PRIORITY_LEN : 0));
-	return 0;
+	return make_room(s, 0);
 }
 
 /* A frame's head is whole. */

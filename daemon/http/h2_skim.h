@@ -13,6 +13,7 @@ enum {
 	H2_SKIM_FRAME_HEAD = 9,
 	H2_SKIM_STRING_MAX = 48 * 1024, /* as it is coded; longer ones are replaced */
 	H2_SKIM_STAND_IN = 4096,        /* by so many bytes: no more fits into the table (§4.4) */
+	H2_SKIM_BLOCK_KEPT = 4 * 1024,  /* room that a connection keeps between blocks */
 	H2_SKIM_BLOCK_MAX = 120 * 1024, /* of a block without what was replaced */
 	H2_SKIM_RAW_MAX = 4 * 1024 * 1024, /* of a block as it came */
 	H2_SKIM_FRAMES_MAX = 300,          /* of one block */
@@ -45,8 +46,8 @@ struct h2_skim {
 	uint32_t padding;     /* bytes behind the fragment */
 	unsigned int frames;
 	size_t raw;
-	uint8_t *block; /* H2_SKIM_BLOCK_MAX and a frame head; made for the first block, kept */
-	size_t block_len;
+	uint8_t *block; /* a frame head and block_room bytes; a small one is kept */
+	size_t block_len, block_room;
 
 	enum h2_skim_at at;
 	bool is_value_next; /* the string that begins is a name */

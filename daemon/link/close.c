@@ -26,6 +26,7 @@ enum link_end link_end_of_peer(uint64_t code, bool is_transport_code, bool was_u
 }
 
 enum {
+	H2_REFUSED_STREAM = 7,
 	H2_ENHANCE_YOUR_CALM = 11,
 };
 
@@ -36,6 +37,8 @@ uint32_t h2_code_of_link(uint64_t code)
 
 uint64_t link_code_of_h2(uint64_t code)
 {
+	if (code == H2_REFUSED_STREAM)
+		return LINK_CODE_REFUSED;
 	return code == H2_ENHANCE_YOUR_CALM ? LINK_CODE_OVERLOADED : LINK_CODE_NONE;
 }
 

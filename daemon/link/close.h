@@ -12,6 +12,7 @@
 enum link_code : uint32_t {
 	LINK_CODE_NONE = 0,         /* an ordinary end, and every reset without a reason */
 	LINK_CODE_ORIGIN_RESET = 9, /* proxy_reason origin-reset: a body broke off */
+	LINK_CODE_REFUSED = 256,    /* the peer has not looked at it: it may be asked elsewhere */
 	LINK_CODE_OVERLOADED = 10,  /* proxy_reason overloaded: our memory is short */
 };
 

@@ -26,7 +26,10 @@
 #include "daemon/net/sockaddr.h"
 #include "util/cleanup.h"
 
-enum { SCRATCH_LEN = 512 * 1024 };       /* a head of 64 KiB in both forms, base64 and all */
+enum {
+	SCRATCH_LEN = 512 * 1024, /* a head of 64 KiB in both forms, base64 and all */
+	UNSENT_MAX = 256 * 1024,  /* bytes that the kernel holds and has not sent */
+};
 #define SILENCE    (2 * NSEC_PER_SEC)    /* bytes may wait so long for the peer's kernel */
 #define WATCH_BUSY (500 * NSEC_PER_MSEC) /* looks so often while something is going on */
 #define WATCH_HOPE (100 * NSEC_PER_MSEC) /* while the peer is suspect */
@@ -370,9 +373,17 @@ static void on_tls_open(struct stream *s, int error, void *user)
 		set_deadline(link, link->settings->open_timeout);
 }
 
+/* What is urgent stands behind what the kernel has; so that has little that it can't send. */
+static void limit_unsent(int fd)
+{
+	int most = UNSENT_MAX;
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &most, sizeof(most));
+}
+
 static int start_tls(struct h2link *link, int fd_take, SSL *ssl_take)
 {
 	struct worker *w = link->base.worker;
+	limit_unsent(fd_take);
 	int r = stream_io_new(w->loop, w->slab, fd_take, ssl_take, &link->io);
 	if (r < 0)
 		return r;
