@@ -49,8 +49,6 @@ static int make_tls(struct config *c, struct conf_report *report)
 	const char *reason = "";
 	int r = tlsctx_new_tunnel_client(&c->trust, modes[c->conf->tunnel.post_quantum], &c->tls,
 					 &reason);
-	if (r == 0)
-		r = tlsctx_set_alpn(c->tls, "argotunnel", false);
 	if (r == -EINVAL || r == -E2BIG) {
 		conf_report_add(report, CONF_SEVERITY_ERROR, c->conf->common.file, 0,
 				"[edge] %s%s%s", e->ca_file ? e->ca_file : "trust",

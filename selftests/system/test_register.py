@@ -13,6 +13,8 @@ import pytest
 
 from lib import tunnelrpc as rpc
 from lib.adit import Daemon, peer_edge_keys, section, write_token
+from lib.h2_edge import PeerH2Edge
+from lib.h2peer import hello_extensions
 from lib.origin import Origin, digest, pattern
 from lib.peer_edge import SILENT, PeerEdge
 from lib.wait import holds, seconds, until
@@ -93,6 +95,16 @@ def test_groups(peer, start, mode, groups, shares):
     hello = peer.wait_registered(1, 15)[0].hello
     assert [int(g) for g in hello.supported_groups][:len(groups)] == groups
     assert [int(s[0]) for s in hello.key_share] == shares
+
+
+def test_hello_over_http2(start, authority):
+    """T3: over HTTP/2: its own name, and no ALPN, as the edges of the reference expect."""
+    with PeerH2Edge(*authority.leaf("peer")) as edge:
+        daemon = start(edge, connections=1, tunnel_keys={"protocol": "http2"})
+        edge.wait_registered(1, 15)
+        daemon.wait_ready()
+        assert set(edge.server_names.values()) == {"h2.cftunnel.com"}
+        assert 16 not in hello_extensions(edge.hellos[0])
 
 
 def test_server_name_can_be_set(peer, start, authority, processes, tmp_path):
