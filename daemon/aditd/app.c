@@ -11,6 +11,7 @@
 
 #include "daemon/aditd/config.h"
 #include "daemon/aditd/discovery.h"
+#include "daemon/aditd/netwatch.h"
 #include "daemon/aditd/status.h"
 #include "daemon/aditd/supervisor.h"
 #include "daemon/aditd/wiring.h"
@@ -391,6 +392,41 @@ static void stop_discovery(struct app *a)
 	discovery_free(TAKE_PTR(a->discovery));
 }
 
+static void follow_network(struct worker *worker, void *arg)
+{
+	(void)arg;
+	const struct wiring *w = worker->app;
+	tunnel_network_changed(w->tunnels);
+}
+
+static void on_network_change(void *user)
+{
+	struct app *a = user;
+	for (unsigned int i = 0; i < a->worker_count; i++)
+		if (worker_call(worker_set_get(a->workers, i), follow_network, NULL) < 0)
+			log_warning(a->log, "network", "no memory to follow a change");
+	supervisor_network_changed(a->supervisor);
+}
+
+static int start_netwatch(struct app *a)
+{
+	struct netwatch_params params = {
+		.loop = a->loop,
+		.log = a->log,
+		.registry = a->metrics,
+		.metrics = a->shard,
+		.on_change = on_network_change,
+		.user = a,
+	};
+	int r = netwatch_start(&params, &a->netwatch);
+	return r < 0 ? fail(a, "cannot prepare to watch the network", r) : EXIT_OK;
+}
+
+static void stop_netwatch(struct app *a)
+{
+	netwatch_stop(TAKE_PTR(a->netwatch));
+}
+
 static void on_signal(int signo, void *arg)
 {
 	struct app *a = arg;
@@ -478,6 +514,7 @@ static const struct {
 	{ start_config, stop_config },
 	{ start_wiring, stop_wiring },
 	{ start_supervisor, stop_supervisor },
+	{ start_netwatch, stop_netwatch },
 	{ start_signals, NULL },
 	{ start_admin, stop_admin },
 	{ start_threads, stop_threads },

@@ -14,6 +14,7 @@
 #include "daemon/base/mainloop.h"
 
 struct discovery;
+struct netwatch;
 struct page;
 struct reload;
 struct status;
@@ -28,6 +29,7 @@ struct app {
 	struct metric_shard *shard; /* the control thread's */
 	struct mainloop *loop;
 	struct worker_set *workers;
+	struct netwatch *netwatch;
 	struct watchdog *watchdog; /* NULL: nobody asks for it */
 	unsigned int worker_count;
 	struct wiring_shared shared;

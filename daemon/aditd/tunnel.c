@@ -12,13 +12,16 @@
 #include "daemon/base/snapshot.h"
 #include "daemon/base/version.h"
 #include "daemon/demux/demux_config.h"
+#include "daemon/net/udp.h"
 #include "daemon/wire/token.h"
 #include "util/cleanup.h"
 
 enum {
 	RPC_TIMEOUT_SEC = 5,
 	SILENT_SEC = 1,
+	PATH_TRIES = 20, /* to move a link, PATH_PAUSE apart */
 };
+#define PATH_PAUSE (100 * NSEC_PER_MSEC)
 
 struct tunnel {
 	struct tunnel_env *env;
@@ -31,6 +34,8 @@ struct tunnel {
 	bool is_ending;
 	struct timer grace; /* end of the drain */
 	struct timer quiet; /* requests have come: is the edge still there when it falls silent? */
+	struct timer path;  /* the link has to move, but couldn't yet */
+	unsigned int path_tries;
 	struct loop_task end;
 	char text[160];
 	struct link_close_info close_info;
@@ -63,6 +68,7 @@ static void tunnel_dispose(struct tunnel *t)
 {
 	timer_stop(&t->grace);
 	timer_stop(&t->quiet);
+	timer_stop(&t->path);
 	loop_task_cancel(&t->end);
 	control_free(TAKE_PTR(t->control));
 	snapshot_unref(TAKE_PTR(t->held));
@@ -274,6 +280,51 @@ static void start_registration(struct tunnel *t, unsigned int attempts)
 	}
 }
 
+/* ---- the way to the edge --------------------------------------------------------------------- */
+
+/*
+ * Moves the link if the kernel would now send from another address than the link's: that one has
+ * gone, or the better way begins elsewhere. The same address on another way needs nothing from us.
+ */
+static void follow_path(struct tunnel *t)
+{
+	const struct conf_edge *edge = &t->env->config.conf->edge;
+	struct link_stats stats = {};
+	struct ip_addr source;
+	if (!t->link || !t->is_connected || t->link->state == LINK_STATE_CLOSED ||
+	    udp_find_source(&t->dial.peer, edge->bind_interface, edge->fwmark, &source) < 0)
+		return; /* without any way there is nothing to follow */
+	link_get_stats(t->link, &stats);
+	if (ip_addr_eq(&source, &stats.local.ip))
+		return;
+	int r = link_migrate(t->link);
+	struct loop *loop = t->env->worker->loop;
+	if (r == -EAGAIN && t->path_tries++ < PATH_TRIES)
+		timer_start(loop, &t->path, nsec_add(loop_now(loop), PATH_PAUSE));
+	else if (r < 0)
+		link_probe(t->link); /* it may be dead now; that shows sooner when it is asked */
+	else
+		log_notice(t->env->worker->log, "tunnel", "moved to another local address",
+			   KV_U64("index", t->dial.index), KV_ADDR("peer", &t->dial.peer));
+}
+
+static void on_path(struct timer *timer)
+{
+	follow_path(CONTAINER_OF(timer, struct tunnel, path));
+}
+
+static void check_path(struct tunnel *t)
+{
+	t->path_tries = 0;
+	follow_path(t);
+}
+
+void tunnel_network_changed(struct tunnel_env *env)
+{
+	LIST_FOREACH(node, &env->tunnels)
+	check_path(LIST_ENTRY(node, struct tunnel, node));
+}
+
 static void on_link_state(struct link *link, enum link_state state, void *user)
 {
 	struct tunnel *t = user;
@@ -287,6 +338,7 @@ static void on_link_state(struct link *link, enum link_state state, void *user)
 			   KV_U64("index", t->dial.index), KV_ADDR("peer", &t->dial.peer));
 		if (t->is_registered)
 			report(t, TUNNEL_REPORT_SUSPECT, NULL);
+		check_path(t);
 	} else if (state == LINK_STATE_CLOSED) {
 		t->close_info = link->close_info;
 		char text[160];
@@ -431,6 +483,7 @@ void tunnel_start(struct tunnel_env *env, const struct tunnel_dial *dial)
 	t->dial = *dial;
 	t->grace.on_expire = on_grace_over;
 	t->quiet.on_expire = on_quiet;
+	t->path.on_expire = on_path;
 	t->end.run = on_end_task;
 	t->garbage.release = tunnel_release;
 	list_append(&env->tunnels, &t->node);

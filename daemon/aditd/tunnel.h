@@ -110,6 +110,9 @@ void tunnel_close(struct tunnel_env *env, uint64_t serial, const char *reason);
 void tunnel_stop_all(struct tunnel_env *env, nsec_t grace);
 /* Asks every edge that was silent for a second for a sign of life, but not that of this index. */
 void tunnel_probe_all_but(struct tunnel_env *env, unsigned int index);
+/* Links, addresses or routes have changed: connections whose packets would now leave from another
+ * address move there. */
+void tunnel_network_changed(struct tunnel_env *env);
 /* Closes and frees all, without reports. */
 void tunnel_free_all(struct tunnel_env *env);
 /* Statistics of the live link of an index. False when there is none. */
