@@ -424,12 +424,19 @@ static bool is_open_file(const char *path)
 	return stat(path, &st) == 0 && (st.st_mode & 077) != 0;
 }
 
-static void check_proxy(struct loader *l, const struct conf *c)
+/* No proxy of ours carries UDP: with one, auto means HTTP/2 only. */
+static void settle_proxy(struct loader *l, struct conf *c)
 {
 	if (!c->edge.proxy)
 		return;
 	const struct conf_section *s = load_find(l, "edge");
 	const struct conf_item *at = load_item(s, "proxy");
+	if (c->tunnel.protocol == CONF_PROTOCOL_QUIC)
+		load_error(
+			l, s, "proxy", at,
+			"together with [tunnel] protocol = quic, which no proxy carries; accepted: "
+			"protocol = auto or http2");
+	c->tunnel.protocol = CONF_PROTOCOL_HTTP2;
 	if (c->edge.proxy->user && at && (at->line == 0 || is_open_file(at->file)))
 		load_warn(l, s, "proxy", at,
 			  "others can read the password here; accepted: a file of mode 0600");
@@ -466,7 +473,7 @@ int conf_load(const struct conf_source *src, struct conf_report *report, struct 
 	if (r < 0)
 		return r;
 	check_access(&l);
-	check_proxy(&l, c);
+	settle_proxy(&l, c);
 	load_check_common(&l, &c->common);
 	if (report->errors != l.errors_before)
 		return -EINVAL;

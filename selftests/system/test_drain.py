@@ -25,7 +25,7 @@ pytestmark = pytest.mark.group("supervisor")
 LINES, PAUSE_MS = 31, 100       # 3 s
 
 
-@pytest.fixture(name="pair", params=["quic"])
+@pytest.fixture(name="pair", params=["quic", "http2"])
 def fixture_pair(request, processes, tmp_path, service_manager):
     """An edge and a daemon with two connections and a grace period of 20 s."""
     with Origin("a") as origin:

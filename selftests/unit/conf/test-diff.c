@@ -168,7 +168,7 @@ static void test_lists(void **state UNUSED)
 
 /* Options that need a restart, with a value that isn't the default. */
 static const char *const aditd_sets[] = {
-	"tunnel.protocol=quic",
+	"tunnel.protocol=http2",
 	"tunnel.congestion=bbr",
 	"tunnel.connections=3",
 	"tunnel.post-quantum=require",

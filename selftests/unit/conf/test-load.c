@@ -54,7 +54,7 @@ static struct conf *load_text(const char *text, struct conf_report *report)
 static void check_example_tunnel(const struct conf *c)
 {
 	assert_string_equal(c->tunnel.credentials_file, "/etc/adit/home.json");
-	assert_int_equal(c->tunnel.protocol, CONF_PROTOCOL_AUTO);
+	assert_int_equal(c->tunnel.protocol, CONF_PROTOCOL_HTTP2); /* auto, by a proxy */
 	assert_int_equal(c->tunnel.connections, 0);
 	assert_true(c->tunnel.grace_period == 30 * NSEC_PER_SEC);
 	assert_int_equal(c->edge.kind, CONF_EDGE_KIND_ADIT);
@@ -112,7 +112,6 @@ static void test_example_aditd(void **state)
 	/* One line for each thing that isn't built, and none for [access] required = no as an
 	 * error. */
 	assert_int_equal(warnings_with(&report, "[datapath]: has no effect"), 1);
-	assert_int_equal(warnings_with(&report, "[edge] proxy: has no effect"), 1);
 	conf_report_done(&report);
 	conf_unref(c);
 }
@@ -148,6 +147,7 @@ static void test_proxy(void **state)
 	report = (struct conf_report){};
 	c = load_text("[edge]\nproxy = http://proxy.example:3128/\n", &report);
 	assert_false(c->edge.proxy->is_socks5);
+	assert_int_equal(c->tunnel.protocol, CONF_PROTOCOL_HTTP2);
 	assert_string_equal(c->edge.proxy->host, "proxy.example");
 	assert_null(c->edge.proxy->user);
 	assert_int_equal(warnings_with(&report, "others can read"), 0);
