@@ -166,7 +166,7 @@ static bool look_at_kernel(struct h2link *link, nsec_t now)
 
 static void become_suspect(struct h2link *link)
 {
-	if (link->base.state != LINK_STATE_UP)
+	if (link->base.suspicion || link->base.state < LINK_STATE_UP)
 		return;
 	link->suspicions++;
 	link->base.suspicion = LINK_SUSPICION_SILENT;
@@ -175,7 +175,7 @@ static void become_suspect(struct h2link *link)
 
 static void become_heard(struct h2link *link)
 {
-	if (link->base.state != LINK_STATE_SUSPECT)
+	if (!link->base.suspicion)
 		return;
 	link->base.suspicion = LINK_SUSPICION_NONE;
 	(void)link_step(&link->base, LINK_EVENT_HEARD);
@@ -203,7 +203,7 @@ static void on_watch(struct timer *timer)
 	nsec_t idle_at = nsec_add(stats.heard, set->keep_alive);
 	if (now >= idle_at)
 		ask(link, now);
-	if (link->base.state == LINK_STATE_SUSPECT)
+	if (link->base.suspicion)
 		watch_in(link, WATCH_HOPE);
 	else if (is_waiting || link->asked || stats.streams > 1 || stats.has_unsent)
 		watch_in(link, WATCH_BUSY);
