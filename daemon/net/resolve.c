@@ -319,6 +319,7 @@ static void look_up(struct resolver *r, struct entry *e, const char *name)
 		.ai_socktype = SOCK_STREAM,
 	};
 	r->stats.lookups++;
+	resolver_follow_system(r);
 	/* May call back at once, which may free e. */
 	ares_getaddrinfo(r->channel, name, NULL, &hints, on_addrinfo, e);
 	resolver_arm_timer(r);
@@ -412,9 +413,25 @@ void resolver_get_stats(const struct resolver *r, struct resolver_stats *ret)
 
 /* ---- life cycle ---------------------------------------------------------------------------- */
 
-static char *fill_options(struct resolver *r, const struct resolver_params *p,
-			  struct ares_options *o, int *ret_mask)
+/* The library's own copies of paths are made from what the options hold. */
+static int fill_paths(const struct resolver_params *p, struct ares_options *o, int *mask)
 {
+	if (p->hosts_file) {
+		o->hosts_path = strdup(p->hosts_file);
+		*mask |= ARES_OPT_HOSTS_FILE;
+	}
+	if (p->resolv_conf) {
+		o->resolvconf_path = strdup(p->resolv_conf);
+		*mask |= ARES_OPT_RESOLVCONF;
+	}
+	bool is_short =
+		(p->hosts_file && !o->hosts_path) || (p->resolv_conf && !o->resolvconf_path);
+	return is_short ? -ENOMEM : 0;
+}
+
+static int fill_options(struct resolver *r, struct ares_options *o, int *ret_mask)
+{
+	const struct resolver_params *p = &r->params;
 	*o = (struct ares_options){
 		.sock_state_cb = on_sock_state,
 		.sock_state_cb_data = r,
@@ -431,29 +448,55 @@ static char *fill_options(struct resolver *r, const struct resolver_params *p,
 		o->tries = (int)MIN(p->tries, 10U);
 		*ret_mask |= ARES_OPT_TRIES;
 	}
-	if (p->hosts_file) {
-		o->hosts_path = strdup(p->hosts_file);
-		*ret_mask |= ARES_OPT_HOSTS_FILE;
-	}
-	return o->hosts_path;
+	return fill_paths(p, o, ret_mask);
 }
 
-static int open_channel(struct resolver *r, const struct resolver_params *p)
+/* What resolv.conf is now; zero when there is none. */
+static struct stat system_state(const struct resolver *r)
+{
+	struct stat st = {};
+	if (stat(r->params.resolv_conf ? r->params.resolv_conf : "/etc/resolv.conf", &st) < 0)
+		st = (struct stat){};
+	return st;
+}
+
+static int open_channel(struct resolver *r)
 {
 	(void)pthread_once(&library_once, init_library);
 	if (library_status != ARES_SUCCESS)
 		return -EAGAIN;
 	struct ares_options options;
 	int mask;
-	_cleanup_(freep) char *hosts = fill_options(r, p, &options, &mask);
-	if (p->hosts_file && !hosts)
-		return -ENOMEM;
-	int status = ares_init_options(&r->channel, &options, mask);
+	r->configured = system_state(r);
+	int error = fill_options(r, &options, &mask);
+	int status = error ? ARES_ENOMEM : ares_init_options(&r->channel, &options, mask);
+	free(options.hosts_path);
+	free(options.resolvconf_path);
 	if (status != ARES_SUCCESS)
 		return status == ARES_ENOMEM ? -ENOMEM : -EAGAIN;
-	if (p->servers && ares_set_servers_ports_csv(r->channel, p->servers) != ARES_SUCCESS)
+	if (r->params.servers &&
+	    ares_set_servers_ports_csv(r->channel, r->params.servers) != ARES_SUCCESS)
 		return -EINVAL;
 	return 0;
+}
+
+/* A channel with questions on it can't be exchanged: the next lookup will find it idle. */
+void resolver_follow_system(struct resolver *r)
+{
+	if (r->params.servers || ares_queue_active_queries(r->channel) > 0)
+		return;
+	struct stat now = system_state(r);
+	if (now.st_ino == r->configured.st_ino && now.st_dev == r->configured.st_dev &&
+	    now.st_size == r->configured.st_size &&
+	    memcmp(&now.st_mtim, &r->configured.st_mtim, sizeof(now.st_mtim)) == 0)
+		return;
+	ares_channel_t *old = TAKE_PTR(r->channel);
+	if (open_channel(r) < 0) {
+		ares_destroy(r->channel);
+		r->channel = old;
+	} else {
+		ares_destroy(old);
+	}
 }
 
 int resolver_new_with(struct loop *loop, const struct resolver_params *params,
@@ -471,9 +514,9 @@ int resolver_new_with(struct loop *loop, const struct resolver_params *params,
 	resolver_records_init(r);
 	r->deliver.run = on_deliver;
 	r->timer.on_expire = on_timer;
-	params = params ? params : &none;
-	r->cache_max = params->cache_ms ? params->cache_ms * NSEC_PER_MSEC : NSEC_NEVER;
-	int error = open_channel(r, params);
+	r->params = params ? *params : none;
+	r->cache_max = r->params.cache_ms ? r->params.cache_ms * NSEC_PER_MSEC : NSEC_NEVER;
+	int error = open_channel(r);
 	if (error < 0) {
 		ares_destroy(r->channel);
 		free(r);

@@ -25,13 +25,18 @@ enum {
 struct resolver_params {
 	const char *servers;     /* host[:port], separated by commas */
 	const char *hosts_file;  /* instead of /etc/hosts */
+	const char *resolv_conf; /* instead of /etc/resolv.conf */
 	unsigned int timeout_ms; /* of the first try of a server */
 	unsigned int tries;      /* of each server */
 	unsigned int cache_ms;   /* an answer is kept at most so long; 0: RESOLVE_TTL_MAX */
 };
 
 [[nodiscard]] int resolver_new(struct loop *loop, struct resolver **ret);
-/* params may be NULL. Returns 0, -ENOMEM, -EINVAL for servers, -EAGAIN when the library fails. */
+/*
+ * params may be NULL. Without servers its strings outlive the resolver, and a resolv.conf that has
+ * changed counts from the next lookup on that finds no other on its way: at boot it is often
+ * written late. Returns 0, -ENOMEM, -EINVAL for servers, -EAGAIN when the library fails.
+ */
 [[nodiscard]] int resolver_new_with(struct loop *loop, const struct resolver_params *params,
 				    struct resolver **ret);
 /* No callback comes after it, and queries of it must not be used. Accepts NULL. */

@@ -5,6 +5,8 @@
 #ifndef DAEMON_NET_RESOLVE_PRIV_H
 #define DAEMON_NET_RESOLVE_PRIV_H
 
+#include <sys/stat.h>
+
 #include <ares.h>
 
 #include "daemon/base/map.h"
@@ -13,7 +15,9 @@
 
 struct resolver {
 	struct loop *loop;
+	struct resolver_params params;
 	ares_channel_t *channel;
+	struct stat configured; /* of resolv.conf when the channel was opened; zero: none */
 	struct map entries;
 	struct list answered;
 	struct list ready; /* queries with an answer */
@@ -31,6 +35,9 @@ struct resolver {
 
 /* After every call of the library: its next timeout may be another. */
 void resolver_arm_timer(struct resolver *r);
+
+/* Before a lookup: has the servers of a changed resolv.conf asked, if nothing is on its way. */
+void resolver_follow_system(struct resolver *r);
 
 void resolver_records_init(struct resolver *r);
 /* After the channel was destroyed. */

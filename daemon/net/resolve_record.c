@@ -138,6 +138,7 @@ int resolve_record(struct resolver *r, const struct dns_question *question,
 	r->records++;
 	r->stats.queries++;
 	r->stats.lookups++;
+	resolver_follow_system(r);
 	ask(q, question->name);
 	resolver_arm_timer(r);
 	*ret = q;

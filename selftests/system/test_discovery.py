@@ -201,6 +201,16 @@ def test_one_dead_resolver_of_two(ground):
     daemon.wait_ready(1, 5)
 
 
+def test_resolv_conf_comes_late(ground):
+    """At boot the name server is often written down after us: it counts from then on."""
+    ground.add_edge(EDGES[0])
+    ground.dnsmasq.start(Zone([EDGES[0]]))
+    daemon = ground.start("127.0.0.98")
+    until(lambda: SERVICE in cause(daemon), 10, "a cause in the status")
+    (ground.folder / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    daemon.wait_ready(1, 5)
+
+
 def test_poisoned_answers(ground, tmp_path):
     """T6: wrong addresses among the right ones: their certificates refuse, the good ones are used."""
     stranger = certs.Authority(tmp_path / "stranger", "stranger CA")

@@ -223,6 +223,33 @@ static void test_limit_and_cancel(void **state)
 	assert_int_equal(result.calls, RESOLVE_RECORDS_MAX / 2);
 }
 
+/* At boot the file comes late, and it may change: what it says then is asked. */
+static void test_changed_resolv_conf(void **state)
+{
+	(void)state;
+	char path[] = "/tmp/test-resolve_record.conf.XXXXXX", text[64];
+	int fd = mkstemp(path);
+	assert_true(fd >= 0);
+	struct resolver_params p = {
+		.hosts_file = hosts_file,
+		.resolv_conf = path,
+		.timeout_ms = 250,
+		.tries = 1,
+	};
+	struct resolver *r;
+	static const char wrong[] = "nameserver [127.0.0.1]:1\n";
+	assert_int_equal(write(fd, wrong, sizeof(wrong) - 1), sizeof(wrong) - 1);
+	assert_int_equal(resolver_new_with(loop, &p, &r), 0);
+	assert_true(ask(r, "one.test", DNS_TYPE_A).error < 0);
+	int len = snprintf(text, sizeof(text), "# better\nnameserver [127.0.0.1]:%u\n", dns.port);
+	assert_int_equal(pwrite(fd, text, (size_t)len, 0), len);
+	assert_int_equal(ask(r, "one.test", DNS_TYPE_A).error, 0);
+	assert_int_equal(unlink(path), 0); /* as while it is rewritten */
+	(void)ask(r, "one.test", DNS_TYPE_A);
+	resolver_free(r);
+	close(fd);
+}
+
 /* ---- order of services --------------------------------------------------------------------- */
 
 static void test_order(void **state)
@@ -254,8 +281,11 @@ static void test_order(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_types),       cmocka_unit_test(test_errors),
-		cmocka_unit_test(test_dead_server), cmocka_unit_test(test_limit_and_cancel),
+		cmocka_unit_test(test_types),
+		cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_dead_server),
+		cmocka_unit_test(test_limit_and_cancel),
+		cmocka_unit_test(test_changed_resolv_conf),
 		cmocka_unit_test(test_order),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
