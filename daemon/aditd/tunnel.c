@@ -319,6 +319,17 @@ static void check_path(struct tunnel *t)
 	follow_path(t);
 }
 
+/* What is about to be replaced may only have to move, which is quicker than a handshake. */
+static void follow_suspects(struct tunnel_env *env, unsigned int index)
+{
+	LIST_FOREACH(node, &env->tunnels)
+	{
+		struct tunnel *t = LIST_ENTRY(node, struct tunnel, node);
+		if (t->dial.index == index && t->link && t->link->state == LINK_STATE_SUSPECT)
+			check_path(t);
+	}
+}
+
 void tunnel_network_changed(struct tunnel_env *env)
 {
 	LIST_FOREACH(node, &env->tunnels)
@@ -484,6 +495,7 @@ void tunnel_start(struct tunnel_env *env, const struct tunnel_dial *dial)
 	t->grace.on_expire = on_grace_over;
 	t->quiet.on_expire = on_quiet;
 	t->path.on_expire = on_path;
+	follow_suspects(env, dial->index);
 	t->end.run = on_end_task;
 	t->garbage.release = tunnel_release;
 	list_append(&env->tunnels, &t->node);
