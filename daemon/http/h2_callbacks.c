@@ -211,8 +211,9 @@ static void on_response(struct h2_stream *s, bool is_end)
 	bool is_bad =
 		r == -EBADMSG || r == -EPERM || (is_interim && (is_end || head.status == 101));
 	if (is_bad || r < 0) {
+		/* An answer over a limit is not wanted; nobody is overloaded. */
 		h2_stream_fail(s, is_bad        ? H2_CODE_PROTOCOL_ERROR
-				  : r == -E2BIG ? H2_CODE_ENHANCE_YOUR_CALM
+				  : r == -E2BIG ? H2_CODE_CANCEL
 						: H2_CODE_INTERNAL_ERROR);
 		return;
 	}

@@ -449,8 +449,10 @@ static struct span error_text(const struct h2_head *head, enum h2_meta meta)
 		return text;
 	if (meta != H2_META_NONE && head->status == 502)
 		return SPAN_LIT("origin-unreachable: the daemon had no answer");
-	return head->status == 431 ? SPAN_LIT("header-too-large: the daemon says so")
-				   : SPAN_LIT("bad-request: the daemon says so");
+	if (head->status == 431)
+		return SPAN_LIT("header-too-large: the daemon says so");
+	return head->status == 400 ? SPAN_LIT("bad-request: the daemon says so")
+				   : SPAN_LIT("origin-protocol: nobody says who answered");
 }
 
 static int error_in(const struct h2_head *head, enum h2_meta meta, struct connect_writer *w,

@@ -608,6 +608,9 @@ static int make_client_ssl(const struct h2link_dial *dial, SSL **ret)
 		return -ENOMEM;
 	SSL_set_connect_state(ssl);
 	int r = tlsctx_setup_client(ssl, dial->trust, dial->server_name);
+	/* The name of QUIC's protocol must not be offered here: no ALPN at all (spec §2.2). */
+	if (r == 0 && SSL_set_alpn_protos(ssl, NULL, 0) != 0)
+		r = -ENOMEM;
 	if (r < 0) {
 		SSL_free(ssl);
 		return r;
