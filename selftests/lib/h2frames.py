@@ -27,6 +27,13 @@ def headers(number, block, fin=False, end=True):
     return frame(HEADERS, (END_STREAM if fin else 0) | (END_HEADERS if end else 0), number, block)
 
 
+def whole_head(number, block, fin=False, size=16384):
+    """A head in as many frames as it takes."""
+    parts = [block[n:n + size] for n in range(0, len(block), size)] or [b""]
+    return headers(number, parts[0], fin, len(parts) == 1) + b"".join(
+        continuation(number, part, n == len(parts) - 2) for n, part in enumerate(parts[1:]))
+
+
 def continuation(number, block, end=True):
     return frame(CONTINUATION, END_HEADERS if end else 0, number, block)
 

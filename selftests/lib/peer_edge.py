@@ -115,6 +115,11 @@ class EdgeControl:
         decision = self.edge.policy(self.registration, self)
         if decision is SILENT:
             return None
+        if isinstance(decision, bytes):
+            decision = decision[:32] + frame.question.to_bytes(4, "little") + decision[36:]
+            outcome = rpc.read_connection_response(rpc.read_frame(decision).results)
+            self.registered = isinstance(outcome, rpc.Accepted)
+            return decision
         if isinstance(decision, str):
             return rpc.return_exception(frame.question, decision)
         self.registered = isinstance(decision, rpc.Accepted)
@@ -165,7 +170,8 @@ class EdgeLink(EdgeControl, Link):
 class EdgeBase:
     """What edges of both transports share: the policy, and waiting for daemons.
 
-    policy(registration, link) returns rpc.Accepted, rpc.Refused, text, or SILENT."""
+    policy(registration, link) returns rpc.Accepted, rpc.Refused, the text of an exception, a whole
+    Return as bytes (it gets the question's id), or SILENT."""
 
     def __init__(self, name, policy=None, answer_bootstrap=True, answer_unregister=True,
                  close_control=True):
