@@ -36,7 +36,6 @@ VALUE(mtu, s->mtu)
 VALUE(ecn, s->ecn)
 VALUE(cwnd, s->cwnd)
 VALUE(blackholes, s->blackholes)
-VALUE(suspicions, s->suspicions)
 VALUE(stalls, s->credit_stalls)
 VALUE(streams, s->streams)
 VALUE(congestion, s->congestion)
@@ -53,7 +52,6 @@ static const struct metric_family datagrams_family = { .name = "adit_link_datagr
 static const struct metric_family mtu_family = { .name = "adit_link_mtu_bytes", .help = "UDP payload bytes that the path takes.", .type = METRIC_TYPE_GAUGE, .labels = LABELS_INDEX };
 static const struct metric_family ecn_family = { .name = "adit_link_ecn", .help = "1: validated, 0: off or testing, -1: the path clears the bits.", .type = METRIC_TYPE_GAUGE, .labels = LABELS_INDEX };
 static const struct metric_family blackhole_family = { .name = "adit_link_blackholes_total", .help = "Times the path MTU was found to have shrunk.", .type = METRIC_TYPE_COUNTER, .labels = LABELS_INDEX };
-static const struct metric_family suspicion_family = { .name = "adit_link_suspicions_total", .help = "Times the edge seemed to be gone.", .type = METRIC_TYPE_COUNTER, .labels = LABELS_INDEX };
 static const struct metric_family stall_family = { .name = "adit_link_credit_stalls_total", .help = "Times the link's send credit was 0 with data waiting.", .type = METRIC_TYPE_COUNTER, .labels = LABELS_INDEX };
 static const struct metric_family streams_family = { .name = "adit_link_streams", .help = "Open streams.", .type = METRIC_TYPE_GAUGE, .labels = LABELS_INDEX };
 static const struct metric_family q_sent = { .name = "quic_client_sent_bytes", .help = "UDP payload bytes sent.", .type = METRIC_TYPE_COUNTER, .labels = LABELS_CONN_INDEX };
@@ -78,7 +76,6 @@ static const struct series table[LINK_METRICS_SERIES] = {
 	{ &mtu_family, NULL, value_mtu },
 	{ &ecn_family, NULL, value_ecn },
 	{ &blackhole_family, NULL, value_blackholes },
-	{ &suspicion_family, NULL, value_suspicions },
 	{ &stall_family, NULL, value_stalls },
 	{ &streams_family, NULL, value_streams },
 	{ &q_sent, NULL, value_tx_bytes },

@@ -375,6 +375,7 @@ static void on_report(struct message *message, void *owner)
 		supervisor_core_away(s->core, rep->index, rep->serial, now);
 		break;
 	case TUNNEL_REPORT_SUSPECT:
+		supervisor_metrics_suspect(&s->metrics, rep->index);
 		supervisor_core_suspect(s->core, rep->index, rep->serial, now);
 		break;
 	case TUNNEL_REPORT_HEARD:

@@ -31,24 +31,36 @@ static const struct metric_family up_family = {
 	.type = METRIC_TYPE_GAUGE,
 	.labels = { "index", "protocol" }
 };
+static const struct metric_family suspicions_family = {
+	.name = "adit_link_suspicions_total",
+	.help = "Times the edge seemed to be gone.",
+	.type = METRIC_TYPE_COUNTER,
+	.labels = { "index" },
+};
 static const struct metric_family resets_family = {
 	.name = "adit_link_resets_total",
 	.help = "Connections that ended by a stateless reset: the edge had forgotten them.",
 	.type = METRIC_TYPE_COUNTER,
 };
 
-static void define_links(struct supervisor_metrics *m, struct metric_registry *reg, int up,
-			 unsigned int indexes)
+static int define_links(struct supervisor_metrics *m, struct metric_registry *reg,
+			unsigned int indexes)
 {
+	int up = metric_define(reg, &up_family);
+	int suspicions = metric_define(reg, &suspicions_family);
+	if (up < 0 || suspicions < 0)
+		return -ENOMEM;
 	for (unsigned int i = 0; i < indexes; i++) {
 		char text[12];
 		(void)snprintf(text, sizeof(text), "%u", i);
+		m->suspicions[i] = metric_series(reg, suspicions, (const char *const[]){ text });
 		for (unsigned int p = 0; p < LINK_PROTOCOL_MAX_; p++) {
 			const char *protocol = link_protocol_name((enum link_protocol)p);
 			m->up[i][p] =
 				metric_series(reg, up, (const char *const[]){ text, protocol });
 		}
 	}
+	return 0;
 }
 
 int supervisor_metrics_init(struct supervisor_metrics *m, struct metric_registry *reg,
@@ -57,8 +69,8 @@ int supervisor_metrics_init(struct supervisor_metrics *m, struct metric_registry
 	static const char *const results[] = { "failed", "ok" };
 	int ha = metric_define(reg, &ha_family), ok = metric_define(reg, &ok_family);
 	int fail = metric_define(reg, &fail_family), dials = metric_define(reg, &dials_family);
-	int up = metric_define(reg, &up_family), resets = metric_define(reg, &resets_family);
-	if (ha < 0 || ok < 0 || fail < 0 || dials < 0 || up < 0 || resets < 0)
+	int resets = metric_define(reg, &resets_family);
+	if (ha < 0 || ok < 0 || fail < 0 || dials < 0 || resets < 0)
 		return -ENOMEM;
 	m->shard = shard;
 	m->registered = metric_series(reg, ha, NULL);
@@ -74,8 +86,8 @@ int supervisor_metrics_init(struct supervisor_metrics *m, struct metric_registry
 				reg, dials,
 				(const char *const[]){ link_protocol_name((enum link_protocol)p),
 						       results[i] });
-	define_links(m, reg, up, indexes);
-	return locations_init(&m->locations, reg);
+	int r = define_links(m, reg, indexes);
+	return r < 0 ? r : locations_init(&m->locations, reg);
 }
 
 void supervisor_metrics_dialled(struct supervisor_metrics *m, enum link_protocol protocol, bool ok)
@@ -98,6 +110,11 @@ void supervisor_metrics_refused(struct supervisor_metrics *m, bool is_duplicate)
 void supervisor_metrics_reset(struct supervisor_metrics *m)
 {
 	metric_add(m->shard, m->resets, 1);
+}
+
+void supervisor_metrics_suspect(struct supervisor_metrics *m, unsigned int index)
+{
+	metric_add(m->shard, m->suspicions[index], 1);
 }
 
 void supervisor_metrics_set_link(struct supervisor_metrics *m, unsigned int index,

@@ -14,6 +14,7 @@ struct supervisor_metrics {
 	metric_id registered, register_ok, register_fail[2], resets;
 	metric_id dials[LINK_PROTOCOL_MAX_][2]; /* [][failed, ok] */
 	metric_id up[EDGE_INDEXES_MAX][LINK_PROTOCOL_MAX_];
+	metric_id suspicions[EDGE_INDEXES_MAX];
 	bool is_registered[EDGE_INDEXES_MAX];
 	unsigned int registered_count;
 	struct locations locations;
@@ -29,6 +30,8 @@ void supervisor_metrics_registered(struct supervisor_metrics *m, unsigned int in
 void supervisor_metrics_refused(struct supervisor_metrics *m, bool is_duplicate);
 /* A stateless reset ended a connection. */
 void supervisor_metrics_reset(struct supervisor_metrics *m);
+/* An edge doesn't answer. */
+void supervisor_metrics_suspect(struct supervisor_metrics *m, unsigned int index);
 /* What an index has now; serial 0: nothing. */
 void supervisor_metrics_set_link(struct supervisor_metrics *m, unsigned int index,
 				 const struct core_link *link);
