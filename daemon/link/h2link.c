@@ -200,7 +200,10 @@ static void on_watch(struct timer *timer)
 		become_suspect(link);
 	else if (!link->stuck_since || link->stuck_since == now)
 		become_heard(link);
+	/* Whoever accepted gives the other a little longer, or two PINGs would always cross. */
 	nsec_t idle_at = nsec_add(stats.heard, set->keep_alive);
+	if (link->base.role == LINK_ROLE_SERVER)
+		idle_at = nsec_add(idle_at, SILENCE);
 	if (now >= idle_at)
 		ask(link, now);
 	if (link->base.suspicion)
