@@ -52,7 +52,7 @@ class Program:
         for path in (self.folder, self.state, self.run):
             path.mkdir(mode=0o755, parents=True, exist_ok=True)
         self.config = self.folder / f"{name}.conf"
-        self.metrics_port = ports.free()
+        self.metrics_host, self.metrics_port = "127.0.0.1", ports.free()
         self.process = None
 
     @property
@@ -77,7 +77,7 @@ class Program:
         """(status, body) from its metrics listener, or (0, "") while nobody listens."""
         with self._inside():
             try:
-                return metrics.get(f"127.0.0.1:{self.metrics_port}", path)
+                return metrics.get(f"{self.metrics_host}:{self.metrics_port}", path)
             except OSError:
                 return 0, ""
 
@@ -118,9 +118,9 @@ class Edge(Program):
     def __init__(self, processes, folder, name="edge", hosts=None, host="127.0.0.1", both=True,
                  workers=2, extra="", edge_keys=None, advertise=None, netns=None, tunnel="home",
                  tunnel_keys=None, env=None, process=None, log_level="debug", addresses=None,
-                 port=None, twin=None):
+                 port=None, twin=None, metrics_host="127.0.0.1"):
         super().__init__(processes, folder, name, netns, env)
-        self.host = host
+        self.host, self.metrics_host = host, metrics_host
         self.hosts = hosts or [f"a.{DOMAIN}", f"*.wild.{DOMAIN}"]
         self.port = port or ports.free()
         self.http_port, self.https_port = ports.free(), ports.free()
@@ -189,7 +189,7 @@ class Edge(Program):
                 + section("http", listen=listen(self.http_port))
                 + section("https", listen=listen(self.https_port), certificates=self.certificates,
                           redirect_http="no")
-                + section("metrics", listen=f"127.0.0.1:{self.metrics_port}")
+                + section("metrics", listen=f"{self.metrics_host}:{self.metrics_port}")
                 + section("process", **process) + self.born + more)
 
     def start(self, *options, env=None, wrap=(), wait=True):

@@ -7,6 +7,7 @@ numbers it was asked for.
 import asyncio
 import contextlib
 import dataclasses
+import re
 import threading
 import time
 
@@ -85,6 +86,11 @@ class Asked:
     def failed(self):
         return self.outcome != "200"
 
+    @property
+    def is_truthful(self):
+        """Answered, or refused with a status and its reason; not cut off."""
+        return re.fullmatch(r"200|50[234] [a-z-]+", self.outcome) is not None
+
 
 class Client:
     """GETs and POSTs in turn, `rate` a second in all, for `duration` seconds."""
@@ -92,6 +98,7 @@ class Client:
     def __init__(self, port, host, rate, duration, address="127.0.0.1"):
         self.port, self.host, self.rate, self.duration = port, host, rate, duration
         self.address = address
+        self.ends = False           # set it, from any thread, to end before the time
         self.log = []
         self.idle = []
 
@@ -135,6 +142,8 @@ class Client:
         count = int(self.rate * self.duration)
         for number in range(count):
             await asyncio.sleep(max(0, started + number / self.rate - time.monotonic()))
+            if self.ends:
+                break
             asked = Asked(number, "POST" if number % 2 else "GET", time.monotonic())
             self.log.append(asked)
             tasks.append(asyncio.create_task(self._ask(asked, patience)))

@@ -12,19 +12,22 @@ with the edges and leave the visitor alone.
 import contextlib
 import itertools
 import pathlib
+import re
 import time
 
 from . import netns, ports
 from .adit import DOMAIN, Daemon, Edge
-from .steady import CountingOrigin
-from .wait import until
+from .proc import Processes
+from .steady import Client, CountingOrigin
+from .wait import seconds, until
 from .wan import Wan
 
 HOST = f"a.{DOMAIN}"
 E1, E2 = ("10.81.1.2", "10.81.1.3"), ("10.81.2.2", "10.81.2.3")
 E1_V6, E2_V6 = ("fd81:1::2", "fd81:1::3"), ("fd81:2::2", "fd81:2::3")
 HUB = "10.81.9.1"                       # as the daemon sees it
-TRANSPORTS = ["quic"]                   # that a link can have
+TRANSPORTS = ["quic", "http2"]
+PATIENCE = 75
 REFUSALS = {"udp": "reject", "tcp": "reject with tcp reset", "all": "reject"}
 KINDS = {"udp": "meta l4proto udp", "tcp": "meta l4proto tcp", "all": "meta l4proto { tcp, udp }"}
 QUIET = """
@@ -38,14 +41,13 @@ table ip nat
 delete table ip nat
 table ip nat {{
   chain leaving {{ type nat hook postrouting priority 100;
-    iifname "dm" ip protocol {{ tcp, udp }} masquerade to :{first}-{last}; }}
+    iifname "dm" ip protocol {{ tcp, udp }} masquerade {ports}; }}
 }}
 table inet own
 delete table inet own
 table inet own {{
   chain arriving {{ type filter hook input priority 0;
-    ct state {{ new, invalid }} tcp dport {first}-{last} drop;
-    ct state {{ new, invalid }} udp dport {first}-{last} drop; }}
+    iifname {{ "e1", "e2" }} meta l4proto {{ tcp, udp }} ct state {{ new, invalid }} drop; }}
 }}
 """
 
@@ -59,7 +61,6 @@ class Topology:
 
     def __init__(self, net, processes, folder, wan=None, seed=1):
         self.processes, self.folder = processes, pathlib.Path(folder)
-        self.folder.mkdir(exist_ok=True)
         self.port = ports.free()
         self.closing = contextlib.ExitStack()
         self.hub, self.daemon_ns, self.visitor = (net.add(n) for n in ("hub", "dm", "vi"))
@@ -102,7 +103,8 @@ class Topology:
         for number, addresses in enumerate(((*E1, *E1_V6), (*E2, *E2_V6))):
             edge = Edge(self.processes, self.folder, f"e{number + 1}", host=addresses[0],
                         addresses=addresses, port=self.port, netns=self.edge_ns[number],
-                        twin=self.edges[0] if number else None, **options)
+                        twin=self.edges[0] if number else None, metrics_host=addresses[0],
+                        **options)
             self.edges.append(edge)
             edge.start()
         return self.edges
@@ -133,6 +135,28 @@ class Topology:
         """{index: protocol} of the daemon's registered connections."""
         return {labels["index"]: labels["protocol"]
                 for labels, value in self.daemon.metrics().find("adit_link_up") if value == 1}
+
+    def places(self):
+        """{index: (address, time of its registration)} of the daemon's registered connections."""
+        return {c["index"]: (c["edge"].rsplit(":", 1)[0].strip("[]"), c["since_usec"])
+                for c in self.daemon.status()["connections"] if c["state"] == "up"}
+
+    def lose_address_of(self, index, limit):
+        """Black-holes the address of an index. It must be up elsewhere within so many seconds and no
+        other may move; returns how many it took."""
+        before = self.places()
+        lost = before[index][0]
+        self.block("all", lost)
+        began = time.monotonic()
+
+        def moved():
+            now = self.places()
+            return now if now.get(index, (lost,))[0] != lost else None
+        now = until(moved, limit, f"index {index} to be up elsewhere")
+        took = time.monotonic() - began
+        others = [{i: p for i, p in places.items() if i != index} for places in (before, now)]
+        assert others[0] == others[1], others
+        return took
 
     # ---- faults --------------------------------------------------------------------------------
 
@@ -187,10 +211,10 @@ class Topology:
         if not told:
             self.hub.nft(QUIET)
 
-    def nat(self, first=20000, last=20999):
-        """The hub hides the daemon behind its own address and these ports, from now on others than
-        before; what it doesn't know it drops."""
-        self.hub.nft(NAT.format(first=first, last=last))
+    def nat(self, first=None, last=None):
+        """The hub hides the daemon behind its own address and these ports, or its own ones if they are
+        free, from now on others than before; what it doesn't know it drops."""
+        self.hub.nft(NAT.format(ports=f"to :{first}-{last}" if first else ""))
 
     def forget(self):
         """The hub's NAT loses its state."""
@@ -202,17 +226,71 @@ class Topology:
         self.closing.close()
 
 
-def served(edge, timeout=2):
-    """Whether a request through an edge succeeds; never waits longer than that."""
-    return edge.fetch("/x", "-H", "X-Number: 0", timeout=timeout).status == 200
+@contextlib.contextmanager
+def ground(folder, **options):
+    """A topology with namespaces and processes of its own, which end with it."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as closing:
+        net = netns.Net()
+        closing.callback(net.close)
+        processes = Processes(folder)
+        made = Topology(net, processes, folder, **options)
+        closing.callback(made.close)
+        closing.callback(processes.close)   # while their cables are there
+        closing.callback(made.unblock)
+        yield made
+
+
+def retransmitted(topology, transport):
+    """Packets that a sender has sent again: [the daemon's, E1's]."""
+    if transport == "quic":
+        return [p.counter("adit_link_lost_packets_total")
+                for p in (topology.daemon, topology.edges[0])]
+    return [sum(int(n) for n in re.findall(r"retrans:\d+/(\d+)", namespace.run(
+        "ss", "-tinH", f"sport = :{topology.port} or dport = :{topology.port}")))
+            for namespace in (topology.daemon_ns, topology.edge_ns[0])]
+
+
+class Load:
+    """Steady requests of the visitor, through every edge, in threads of their own, until end()."""
+
+    def __init__(self, topology, rate, duration=600):
+        share = rate / len(topology.edges)
+        self.clients = [Client(edge.http_port, HOST, share, duration, edge.host)
+                        for edge in topology.edges]
+        # A POST on a link that died waits for the end of its idle timeout, 60 s.
+        self.threads = [topology.visitor.thread(client.run, (), PATIENCE)
+                        for client in self.clients]
+
+    @property
+    def log(self):
+        """What has been asked so far; what isn't answered yet has no outcome."""
+        return [asked for client in self.clients for asked in list(client.log)]
+
+    def end(self):
+        """Asks no more, waits for the last answers; returns the log."""
+        for client in self.clients:
+            client.ends = True
+        for thread in self.threads:
+            thread.join(seconds(PATIENCE + 5))
+            assert not thread.is_alive(), "a request without an end"
+        return self.log
+
+
+def tell(log, at):
+    """The first requests of a log, with times from `at`."""
+    return "\n".join(f"{r.method} begun at {r.began - at:+.3f} s, ended {r.ended - at:+.3f}: "
+                     f"{r.outcome}" for r in log[:20])
 
 
 def until_served(edge, limit, what="a request to be served"):
     """Seconds until a request succeeds, each given 2 s and the next begun 50 ms later."""
     started = time.monotonic()
-    while not served(edge):
-        assert time.monotonic() - started < limit, f"{what}: not within {limit:g} s"
+    while True:
+        got = edge.fetch("/x", "-H", "X-Number: 0", timeout=2)
+        took = time.monotonic() - started
+        assert took < limit, f"{what}: not within {limit:g} s: {got}\n{edge.process.tail(12)}"
+        if got.status == 200:
+            return took
         time.sleep(0.05)
-    took = time.monotonic() - started
-    assert took < limit, f"{what}: {took:.1f} s"
-    return took

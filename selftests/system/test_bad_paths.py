@@ -3,19 +3,17 @@
 
     curl --> [E1] === hub === wan === [daemon] aditd --> origin        (lib/topology.py)
 
-50 ms each way: 10 MB at 0 % and 5 MB at 1 % loss arrive whole in both directions, and what was lost is
-seen in the counters. A path MTU of 1 500 becomes 1 300 under load: served again in 3 s. A NAT that has
-lost its state in the idle phase: the next request is served.
+50 ms each way: 10 MB arrive whole in both directions. A path MTU of 1 500 becomes 1 300 under load: served
+again in 3 s. With loss, and behind a NAT that forgets: test_waits.py.
 """
 import concurrent.futures
-import re
 import threading
 import time
 
 import pytest
 
 from lib.origin import Origin, digest, pattern
-from lib.topology import E1, HOST, TRANSPORTS, until_served
+from lib.topology import E1, HOST, TRANSPORTS
 from lib.wait import seconds, until
 
 pytestmark = pytest.mark.group("supervisor")
@@ -27,51 +25,31 @@ def fixture_transport(request):
 
 
 @pytest.fixture(name="start")
-def fixture_start(make_topology, transport, cables):
+def fixture_start(make_topology, transport):
     """start(wan settings, …) -> topology with one link to E1 and an Origin."""
     def start(**options):
         ground = make_topology(**options)
         ground.start_edges()
-        ground.files = cables.enter_context(Origin("a", netns=ground.daemon_ns))
-        ground.make_daemon(transport, E1[:1], connections=1, rules=[(HOST, ground.files.service)])
+        origin = ground.closing.enter_context(Origin("a", netns=ground.daemon_ns))
+        ground.make_daemon(transport, E1[:1], connections=1, rules=[(HOST, origin.service)])
         return ground
     return start
 
 
-def lost(ground, transport):
-    """Packets that a sender found lost and has sent again: (the daemon's, the edge's)."""
-    if transport == "quic":
-        return [p.counter("adit_link_lost_packets_total") for p in (ground.daemon, ground.edges[0])]
-    return [sum(int(n) for n in re.findall(r"retrans:\d+/(\d+)", namespace.run(
-        "ss", "-tinH", f"sport = :{ground.port} or dport = :{ground.port}")))
-            for namespace in (ground.daemon_ns, ground.edge_ns[0])]
-
-
-@pytest.mark.parametrize("size, loss", [(10_000_000, 0), (5_000_000, "1%")])
-def test_long_path(start, transport, size, loss):
-    """Bodies arrive whole both ways at the same time; with loss, what is lost is counted at the end that sends."""
-    ground = start(wan={"delay": "50ms"}, seed=3)
+def test_long_path(start):
+    """Bodies arrive whole both ways at the same time; nothing is dropped for want of room."""
+    ground = start(wan={"delay": "50ms"})
     ground.daemon.serve()
-    edge = ground.edges[0]
-    until_served(edge, seconds(2))
-    ground.wan.set(loss=loss)
-    before, dropped = lost(ground, transport), ground.wan.counters
+    edge, size = ground.edges[0], 10_000_000
     body = pattern(size)
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        down = pool.submit(edge.fetch, f"/bytes/{size}", timeout=100)
+        down = pool.submit(edge.fetch, f"/bytes/{size}", timeout=60)
         up = pool.submit(edge.fetch, "/sha256", "-X", "POST", "-T", "-", "-H", "Expect:",
-                         stdin=body, timeout=100)
+                         stdin=body, timeout=60)
     got = down.result()
     assert (got.code, digest(got.body)) == (0, digest(body)), got.error
     assert up.result().text == digest(body), up.result().error
-    counters = ground.wan.counters
-    for program, direction, then, now in zip(("daemon", "edge"), ("up", "down"), before,
-                                             lost(ground, transport)):
-        if loss:
-            assert counters[direction]["lost"] > dropped[direction]["lost"]
-            assert now > then, f"no packet lost, says the {program}"
-        else:
-            assert counters[direction]["lost"] == counters[direction]["full"] == 0
+    print(f"{got.seconds:.1f} s down, {up.result().seconds:.1f} s up")
     assert ground.daemon.ready() == 1 and ground.links()[0] == 1
 
 
@@ -121,20 +99,3 @@ def test_path_mtu_shrinks(start, transport):
                       stdin=pattern(300_000)).text == digest(pattern(300_000))
     visits.end()
     assert not [f for f in visits.failed if f[0] > again], visits.failed
-
-
-def test_nat_forgets_when_idle(start):
-    """The NAT has forgotten the idle link: the next request is served, before 20 s are over (the
-    daemon's keep-alive is what opens the way again)."""
-    ground = start()
-    ground.nat()
-    ground.daemon.serve()
-    edge = ground.edges[0]
-    until_served(edge, seconds(2))
-    ground.nat(30000, 30999)
-    ground.forget()
-    got = edge.fetch("/x", timeout=20)
-    assert got.status == 200, (got, edge.process.tail(5))
-    assert got.seconds < seconds(20)
-    table = ground.hub.run("conntrack", "-L")
-    assert re.search(r"dport=30\d\d\d", table), table
