@@ -272,11 +272,13 @@ static void replace_link(struct supervisor_core *c, unsigned int index, const st
 {
 	struct core_index *ix = &c->indexes[index];
 	const struct core_link old = ix->link;
-	ix->link = (struct core_link){ .serial = t->serial,
-				       .protocol = t->protocol,
-				       .peer = t->peer,
-				       .since = now,
-				       .is_returned = t->purpose == CORE_PURPOSE_RETURN };
+	bool was_http2 = old.serial && old.protocol == LINK_PROTOCOL_HTTP2;
+	ix->link =
+		(struct core_link){ .serial = t->serial,
+				    .protocol = t->protocol,
+				    .peer = t->peer,
+				    .since = now,
+				    .is_returned = was_http2 || t->purpose == CORE_PURPOSE_RETURN };
 	if (old.serial && ix->state == INDEX_STATE_SUSPECT) {
 		c->p.ops->close(index, old.serial, "replaced: its edge didn't answer", c->p.user);
 		if (!ip_port_eq(&old.peer, &t->peer))

@@ -167,8 +167,9 @@ static void on_registered(struct control *c, const struct control_result *result
 		return;
 	}
 	char text[160];
-	(void)snprintf(text, sizeof(text), "registration %s: %.120s",
-		       control_cause_name(result->cause), result->text);
+	(void)snprintf(text, sizeof(text), "registration %s%s%.120s",
+		       control_cause_name(result->cause), result->text[0] ? ": " : "",
+		       result->text);
 	set_cause(t, text);
 	report(t, TUNNEL_REPORT_REFUSED, result);
 	link_close(t->link, 0, "");

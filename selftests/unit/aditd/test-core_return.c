@@ -325,6 +325,28 @@ static void test_flapping(void **state)
 	world_free(w);
 }
 
+/* Back on QUIC because HTTP/2 was silent: that doesn't last either, and counts the same. */
+static void test_flapping_without_a_probe(void **state)
+{
+	(void)state;
+	struct world *w = up_on_http2(1, 2);
+	world_set_path(w, QUIC, WORLD_OPEN);
+	world_set_path(w, H2, WORLD_DROP);
+	world_suspect(w, 0);
+	world_run(w, 3 * SEC);
+	assert_int_equal(world_links(w, QUIC), 1);
+	world_set_path(w, H2, WORLD_OPEN);
+	world_cut(w, QUIC, true);
+	world_run(w, 3 * SEC);
+	assert_int_equal(world_links(w, H2), 1);
+	world_cut(w, QUIC, false);
+	uint64_t before = w->conn_count;
+	while (world_links(w, H2) == 1)
+		world_run(w, 10 * MSEC);
+	assert_int_equal(w->conn_count, before + 3);
+	world_free(w);
+}
+
 /* T9: UDP comes and goes every 20 s for 3 minutes: at most one change of an index in the last 2. */
 static void test_toggling(void **state)
 {
@@ -411,6 +433,7 @@ int main(void)
 		cmocka_unit_test(test_return_refused),
 		cmocka_unit_test(test_return_duplicate),
 		cmocka_unit_test(test_flapping),
+		cmocka_unit_test(test_flapping_without_a_probe),
 		cmocka_unit_test(test_toggling),
 		cmocka_unit_test(test_return_after_event),
 		cmocka_unit_test(test_probe_and_others),
