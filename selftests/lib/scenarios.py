@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests that mostly wait, run side by side: each is a function that asserts, in a thread of its own."""
 import concurrent.futures
+import contextlib
+import threading
 import traceback
+
+from .wait import seconds
 
 
 class Scenarios:
@@ -10,7 +14,7 @@ class Scenarios:
     def __init__(self):
         self.functions = {}
         self.futures = {}
-        self.pool = None
+        self.pool = self.barrier = None
 
     def add(self, name):
         def note(function):
@@ -26,10 +30,22 @@ class Scenarios:
     def start(self, names, folder):
         """Each function gets a folder of its own."""
         self.pool = concurrent.futures.ThreadPoolExecutor(len(names))
+        self.barrier = threading.Barrier(len(names))
         for name in names:
             own = folder / name
             own.mkdir()
-            self.futures[name] = self.pool.submit(self.functions[name], own)
+            self.futures[name] = self.pool.submit(self._run, self.functions[name], own)
+
+    def _run(self, function, folder):
+        try:
+            function(folder)
+        finally:
+            self.barrier.abort()    # whoever still waits has waited long enough
+
+    def together(self):
+        """Waits until every other one has come so far: their programs start no more."""
+        with contextlib.suppress(threading.BrokenBarrierError):
+            self.barrier.wait(seconds(60))
 
     def result(self, name):
         """Waits for the end of one; fails as it failed, and with its traceback."""

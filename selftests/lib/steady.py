@@ -105,10 +105,19 @@ class Client:
     async def _connect(self):
         return await asyncio.open_connection(self.address, self.port)
 
+    def _take_idle(self):
+        """An idle connection that the server hasn't closed meanwhile, or None."""
+        while self.idle:
+            reader, writer = self.idle.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return None
+
     async def _exchange(self, asked, fresh=False):
         """fresh: on a connection of its own."""
-        kept = self.idle and not fresh
-        reader, writer = self.idle.pop() if kept else await self._connect()
+        kept = None if fresh else self._take_idle()
+        reader, writer = kept or await self._connect()
         body = BODY if asked.method == "POST" else b""
         length = f"Content-Length: {len(body)}\r\n" if body else ""
         writer.write(f"{asked.method} /{asked.number} HTTP/1.1\r\nHost: {self.host}\r\n"
