@@ -109,7 +109,7 @@ class Client:
         """An idle connection that the server hasn't closed meanwhile, or None."""
         while self.idle:
             reader, writer = self.idle.pop()
-            if not reader.at_eof():
+            if not reader.at_eof() and not reader.exception():
                 return reader, writer
             writer.close()
         return None
