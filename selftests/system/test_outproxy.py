@@ -7,7 +7,6 @@ The ground is lib.topology; the hub drops what the daemon sends to the edges the
 """
 import pytest
 
-from lib import topology
 from lib.origin import Origin, digest, pattern
 from lib.outproxy import OutProxy
 from lib.topology import E1, E2, HOST, until_served
@@ -114,5 +113,5 @@ def test_unreachable_targets(make_topology):
         ip daddr {{ {E1[0]}, {E1[1]} }} tcp dport {ground.top.port} reject with tcp reset; }}
     }}""")
     ground.daemon.serve()
-    assert topology.served(ground.top.edges[1])
+    until_served(ground.top.edges[1], seconds(5))
     assert ground.top.links()[0] == 0
