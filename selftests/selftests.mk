@@ -79,12 +79,14 @@ test-stream_io_parts := flow net base
 
 # wire, util
 unit_tests += util/test-cursor util/test-list $(addprefix wire/test-,base64 body_frame capnp capnp_build \
-	connect edge_vectors endpoint h2_head rpc_session rpc_tunnel uri wire_mutation)
+	connect dgram_v3 edge_vectors endpoint h2_head rpc_session rpc_tunnel uri wire_mutation)
 test-base64_parts := wire
 test-body_frame_parts := wire
 test-capnp_parts := wire
 test-capnp_build_parts := wire
 test-connect_parts := wire
+test-dgram_v3_parts := wire
+test-dgram_v3_data := datagrams.json
 test-edge_vectors_parts := wire
 test-edge_vectors_data := edge-protocol.json
 test-endpoint_parts := wire
@@ -222,6 +224,8 @@ fuzz-uri_parts := wire
 fuzz-endpoint_parts := wire
 fuzzers += fuzz-h2-head
 fuzz-h2-head_parts := wire
+fuzzers += fuzz-dgram-v3
+fuzz-dgram-v3_parts := wire
 fuzzers += fuzz-ini fuzz-pattern
 fuzz-ini_parts := conf wire base
 fuzz-pattern_parts := conf wire base

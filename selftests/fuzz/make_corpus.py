@@ -14,6 +14,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 DATA = os.path.join(HERE, "..", "data")
 VECTORS = os.path.join(DATA, "edge-protocol.json")
 HTTP2 = os.path.join(DATA, "http2.json")
+DATAGRAMS = os.path.join(DATA, "datagrams.json")
 LIMIT = 48
 
 TEXTS = {
@@ -57,6 +58,13 @@ def h2_heads():
     metas = [c["value"] for c in recorded["response_meta"]]
     metas += ['{"x":null,"src":"origin","y":-1.5e+3}', '{"s\\"c":"a\\\\",}', ' {"src" : true}', "{"]
     return distinct([c.encode() for c in lists + metas], 80)
+
+
+def datagrams(prefix):
+    """Recorded session datagrams of one version, whole and broken."""
+    with open(DATAGRAMS, encoding="utf-8") as f:
+        return distinct([bytes.fromhex(c["hex"]) for c in json.load(f)
+                         if c["name"].startswith(prefix) and c["fields"]["channel"] == "quic datagram"], 64)
 
 
 def h2_frame(kind, flags, stream, payload=b""):
@@ -105,6 +113,7 @@ def main(argv):
         "body-frame": FRAMES,
         "h2-head": h2_heads(),
         "h2": h2_frames(),
+        "dgram-v3": datagrams("v3_"),
         **{name: [t.encode() for t in texts] for name, texts in TEXTS.items()},
     }
     for name, contents in seeds.items():
