@@ -27,6 +27,10 @@ static const struct metric_family by_worker[] = {
 	  .help = "Buffers refused at the budget.",
 	  .type = METRIC_TYPE_COUNTER,
 	  .labels = { "worker" } },
+	{ .name = "adit_arena_bytes",
+	  .help = "Memory of arenas: heads, trailers and texts of exchanges.",
+	  .type = METRIC_TYPE_GAUGE,
+	  .labels = { "worker" } },
 };
 
 static const struct metric_family udp[] = {
@@ -90,6 +94,7 @@ int worker_metrics_init(struct worker_metrics *m, struct metric_registry *reg, u
 		m->workers[i].limit = metric_series(reg, f[1], &value);
 		m->workers[i].busy = metric_series(reg, f[2], &value);
 		m->workers[i].refused = metric_series(reg, f[3], &value);
+		m->workers[i].arenas = metric_series(reg, f[4], &value);
 	}
 	for (unsigned int i = 0; i < ARRAY_SIZE(udp); i++) {
 		int family = metric_define(reg, &udp[i]);
@@ -114,6 +119,7 @@ void worker_metrics_refresh(const struct worker_metrics *m, struct worker *worke
 		metric_set(shard, m->workers[worker->index].limit, (int64_t)slab.limit);
 		metric_set(shard, m->workers[worker->index].busy, (int64_t)loop_busy(worker->loop));
 		metric_set(shard, m->workers[worker->index].refused, (int64_t)slab.refused);
+		metric_set(shard, m->workers[worker->index].arenas, (int64_t)slab.arenas);
 	}
 	if (!u)
 		return;

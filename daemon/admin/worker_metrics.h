@@ -13,7 +13,7 @@ enum { WORKER_METRICS_MAX = 256 };
 
 struct worker_metrics {
 	struct {
-		metric_id bytes, limit, busy, refused;
+		metric_id bytes, limit, busy, refused, arenas;
 	} workers[WORKER_METRICS_MAX];
 	metric_id build, tx_calls, rx_calls, gso, gro, tx_bytes, rx_bytes, tx_segments, rx_segments,
 		tx_errors;

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "daemon/base/slab.h"
+
 enum {
 	CHUNK_LEN = 4096 - 64,
 	ALIGN = alignof(max_align_t),
@@ -23,15 +25,17 @@ struct arena_chunk {
 	alignas(max_align_t) uint8_t data[];
 };
 
-void arena_init(struct arena *a, size_t limit)
+void arena_init(struct arena *a, size_t limit, struct slab *slab)
 {
-	*a = (struct arena){ .limit = limit };
+	*a = (struct arena){ .limit = limit, .slab = slab };
 }
 
 static void free_until(struct arena *a, const struct arena_chunk *last)
 {
 	while (a->chunks != last) {
 		struct arena_chunk *next = a->chunks->next;
+		if (a->slab)
+			slab_arena_freed(a->slab, a->chunks->cap);
 		free(a->chunks);
 		a->chunks = next;
 	}
@@ -69,6 +73,8 @@ static struct arena_chunk *add_chunk(struct arena *a, size_t size)
 		return NULL;
 	*c = (struct arena_chunk){ .next = a->chunks, .cap = cap };
 	a->chunks = c;
+	if (a->slab)
+		slab_arena_grown(a->slab, cap);
 	return c;
 }
 

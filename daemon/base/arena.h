@@ -13,15 +13,20 @@
 #include "util/span.h"
 
 struct arena_chunk;
+struct slab;
 
 struct arena {
 	struct arena_chunk *chunks; /* the newest first, the oldest last */
 	size_t limit;               /* bytes that may be handed out at once */
 	size_t used;                /* bytes handed out, with their alignment */
+	struct slab *slab;          /* where its memory is counted, or NULL */
 };
 
-/* Allocates nothing yet. */
-void arena_init(struct arena *a, size_t limit);
+/*
+ * Allocates nothing yet. What it will hold is counted at slab, whose owner's thread alone uses the
+ * arena then, and which lives longer; NULL: it is counted nowhere.
+ */
+void arena_init(struct arena *a, size_t limit, struct slab *slab);
 /* Gives everything back. The arena stays usable. */
 void arena_done(struct arena *a);
 /* Forgets everything that was handed out and keeps the first chunk for what comes. */

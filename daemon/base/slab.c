@@ -96,6 +96,7 @@ struct slab {
 	/* Written by the owner only, read by anybody. */
 	_Atomic size_t in_use;
 	_Atomic size_t reserved;
+	_Atomic size_t arenas;
 	_Atomic uint64_t refused;
 	size_t limit;
 
@@ -436,6 +437,18 @@ void slab_release(struct slab *s, size_t bytes)
 	store_size(&s->reserved, reserved - bytes);
 }
 
+void slab_arena_grown(struct slab *s, size_t bytes)
+{
+	store_size(&s->arenas, load_size(&s->arenas) + bytes);
+}
+
+void slab_arena_freed(struct slab *s, size_t bytes)
+{
+	size_t held = load_size(&s->arenas);
+	assert(bytes <= held);
+	store_size(&s->arenas, held - bytes);
+}
+
 unsigned int slab_pressure(const struct slab *s)
 {
 	size_t used = load_size(&s->in_use) + load_size(&s->reserved);
@@ -452,5 +465,6 @@ void slab_get_stats(const struct slab *s, struct slab_stats *ret)
 		.reserved = load_size(&s->reserved),
 		.limit = s->limit,
 		.refused = atomic_load_explicit(&s->refused, memory_order_relaxed),
+		.arenas = load_size(&s->arenas),
 	};
 }

@@ -42,6 +42,7 @@ struct slab_stats {
 	size_t reserved;  /* bytes granted to peers that can still arrive */
 	size_t limit;     /* the budget */
 	uint64_t refused; /* requests that the budget refused */
+	size_t arenas;    /* bytes that arenas hold; they are no part of the budget */
 };
 
 /*
@@ -88,6 +89,9 @@ enum { SLAB_PRESSURE_SHORT = 900 }; /* from here on new work is refused (spec §
 /* on_short is called with each buffer and grant that leaves the slab there: not to free it at once.
  */
 void slab_on_short(struct slab *slab, void (*on_short)(void *arg), void *arg);
+/* Counts memory of arenas: whoever has one has the worker's slab. For base/arena alone; owner. */
+void slab_arena_grown(struct slab *slab, size_t bytes);
+void slab_arena_freed(struct slab *slab, size_t bytes);
 /* Readable from any thread (relaxed). */
 void slab_get_stats(const struct slab *slab, struct slab_stats *ret);
 

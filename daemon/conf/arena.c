@@ -25,7 +25,7 @@ struct conf_arena *conf_arena_new(void)
 {
 	struct conf_arena *a = calloc(1, sizeof(*a));
 	if (a)
-		arena_init(&a->memory, SIZE_MAX);
+		arena_init(&a->memory, SIZE_MAX, NULL);
 	return a;
 }
 

@@ -434,7 +434,7 @@ static struct http_call *alloc_call(struct stream *conn, const struct http_call_
 	call->flush.run = run_flush;
 	call->fail.run = run_fail;
 	call->garbage.release = release;
-	arena_init(&call->arena, ARENA_MAX);
+	arena_init(&call->arena, ARENA_MAX, p->slab);
 	h1_rx_init(&call->rx, H1_KIND_RESPONSE, p->slab, p->limits, &call->arena);
 	h1_tx_init(&call->tx, p->slab);
 	return call;

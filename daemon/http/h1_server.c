@@ -404,7 +404,7 @@ int http_conn_new(struct stream *stream_take, const struct http_conn_params *par
 	conn->step.run = run_step;
 	conn->flush.run = run_flush;
 	conn->garbage.release = release;
-	arena_init(&conn->arena, ARENA_MAX);
+	arena_init(&conn->arena, ARENA_MAX, params->slab);
 	h1_rx_init(&conn->rx, H1_KIND_REQUEST, params->slab, params->limits, &conn->arena);
 	h1_tx_init(&conn->tx, params->slab);
 	exchange_init_body(conn);

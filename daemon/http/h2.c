@@ -375,7 +375,8 @@ static struct h2_conn *conn_new(struct loop *loop, struct slab *slab,
 	bufq_init(&c->out, slab);
 	list_init(&c->streams);
 	list_init(&c->ready);
-	arena_init(&c->arena, ARENA_SHARE * MAX(c->settings->head_max, c->settings->trailer_max));
+	arena_init(&c->arena, ARENA_SHARE * MAX(c->settings->head_max, c->settings->trailer_max),
+		   slab);
 	c->stats.heard = loop_now(loop);
 	return c;
 }

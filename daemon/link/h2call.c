@@ -622,7 +622,7 @@ static struct h2call *call_new(struct h2link *link)
 	c->link = link;
 	c->retry.on_expire = on_retry;
 	c->garbage.release = release;
-	arena_init(&c->arena, ARENA_MAX);
+	arena_init(&c->arena, ARENA_MAX, w->slab);
 	bufq_init(&c->ready, w->slab);
 	bufq_init(&c->head, w->slab);
 	bufq_init(&c->out, w->slab);

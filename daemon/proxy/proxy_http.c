@@ -628,7 +628,7 @@ static struct proxy_http *px_new(struct proxy_env *env, struct stream *stream)
 	struct proxy_http *px = calloc(1, sizeof(*px));
 	if (!px)
 		return NULL;
-	arena_init(&px->arena, ARENA_MAX);
+	arena_init(&px->arena, ARENA_MAX, env->worker->slab);
 	px->env = env;
 	px->rules = proxy_rules_ref(env->rules);
 	px->metrics = &px->rules->none;

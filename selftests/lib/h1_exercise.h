@@ -111,7 +111,7 @@ static inline uint64_t exercise_h1(enum h1_kind kind, bool to_head, struct span 
 	static struct slab *slab; /* one for all runs: making one costs more than a run */
 	exercise_check(slab || slab_new((size_t)64 * 1024 * 1024, &slab) == 0);
 	e.slab = slab;
-	arena_init(&e.arena, (size_t)1024 * 1024);
+	arena_init(&e.arena, (size_t)1024 * 1024, NULL);
 	h1_rx_init(&e.rx, kind, e.slab, &http_limits_default, &e.arena);
 	e.rx.is_answer_to_head = to_head;
 	while (in.len && !e.has_failed) {

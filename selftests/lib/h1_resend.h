@@ -39,7 +39,7 @@ static inline void h1_resend(enum h1_kind kind, const struct http_head *head, st
 	struct h1_tx tx;
 	struct h1_rx again;
 	int r;
-	arena_init(&arena, (size_t)1024 * 1024);
+	arena_init(&arena, (size_t)1024 * 1024, NULL);
 	h1_tx_init(&tx, slab);
 	if (kind == H1_KIND_REQUEST)
 		r = h1_tx_request(&tx, head);

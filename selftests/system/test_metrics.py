@@ -134,6 +134,19 @@ def test_origin_connection_of_a_websocket(pipe):
     until(lambda: active() == 0, 5, "its end")
 
 
+def test_arenas(pipe):
+    """§12: what an exchange keeps is counted at both ends while it lasts."""
+    def gauges():
+        return [side.counter("adit_arena_bytes") for side in (pipe.edge, pipe.daemon)]
+    until(lambda: gauges() == [0, 0], 5, "the end of what was before")
+    connection = http.client.HTTPConnection("127.0.0.1", pipe.edge.http_port, timeout=20)
+    connection.request("GET", "/silent", headers={"Host": f"a.{DOMAIN}"})
+    until(lambda: pipe.daemon.counter("adit_requests_active") == 1, 5, "the request")
+    assert min(gauges()) >= 4000
+    connection.close()
+    until(lambda: gauges() == [0, 0], 5, "its end")
+
+
 def test_links_at_both_ends(pipe):
     """§12: the edge shows round trips by tunnel and index; the reference's gauges are set."""
     edge, daemon = pipe.edge.metrics(), pipe.daemon.metrics()

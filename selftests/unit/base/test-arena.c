@@ -9,12 +9,13 @@
 
 #include <cmocka.h>
 
+#include "daemon/base/slab.h"
 #include "util/macro.h"
 
 static void test_alloc(void **state UNUSED)
 {
 	struct arena a;
-	arena_init(&a, 100000);
+	arena_init(&a, 100000, NULL);
 	for (unsigned int i = 0; i < 200; i++) {
 		uint8_t *p = arena_alloc(&a, i);
 		assert_non_null(p);
@@ -36,7 +37,7 @@ static void test_limit(void **state UNUSED)
 {
 	struct arena a;
 	struct span copy = SPAN_LIT("as before");
-	arena_init(&a, 64);
+	arena_init(&a, 64, NULL);
 	assert_null(arena_alloc(&a, 65));
 	assert_null(arena_alloc(&a, SIZE_MAX));
 	assert_null(arena_calloc(&a, SIZE_MAX / 2, 3));
@@ -52,7 +53,7 @@ static void test_limit(void **state UNUSED)
 	assert_non_null(arena_alloc(&a, 64));
 	arena_done(&a);
 
-	arena_init(&a, SIZE_MAX);
+	arena_init(&a, SIZE_MAX, NULL);
 	assert_null(arena_alloc(&a, SIZE_MAX - 15)); /* with its header more than there can be */
 	assert_non_null(arena_alloc(&a, 1));
 	arena_done(&a);
@@ -61,7 +62,7 @@ static void test_limit(void **state UNUSED)
 static void test_reset(void **state UNUSED)
 {
 	struct arena a;
-	arena_init(&a, 1 << 20);
+	arena_init(&a, 1 << 20, NULL);
 	void *first = arena_alloc(&a, 100);
 	for (unsigned int i = 0; i < 100; i++)
 		assert_non_null(arena_alloc(&a, 1000));
@@ -78,7 +79,7 @@ static void test_reset(void **state UNUSED)
 static void test_texts(void **state UNUSED)
 {
 	struct arena a;
-	arena_init(&a, 10000);
+	arena_init(&a, 10000, NULL);
 	assert_string_equal(arena_str(&a, SPAN_LIT("abc")), "abc");
 	assert_string_equal(arena_str(&a, (struct span){}), "");
 	assert_string_equal(arena_printf(&a, "%s-%d", "n", 7), "n-7");
@@ -87,13 +88,53 @@ static void test_texts(void **state UNUSED)
 	arena_done(&a);
 }
 
+static size_t held_by(const struct slab *slab)
+{
+	struct slab_stats stats;
+	slab_get_stats(slab, &stats);
+	assert_int_equal(stats.in_use, 0);
+	return stats.arenas;
+}
+
+/* A slab counts what arenas hold, whether handed out or kept. */
+static void test_counted(void **state UNUSED)
+{
+	struct arena a;
+	struct arena b;
+	struct slab *slab;
+	assert_int_equal(slab_new(1, &slab), 0);
+	arena_init(&a, 1 << 20, slab);
+	arena_init(&b, 1 << 20, slab);
+	assert_int_equal(held_by(slab), 0);
+
+	assert_non_null(arena_alloc(&a, 1));
+	size_t chunk = held_by(slab);
+	assert_in_range(chunk, 1, 4096);
+	assert_non_null(arena_alloc(&a, 1));
+	assert_int_equal(held_by(slab), chunk);
+	assert_non_null(arena_alloc(&b, 20000));
+	assert_int_equal(held_by(slab), chunk + 20000);
+	assert_non_null(arena_alloc(&a, chunk));
+	assert_int_equal(held_by(slab), 2 * chunk + 20000);
+
+	assert_null(arena_alloc(&a, 1 << 20)); /* over the limit: nothing changes */
+	assert_int_equal(held_by(slab), 2 * chunk + 20000);
+	arena_reset(&a); /* keeps its first */
+	assert_int_equal(held_by(slab), chunk + 20000);
+	arena_reset(&b);
+	assert_int_equal(held_by(slab), chunk);
+	arena_done(&a);
+	arena_done(&b);
+	assert_int_equal(held_by(slab), 0);
+	slab_free(slab);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_alloc),
-		cmocka_unit_test(test_limit),
-		cmocka_unit_test(test_reset),
-		cmocka_unit_test(test_texts),
+		cmocka_unit_test(test_alloc),   cmocka_unit_test(test_limit),
+		cmocka_unit_test(test_reset),   cmocka_unit_test(test_texts),
+		cmocka_unit_test(test_counted),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

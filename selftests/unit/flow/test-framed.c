@@ -44,7 +44,7 @@ static void close_pair(void)
 static int setup(void **state)
 {
 	(void)state;
-	arena_init(&arena, 1 << 20);
+	arena_init(&arena, 1 << 20, NULL);
 	return loop_new(&loop) < 0 || slab_new(64 << 20, &slab) < 0;
 }
 

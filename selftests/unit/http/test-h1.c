@@ -26,7 +26,7 @@ static struct arena arena;
 static int setup(void **state)
 {
 	(void)state;
-	arena_init(&arena, 1024 * 1024);
+	arena_init(&arena, 1024 * 1024, NULL);
 	return slab_new(16 * 1024 * 1024, &slab);
 }
 

@@ -25,7 +25,7 @@ static int block(enum h2_block_kind kind, const char *text, struct h2_head *ret)
 	struct h2_block b;
 	struct span rest = span_str(text);
 	arena_done(&arena);
-	arena_init(&arena, 65536);
+	arena_init(&arena, 65536, NULL);
 	h2_block_begin(&b, kind, &limits, &arena);
 	while (rest.len) {
 		struct span field = span_first(rest, span_find(rest, '|'));
@@ -172,7 +172,7 @@ static void test_out_of_memory(void **state)
 	struct arena arena;
 	struct h2_block b;
 	struct h2_head head;
-	arena_init(&arena, 64);
+	arena_init(&arena, 64, NULL);
 	h2_block_begin(&b, H2_BLOCK_TRAILERS, &limits, &arena);
 	h2_block_add(&b, SPAN_LIT("x"), SPAN_LIT("y"));
 	assert_int_equal(h2_block_end(&b, &head), -ENOMEM);

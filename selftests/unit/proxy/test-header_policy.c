@@ -33,7 +33,7 @@ struct fixture {
 static void read_head(struct fixture *fx, const char *text)
 {
 	*fx = (struct fixture){ .in = { .authority = SPAN_LIT("blog.test:80"), .status = 200 } };
-	arena_init(&fx->arena, 8192);
+	arena_init(&fx->arena, 8192, NULL);
 	for (; *text; text += strcspn(text, "\n") + 1) {
 		size_t name = strcspn(text, ":");
 		size_t line = strcspn(text, "\n");
@@ -264,7 +264,7 @@ static void test_no_memory(void **state)
 	for (size_t limit = 0; limit < 2048 && !has_passed; limit += 16) {
 		struct fixture fx;
 		read_head(&fx, "X-Forwarded-For: 203.0.113.5\nA: 1\n");
-		arena_init(&fx.arena, limit);
+		arena_init(&fx.arena, limit, NULL);
 		int r = header_policy_visitor_to_tunnel(&fx.in, &v, &fx.arena, &fx.out);
 		assert_true(r == 0 || r == -ENOMEM);
 		has_passed = r == 0;
@@ -273,7 +273,7 @@ static void test_no_memory(void **state)
 	assert_true(has_passed);
 	struct fixture fx;
 	read_head(&fx, "A: 1\n");
-	arena_init(&fx.arena, 16);
+	arena_init(&fx.arena, 16, NULL);
 	assert_int_equal(header_policy_tunnel_to_origin(&fx.in, &rule, SPAN_LIT(CONNECTOR),
 							&fx.arena, &fx.out),
 			 -ENOMEM);

@@ -26,7 +26,7 @@ static struct arena arena;
 static int start(void **state)
 {
 	(void)state;
-	arena_init(&arena, 65536);
+	arena_init(&arena, 65536, NULL);
 	return 0;
 }
 
@@ -298,7 +298,7 @@ static void test_limits(void **state)
 	bool has_passed = false;
 	for (size_t room = 0; room < 1024 && !has_passed; room += 8) {
 		struct arena small;
-		arena_init(&small, room);
+		arena_init(&small, room, NULL);
 		int r = tunnel_head_from_request(&req, &limits, &small, &head, &reason);
 		assert_true(r == 0 || r == -ENOMEM);
 		has_passed = r == 0;
