@@ -86,7 +86,7 @@ static int start_metrics(struct netwatch *w)
 
 static int start_monitor(struct netwatch *w)
 {
-	int r = monitor_open(&w->monitor);
+	int r = (w->p.open_monitor ? w->p.open_monitor : monitor_open)(&w->monitor);
 	if (r < 0)
 		return r;
 	w->io.on_ready = on_ready;
@@ -103,7 +103,11 @@ int netwatch_start(const struct netwatch_params *params, struct netwatch **ret)
 	int r = start_metrics(w);
 	if (r < 0)
 		return r;
-	struct resume_params resume = { .loop = w->p.loop, .on_resume = on_resume, .user = w };
+	struct resume_params resume = { .loop = w->p.loop,
+					.clock = w->p.clock,
+					.open_jumps = w->p.open_jumps,
+					.on_resume = on_resume,
+					.user = w };
 	r = resume_start(&resume, &w->resume);
 	if (r < 0)
 		log_warning(w->p.log, "network", "cannot notice a sleep", KV_ERR(r));

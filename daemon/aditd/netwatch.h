@@ -6,10 +6,13 @@
 #ifndef DAEMON_ADITD_NETWATCH_H
 #define DAEMON_ADITD_NETWATCH_H
 
+#include "util/time.h"
+
 struct log;
 struct mainloop;
 struct metric_registry;
 struct metric_shard;
+struct monitor;
 struct netwatch;
 
 struct netwatch_params {
@@ -17,9 +20,13 @@ struct netwatch_params {
 	struct log *log;
 	struct metric_registry *registry;
 	struct metric_shard *metrics;
-	/* From the loop, at most every MONITOR_INTERVAL. */
+	/* From the loop: after each sleep, and for the network at most every MONITOR_INTERVAL. */
 	void (*on_change)(void *user);
 	void *user;
+	/* For tests; NULL: the kernel's. Those of a sleep are as in base/resume. */
+	int (*open_monitor)(struct monitor **ret);
+	nsec_t (*clock)(clockid_t clock);
+	int (*open_jumps)(void);
 };
 /*
  * What the system doesn't let us watch is logged and goes without. Returns 0, -ENOMEM, -E2BIG (no
