@@ -79,12 +79,17 @@ test-stream_io_parts := flow net base
 
 # wire, util
 unit_tests += util/test-cursor util/test-list $(addprefix wire/test-,base64 body_frame capnp capnp_build \
-	connect dgram_v3 edge_vectors endpoint h2_head rpc_session rpc_tunnel uri wire_mutation)
+	connect dgram_v2 dgram_v2_call dgram_v3 edge_vectors endpoint h2_head rpc_session rpc_tunnel trace \
+	uri wire_mutation)
 test-base64_parts := wire
 test-body_frame_parts := wire
 test-capnp_parts := wire
 test-capnp_build_parts := wire
 test-connect_parts := wire
+test-dgram_v2_parts := wire
+test-dgram_v2_data := datagrams.json
+test-dgram_v2_call_parts := wire
+test-dgram_v2_call_data := datagrams.json
 test-dgram_v3_parts := wire
 test-dgram_v3_data := datagrams.json
 test-edge_vectors_parts := wire
@@ -95,6 +100,8 @@ test-h2_head_data := http2.json
 test-rpc_session_parts := wire
 test-rpc_session_data := edge-protocol.json
 test-rpc_tunnel_parts := wire
+test-trace_parts := wire
+test-trace_data := datagrams.json
 test-uri_parts := wire
 test-wire_mutation_parts := wire
 test-wire_mutation_data := edge-protocol.json
@@ -227,7 +234,8 @@ fuzz-uri_parts := wire
 fuzz-endpoint_parts := wire
 fuzzers += fuzz-h2-head
 fuzz-h2-head_parts := wire
-fuzzers += fuzz-dgram-v3
+fuzzers += fuzz-dgram-v2 fuzz-dgram-v3
+fuzz-dgram-v2_parts := wire
 fuzz-dgram-v3_parts := wire
 fuzzers += fuzz-ini fuzz-pattern
 fuzz-ini_parts := conf wire base

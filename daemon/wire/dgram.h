@@ -5,6 +5,8 @@
 #ifndef DAEMON_WIRE_DGRAM_H
 #define DAEMON_WIRE_DGRAM_H
 
+#include <errno.h>
+
 #include "daemon/wire/hex.h"
 #include "util/time.h"
 
@@ -31,6 +33,15 @@ static inline bool dgram_id_eq(const struct dgram_id *a, const struct dgram_id *
 static inline struct span dgram_id_span(const struct dgram_id *id)
 {
 	return span_of(id->bytes, DGRAM_ID_LEN);
+}
+
+/* From exactly 16 bytes. 0 or -EBADMSG. */
+[[nodiscard]] static inline int dgram_id_read(struct span in, struct dgram_id *ret)
+{
+	if (in.len != DGRAM_ID_LEN)
+		return -EBADMSG;
+	memcpy(ret->bytes, in.ptr, DGRAM_ID_LEN);
+	return 0;
 }
 
 /* As logs show it: lower-case digits without dashes, and a NUL. */

@@ -29,6 +29,8 @@ TEXTS = {
                  "a:1, b:2 [::]:3\tunix:x", "1.2.3.999:1", "64:ff9b::192.0.2.33"],
 }
 
+TRACES = ["ec31ad8a01fde11fdcabe2efdce36873:52726f6cabc144f5:0:1", "1:2:3:ff", "1:2:0:100", ":1:0:1"]
+
 # DATA, TRAILERS, ABORT, unknown types, and what is broken (docs/protocol.md §10.7)
 FRAMES = [b"\0\5hello", b"\0\0\0\2he\0\3llo", b"\1\r\3x-a\x011\3x-b\x0222", b"\1\0", b"\2\1\t",
           b"\x09\3xyz\0\1h", b"\0\5hell", b"\1\4\1x\1", b"\1\4\1X\1y", b"\xc0" + bytes(7) + b"\x40\1z",
@@ -113,6 +115,7 @@ def main(argv):
         "body-frame": FRAMES,
         "h2-head": h2_heads(),
         "h2": h2_frames(),
+        "dgram-v2": datagrams("v2_") + [t.encode() for t in TRACES],
         "dgram-v3": datagrams("v3_"),
         **{name: [t.encode() for t in texts] for name, texts in TEXTS.items()},
     }

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 
+#include "daemon/wire/dgram_v2.h"
 #include "daemon/wire/dgram_v3.h"
 #include "selftests/lib/wire_exercise.h"
 
@@ -99,6 +100,36 @@ static inline int exercise_dgram3(struct span in)
 		return exercise_dgram3_response(in);
 	}
 	abort();
+}
+
+static inline int exercise_dgram2(struct span in)
+{
+	uint8_t room[DGRAM_PAYLOAD_MAX + DGRAM2_PACKET_MAX];
+	struct packer p = packer_over(room, sizeof(room));
+	struct dgram2 d;
+	int r = dgram2_read(in, &d);
+	if (r < 0)
+		return r;
+	exercise_touch(d.content);
+	r = dgram2_write(&p, &d);
+	EXERCISE_CHECK(r == (d.content.len > dgram2_content_max(d.type) ? -EMSGSIZE : 0));
+	EXERCISE_CHECK(r < 0 || span_eq(packer_span(&p), in));
+	return 0;
+}
+
+static inline int exercise_trace(struct span in)
+{
+	uint8_t text[TRACE_TEXT_MAX];
+	struct packer p = packer_over(text, sizeof(text));
+	struct trace t, u;
+	int r = trace_parse(in, &t);
+	if (r < 0)
+		return r;
+	trace_print(&p, &t);
+	EXERCISE_CHECK(packer_finish(&p) == 0);
+	EXERCISE_CHECK(trace_parse(packer_span(&p), &u) == 0);
+	EXERCISE_CHECK(memcmp(&t, &u, sizeof(t)) == 0);
+	return 0;
 }
 
 #endif
