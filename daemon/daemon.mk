@@ -86,7 +86,7 @@ aditd_objs := $(addprefix daemon/aditd/,app.o config.o discovery.o discovery_age
 	discovery_set.o edge_addrs.o link_metrics.o locations.o main.o service.o status.o \
 	supervisor.o supervisor_fsm.o tunnel.o wiring.o)
 aditd_objs += daemon/aditd/netwatch.o
-aditd_objs += $(addprefix daemon/aditd/,core_dial.o core_return.o core_try.o supervisor_core.o \
+aditd_objs += $(addprefix daemon/aditd/,core_dial.o core_return.o core_spread.o core_try.o supervisor_core.o \
 	supervisor_metrics.o transport.o)
 aditd_libs := libsystemd
 

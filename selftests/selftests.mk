@@ -202,8 +202,8 @@ test-origin_tunnel_parts := edge link flow net wire base
 test-front_tunnel_parts := edge link flow route proxy net conf wire base
 test-refuse_parts := edge proxy route net conf wire base
 test-roster_parts := edge proxy route net conf wire base
-unit_tests += $(addprefix aditd/test-,core_edges core_return edge_addrs locations netwatch supervisor_core \
-	supervisor_fsm supervisor_vectors)
+unit_tests += $(addprefix aditd/test-,core_edges core_return core_spread edge_addrs locations netwatch \
+	supervisor_core supervisor_fsm supervisor_vectors)
 test-netwatch_parts := aditd netlink base
 test-netwatch_libs := libsystemd
 test-netwatch_data := netlink.json
@@ -212,6 +212,7 @@ test-supervisor_vectors_data := supervisor.json
 test-supervisor_core_parts := aditd link flow net conf wire base
 test-core_edges_parts := aditd link flow net conf wire base
 test-core_return_parts := aditd link flow net conf wire base
+test-core_spread_parts := aditd link flow net conf wire base
 test-edge_addrs_parts := aditd
 test-locations_parts := aditd base
 test-supervisor_fsm_parts := aditd

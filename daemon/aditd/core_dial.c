@@ -19,10 +19,8 @@ static void add_use(struct edge_use *uses, size_t *count, unsigned int index,
 	uses[(*count)++] = (struct edge_use){ .addr = *addr, .index = index };
 }
 
-int core_choose(const struct supervisor_core *c, unsigned int index, const struct edge_query *like,
-		nsec_t now, struct ip_port *ret)
+size_t core_list_uses(const struct supervisor_core *c, struct edge_use *uses)
 {
-	struct edge_use uses[CORE_INDEX_MAX * (CORE_TRIES + 1)];
 	size_t count = 0;
 	for (unsigned int i = 0; i < c->p.connections; i++) {
 		const struct core_index *ix = &c->indexes[i];
@@ -32,10 +30,17 @@ int core_choose(const struct supervisor_core *c, unsigned int index, const struc
 			if (ix->tries[t].state != TRY_STATE_NONE_)
 				add_use(uses, &count, i, &ix->tries[t].peer);
 	}
+	return count;
+}
+
+int core_choose(const struct supervisor_core *c, unsigned int index, const struct edge_query *like,
+		nsec_t now, struct ip_port *ret)
+{
+	struct edge_use uses[CORE_USES_MAX];
 	struct edge_query query = *like;
 	query.index = index;
 	query.uses = uses;
-	query.use_count = count;
+	query.use_count = core_list_uses(c, uses);
 	return edge_addrs_choose(&c->addrs, &query, now, ret);
 }
 
@@ -61,7 +66,8 @@ static enum link_protocol other_of(enum link_protocol protocol)
 static nsec_t race_at(const struct supervisor_core *c, unsigned int index, nsec_t now)
 {
 	const struct core_index *ix = &c->indexes[index];
-	if (ix->state == INDEX_STATE_SUSPECT)
+	bool is_flapping = ix->link.protocol == LINK_PROTOCOL_HTTP2 && c->back.flaps > 0;
+	if (ix->state == INDEX_STATE_SUSPECT && !is_flapping)
 		return now;
 	if (index > 0 && c->has_winner && ix->backoff.attempt == 0 && c->healthy > 0)
 		return NSEC_NEVER;

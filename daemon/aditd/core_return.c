@@ -2,8 +2,11 @@
 /*
  * The way back from HTTP/2 to QUIC (spec §6): a handshake now and then, for one index at a time;
  * when it succeeds that index registers over QUIC and drains its old connection, and the others
- * follow. A path on which QUIC comes and goes must prove itself for a while.
+ * follow. Where the first handshake didn't succeed, or a return didn't last, UDP may be coming and
+ * going: three in a row must succeed, over more than 20 s.
  */
+#include "daemon/aditd/core_return.h"
+
 #include <errno.h>
 
 #include "daemon/aditd/supervisor_core_priv.h"
@@ -12,12 +15,12 @@
 #define FIRST_NSEC   (10 * NSEC_PER_SEC)
 #define LONGEST_NSEC (600 * NSEC_PER_SEC)
 #define STABLE_NSEC  (300 * NSEC_PER_SEC)
-#define CONFIRM_NSEC (15 * NSEC_PER_SEC)
+#define CONFIRM_NSEC (11 * NSEC_PER_SEC)
 #define SEQUEL_NSEC  NSEC_PER_SEC
 
 enum {
 	SHIFT_MAX = 6,
-	CONFIRMATIONS = 3, /* handshakes in a row, where a return didn't last */
+	CONFIRMATIONS = 3, /* handshakes in a row */
 };
 
 /* ±20 %. */
@@ -95,6 +98,13 @@ static int dial(struct supervisor_core *c, unsigned int index, const struct ip_p
 	return core_try_dial(c, index, &what, now);
 }
 
+void core_return_hurry(struct supervisor_core *c, nsec_t soon)
+{
+	c->back.probes = 0;
+	if (c->back.next_at != NSEC_NEVER)
+		c->back.next_at = MIN(c->back.next_at, soon);
+}
+
 void core_return_run(struct supervisor_core *c, nsec_t now)
 {
 	if (!is_wanted(c)) {
@@ -119,10 +129,10 @@ void core_return_run(struct supervisor_core *c, nsec_t now)
 
 bool core_return_connected(struct supervisor_core *c, nsec_t now)
 {
-	unsigned int needed = c->back.flaps > 0 ? CONFIRMATIONS : 1;
+	unsigned int needed = c->back.flaps > 0 || c->back.probes > 1 ? CONFIRMATIONS : 1;
 	if (c->back.is_sequel || ++c->back.confirmed >= needed)
 		return true;
-	c->back.next_at = nsec_add(now, about(c, CONFIRM_NSEC));
+	c->back.next_at = nsec_add(now, CONFIRM_NSEC + core_random(c, NSEC_PER_SEC));
 	return false;
 }
 
@@ -171,5 +181,7 @@ void core_return_lost(struct supervisor_core *c, const struct core_link *link, n
 		c->back.flaps = 0;
 	} else if (link->is_returned) {
 		c->back.flaps++;
+		c->back.is_sequel = false;
+		c->back.confirmed = 0;
 	}
 }

@@ -124,11 +124,12 @@ void core_try_failed(struct supervisor_core *c, unsigned int index, const struct
 		     nsec_t now)
 {
 	struct core_index *ix = &c->indexes[index];
-	if (was->purpose == CORE_PURPOSE_RETURN) {
+	if (was->purpose == CORE_PURPOSE_RETURN)
 		core_return_failed(c, now);
-		if (ix->state == INDEX_STATE_UP)
-			return;
-	}
+	if (was->purpose == CORE_PURPOSE_SPREAD)
+		core_spread_ended(c, false);
+	if (was->purpose != CORE_PURPOSE_CONNECT && ix->state == INDEX_STATE_UP)
+		return;
 	ix->attempts = MIN(ix->attempts + 1, (unsigned int)ATTEMPTS_MAX);
 	if (ip_port_eq(&ix->partner.peer, &was->peer))
 		ix->partner.at = MIN(ix->partner.at, now);

@@ -131,6 +131,16 @@ void edge_addrs_praise(struct edge_addrs *e, const struct ip_port *addr)
 		e->regions[a->region].turned_until = 0;
 }
 
+void edge_addrs_forgive(struct edge_addrs *e)
+{
+	for (unsigned int i = 0; i < e->count; i++) {
+		e->entries[i].until[EDGE_FAULT_NETWORK] = 0;
+		e->entries[i].until[EDGE_FAULT_SILENT] = 0;
+	}
+	for (unsigned int i = 0; i < EDGE_REGIONS; i++)
+		e->regions[i].turned_until = 0;
+}
+
 bool edge_addrs_is_blamed(const struct edge_addrs *e, const struct ip_port *addr,
 			  enum edge_fault fault, nsec_t now)
 {
@@ -200,8 +210,8 @@ static uint64_t rank(const struct ranking *r, unsigned int i)
 	return value << 1 | !is_first_family(r->e, &entry->a, r->now);
 }
 
-int edge_addrs_choose(const struct edge_addrs *e, const struct edge_query *query, nsec_t now,
-		      struct ip_port *ret)
+static struct ranking count_users(const struct edge_addrs *e, const struct edge_query *query,
+				  nsec_t now)
 {
 	struct ranking r = { .e = e, .query = query, .now = now, .avoid = -ENOENT };
 	if (query->avoid)
@@ -210,7 +220,47 @@ int edge_addrs_choose(const struct edge_addrs *e, const struct edge_query *query
 		count_user(&r, &e->own[i], i);
 	for (size_t i = 0; i < query->use_count; i++)
 		count_user(&r, &query->uses[i].addr, query->uses[i].index);
+	return r;
+}
 
+/* Other indexes at the address, then in its region: smaller is emptier. */
+static unsigned int neighbours(const struct ranking *r, unsigned int i)
+{
+	return (unsigned int)__builtin_popcountll(r->users[i]) << 8 |
+	       r->in_region[r->e->entries[i].a.region];
+}
+
+int edge_addrs_choose_emptier(const struct edge_addrs *e, const struct edge_query *query,
+			      const struct ip_port *where, nsec_t now, struct ip_port *ret)
+{
+	const struct ranking r = count_users(e, query, now);
+	int here = find(e, where);
+	if (here < 0)
+		return -ENOENT;
+	int best = -ENOENT;
+	unsigned int fewest = neighbours(&r, (unsigned int)here), equals = 0;
+	for (unsigned int i = 0; i < e->count; i++) {
+		unsigned int count = neighbours(&r, i);
+		if (doubt(&r, &e->entries[i]) > 0 || count > fewest || (int)i == here)
+			continue;
+		if (count < fewest)
+			equals = 0;
+		else if (best < 0)
+			continue; /* no better than here */
+		fewest = count;
+		if (e->random_below(++equals) == 0)
+			best = (int)i;
+	}
+	if (best < 0)
+		return -ENOENT;
+	*ret = e->entries[best].a.addr;
+	return 0;
+}
+
+int edge_addrs_choose(const struct edge_addrs *e, const struct edge_query *query, nsec_t now,
+		      struct ip_port *ret)
+{
+	const struct ranking r = count_users(e, query, now);
 	int best = -ENOENT;
 	uint64_t best_rank = 0;
 	nsec_t best_since = 0;

@@ -82,6 +82,15 @@ struct edge_query {
 [[nodiscard]] int edge_addrs_choose(const struct edge_addrs *e, const struct edge_query *query,
 				    nsec_t now, struct ip_port *ret);
 
+/*
+ * An address with fewer neighbours than the index has where it is: fewer other indexes, or as many
+ * and a region with fewer of us. Nothing speaks against it. -ENOENT: there is none.
+ */
+[[nodiscard]] int edge_addrs_choose_emptier(const struct edge_addrs *e,
+					    const struct edge_query *query,
+					    const struct ip_port *where, nsec_t now,
+					    struct ip_port *ret);
+
 /* This is where the index belongs; it will be preferred. */
 void edge_addrs_set_own(struct edge_addrs *e, unsigned int index, const struct ip_port *addr);
 /* Something speaks against an address. Unknown ones are ignored. */
@@ -89,6 +98,8 @@ void edge_addrs_blame(struct edge_addrs *e, const struct ip_port *addr, enum edg
 		      nsec_t now);
 /* A connection works: it is neither dead nor broken, and its family works. */
 void edge_addrs_praise(struct edge_addrs *e, const struct ip_port *addr);
+/* The way to them is another one now: what failed on the old way is forgotten. */
+void edge_addrs_forgive(struct edge_addrs *e);
 /* Something of this kind speaks against it now. */
 bool edge_addrs_is_blamed(const struct edge_addrs *e, const struct ip_port *addr,
 			  enum edge_fault fault, nsec_t now);

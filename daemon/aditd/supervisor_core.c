@@ -160,7 +160,7 @@ void core_step(struct supervisor_core *c, unsigned int index, enum index_event e
 
 static nsec_t due(struct supervisor_core *c, nsec_t now)
 {
-	nsec_t at = core_return_at(c);
+	nsec_t at = MIN(core_return_at(c), c->spread.next_at);
 	for (unsigned int i = 0; i < c->p.connections; i++) {
 		struct core_index *ix = &c->indexes[i];
 		at = MIN(at, ix->wake);
@@ -201,6 +201,7 @@ void supervisor_core_timer(struct supervisor_core *c, nsec_t now)
 	for (unsigned int i = 0; i < c->p.connections; i++)
 		run_index(c, i, now);
 	core_return_run(c, now);
+	core_spread_run(c, now);
 	finish(c, now);
 }
 
@@ -221,6 +222,7 @@ void supervisor_core_network_changed(struct supervisor_core *c, nsec_t now)
 {
 	if (c->is_stopping)
 		return;
+	edge_addrs_forgive(&c->addrs);
 	for (unsigned int i = 0; i < c->p.connections; i++) {
 		struct core_index *ix = &c->indexes[i];
 		nsec_t soon = nsec_add(now, core_random(c, SHAKE_NSEC));
@@ -231,8 +233,7 @@ void supervisor_core_network_changed(struct supervisor_core *c, nsec_t now)
 			ix->wake = MIN(ix->wake, soon);
 		dial_anew(c, i, soon);
 	}
-	if (c->back.next_at != NSEC_NEVER)
-		c->back.next_at = MIN(c->back.next_at, nsec_add(now, core_random(c, SHAKE_NSEC)));
+	core_return_hurry(c, nsec_add(now, core_random(c, SHAKE_NSEC)));
 	c->p.ops->probe_all_but(EDGE_INDEXES_MAX, c->p.user);
 	finish(c, now);
 }
@@ -273,12 +274,12 @@ static void replace_link(struct supervisor_core *c, unsigned int index, const st
 	struct core_index *ix = &c->indexes[index];
 	const struct core_link old = ix->link;
 	bool was_http2 = old.serial && old.protocol == LINK_PROTOCOL_HTTP2;
-	ix->link =
-		(struct core_link){ .serial = t->serial,
-				    .protocol = t->protocol,
-				    .peer = t->peer,
-				    .since = now,
-				    .is_returned = was_http2 || t->purpose == CORE_PURPOSE_RETURN };
+	ix->link = (struct core_link){ .serial = t->serial,
+				       .protocol = t->protocol,
+				       .peer = t->peer,
+				       .since = now,
+				       .is_returned = was_http2 || old.is_returned ||
+						      t->purpose == CORE_PURPOSE_RETURN };
 	if (old.serial && ix->state == INDEX_STATE_SUSPECT) {
 		c->p.ops->close(index, old.serial, "replaced: its edge didn't answer", c->p.user);
 		if (!ip_port_eq(&old.peer, &t->peer))
@@ -308,7 +309,10 @@ void supervisor_core_registered(struct supervisor_core *c, unsigned int index, u
 	core_step(c, index, INDEX_EVENT_REGISTERED, now);
 	if (was.purpose == CORE_PURPOSE_RETURN)
 		core_return_registered(c, now);
+	else if (was.purpose == CORE_PURPOSE_SPREAD)
+		core_spread_ended(c, true);
 	core_return_plan(c, now);
+	core_spread_plan(c, now);
 	finish(c, now);
 }
 
@@ -340,11 +344,12 @@ void supervisor_core_refused(struct supervisor_core *c, unsigned int index, uint
 	switch (result->cause) {
 	case CONTROL_CAUSE_DUPLICATE:
 		edge_addrs_blame(&c->addrs, &was.peer, EDGE_FAULT_DUPLICATE, now);
-		ix->left = was.peer;
+		if (was.purpose != CORE_PURPOSE_SPREAD)
+			ix->left = was.peer;
 		break;
 	case CONTROL_CAUSE_RETRY:
 	case CONTROL_CAUSE_PERMANENT:
-		if (!is_return)
+		if (was.purpose == CORE_PURPOSE_CONNECT)
 			obey(c, index, result);
 		break;
 	case CONTROL_CAUSE_NONE:
@@ -479,7 +484,7 @@ struct supervisor_core *supervisor_core_new(const struct core_params *p, nsec_t 
 	c->p = *p;
 	c->p.connections = MIN(p->connections, (unsigned int)CORE_INDEX_MAX);
 	c->quiet_since = now;
-	c->back.next_at = NSEC_NEVER;
+	c->back.next_at = c->spread.next_at = NSEC_NEVER;
 	edge_addrs_init(&c->addrs, p->ip_version, p->random_below);
 	ratelimit_init(&c->dials, DIAL_NSEC, BURST_PER_CONNECTION * c->p.connections);
 	for (unsigned int i = 0; i < c->p.connections; i++) {
@@ -515,6 +520,7 @@ void supervisor_core_set_addresses(struct supervisor_core *c, const struct edge_
 		backoff_reset(&ix->backoff);
 		ix->wake = now;
 	}
+	core_spread_plan(c, now);
 	finish(c, now);
 }
 

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The inside of the supervisor's core: supervisor_core.c (events), core_dial.c (where, when and how
- * to dial), core_return.c (the way back to QUIC).
+ * to dial).
  */
 #ifndef DAEMON_ADITD_SUPERVISOR_CORE_PRIV_H
 #define DAEMON_ADITD_SUPERVISOR_CORE_PRIV_H
 
+#include "daemon/aditd/core_return.h"
+#include "daemon/aditd/core_spread.h"
 #include "daemon/aditd/supervisor_core.h"
 #include "daemon/base/backoff.h"
 #include "daemon/base/ratelimit.h"
@@ -13,6 +15,7 @@
 enum {
 	CORE_INDEX_MAX = EDGE_INDEXES_MAX,
 	CORE_TRIES = 2,
+	CORE_USES_MAX = CORE_INDEX_MAX * (CORE_TRIES + 1),
 };
 
 /* The other transport joins the race, and the next dial begins although one still runs. */
@@ -24,6 +27,7 @@ enum {
 enum core_purpose : uint8_t {
 	CORE_PURPOSE_CONNECT, /* the index has nothing better, or it must go elsewhere */
 	CORE_PURPOSE_RETURN,  /* from HTTP/2 to QUIC */
+	CORE_PURPOSE_SPREAD,  /* to an address with fewer of us */
 };
 
 struct core_try {
@@ -58,22 +62,13 @@ struct core_index {
 	} partner;
 };
 
-/* The way back from HTTP/2; one index at a time. */
-struct core_return {
-	nsec_t next_at;         /* NSEC_NEVER: nobody is on HTTP/2 */
-	unsigned int probes;    /* since QUIC last stayed up */
-	unsigned int confirmed; /* probes that have succeeded in a row */
-	unsigned int flaps;     /* returns that didn't last */
-	unsigned int last;      /* index that was last tried */
-	bool is_sequel;         /* QUIC has just worked for another index */
-};
-
 struct supervisor_core {
 	struct core_params p;
 	struct edge_addrs addrs;
 	struct core_index indexes[CORE_INDEX_MAX];
 	struct ratelimit dials;
 	struct core_return back;
+	struct core_spread spread;
 	uint64_t last_serial;
 	unsigned int healthy; /* indexes that are UP */
 	nsec_t quiet_since;   /* when the last one went */
@@ -116,6 +111,8 @@ void core_try_failed(struct supervisor_core *c, unsigned int index, const struct
 /* Chooses an address for the index. -ENOENT: there is none. */
 [[nodiscard]] int core_choose(const struct supervisor_core *c, unsigned int index,
 			      const struct edge_query *like, nsec_t now, struct ip_port *ret);
+/* Where the indexes are and dial. uses: room for CORE_USES_MAX. Returns how many. */
+size_t core_list_uses(const struct supervisor_core *c, struct edge_use *uses);
 /* Dials the index somewhere; the other transport may follow. -EAGAIN, -ENOENT, -ENOMEM. */
 [[nodiscard]] int core_dial(struct supervisor_core *c, unsigned int index, nsec_t now);
 /* Dials the other transport if it is its turn. */
@@ -127,21 +124,5 @@ nsec_t core_overlap_at(const struct supervisor_core *c, unsigned int index, nsec
 nsec_t core_draw(struct supervisor_core *c, unsigned int index, nsec_t now);
 /* The same without counting: for a wait that is to be shortened. */
 nsec_t core_draw_again(const struct supervisor_core *c, unsigned int index, nsec_t now);
-
-/* ---- core_return.c: the way back to QUIC ---- */
-
-/* An index is up on HTTP/2. */
-void core_return_plan(struct supervisor_core *c, nsec_t now);
-nsec_t core_return_at(const struct supervisor_core *c);
-void core_return_run(struct supervisor_core *c, nsec_t now);
-/* The probe's handshake is over. False: that was all, close it. */
-[[nodiscard]] bool core_return_connected(struct supervisor_core *c, nsec_t now);
-void core_return_registered(struct supervisor_core *c, nsec_t now);
-void core_return_failed(struct supervisor_core *c, nsec_t now);
-/* The edge there has a connection of ours already. was: the probe, removed. */
-void core_return_duplicate(struct supervisor_core *c, unsigned int index,
-			   const struct core_try *was, nsec_t now);
-/* A connection was lost that nobody wanted to lose. */
-void core_return_lost(struct supervisor_core *c, const struct core_link *link, nsec_t now);
 
 #endif

@@ -191,7 +191,11 @@ static void on_watch(struct timer *timer)
 	bool is_waiting = look_at_kernel(link, now);
 	if (link->asked && stats.heard > link->asked)
 		link->asked = 0;
-	if (link->asked && now >= link->asked + set->pong_timeout) {
+	/* A daemon behind a NAT that has forgotten it opens the way by its own keep-alive. */
+	nsec_t patience = set->pong_timeout;
+	if (link->base.role == LINK_ROLE_SERVER)
+		patience = MAX(patience, nsec_add(set->keep_alive, SILENCE));
+	if (link->asked && now >= link->asked + patience) {
 		h2_close(link->h2, H2_CODE_NO_ERROR, "no answer to PING");
 		h2link_end(link, LINK_END_IDLE, -ETIMEDOUT, "no answer to PING");
 		return;

@@ -93,11 +93,15 @@ class Asked:
 
 
 class Client:
-    """GETs and POSTs in turn, `rate` a second in all, for `duration` seconds."""
+    """GETs and POSTs in turn, `rate` a second in all, for `duration` seconds.
 
-    def __init__(self, port, host, rate, duration, address="127.0.0.1"):
+    fresh: each on a connection of its own, so that every worker of the edge gets some.
+    """
+
+    def __init__(self, port, host, rate, duration, address="127.0.0.1", fresh=False):
         self.port, self.host, self.rate, self.duration = port, host, rate, duration
         self.address = address
+        self.fresh = fresh
         self.ends = False           # set it, from any thread, to end before the time
         self.log = []
         self.idle = []
@@ -138,7 +142,7 @@ class Client:
 
     async def _ask(self, asked, patience):
         try:
-            asked.outcome = await asyncio.wait_for(self._exchange(asked), patience)
+            asked.outcome = await asyncio.wait_for(self._exchange(asked, self.fresh), patience)
         except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
             asked.outcome = repr(error)
         asked.ended = time.monotonic()

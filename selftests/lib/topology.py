@@ -216,6 +216,10 @@ class Topology:
         free, from now on others than before; what it doesn't know it drops."""
         self.hub.nft(NAT.format(ports=f"to :{first}-{last}" if first else ""))
 
+    def remembers(self):
+        """The hub's NAT has state of a connection between the daemon and an edge."""
+        return f"dport={self.port}" in self.hub.run("conntrack", "-L", check=False)
+
     def forget(self):
         """The hub's NAT loses its state."""
         self.hub.run("conntrack", "-D", check=False)    # fails when there is none
@@ -255,9 +259,9 @@ def retransmitted(topology, transport):
 class Load:
     """Steady requests of the visitor, through every edge, in threads of their own, until end()."""
 
-    def __init__(self, topology, rate, duration=600):
+    def __init__(self, topology, rate, duration=600, fresh=False):
         share = rate / len(topology.edges)
-        self.clients = [Client(edge.http_port, HOST, share, duration, edge.host)
+        self.clients = [Client(edge.http_port, HOST, share, duration, edge.host, fresh)
                         for edge in topology.edges]
         # A POST on a link that died waits for the end of its idle timeout, 60 s.
         self.threads = [topology.visitor.thread(client.run, (), PATIENCE)

@@ -311,6 +311,55 @@ static void test_family(void **state)
 	assert_addr(choose(&e, (struct edge_query){}, T0), set[1]);
 }
 
+/* Where there are fewer others than where the index is; not where something speaks against it. */
+static void test_emptier(void **state)
+{
+	(void)state;
+	const struct edge_addr set[] = { v4(1, 0), v4(2, 0), v4(3, 1) };
+	struct edge_addrs e = with(set, 3, 0);
+	const struct edge_use uses[] = { { set[0].addr, 0 },
+					 { set[0].addr, 1 },
+					 { set[1].addr, 2 } };
+	struct edge_query q = { .index = 0, .uses = uses, .use_count = 3 };
+	struct ip_port got = {};
+	assert_int_equal(edge_addrs_choose_emptier(&e, &q, &set[0].addr, T0, &got), 0);
+	assert_addr(got, set[2]);
+	edge_addrs_blame(&e, &set[2].addr, EDGE_FAULT_AWAY, T0);
+	assert_int_equal(edge_addrs_choose_emptier(&e, &q, &set[0].addr, T0, &got), -ENOENT);
+	/* Alone at its address, but in the fuller region. */
+	q.index = 2;
+	nsec_t later = T0 + 61 * NSEC_PER_SEC;
+	assert_int_equal(edge_addrs_choose_emptier(&e, &q, &set[1].addr, later, &got), 0);
+	assert_addr(got, set[2]);
+	/* As even as can be; an address that isn't the edge's. */
+	const struct edge_use even[] = { { set[0].addr, 0 },
+					 { set[2].addr, 1 },
+					 { set[1].addr, 2 } };
+	for (unsigned int i = 0; i < 3; i++) {
+		q = (struct edge_query){ .index = i, .uses = even, .use_count = 3 };
+		assert_int_equal(edge_addrs_choose_emptier(&e, &q, &even[i].addr, later, &got),
+				 -ENOENT);
+	}
+	const struct edge_addr other = v4(9, 0);
+	assert_int_equal(edge_addrs_choose_emptier(&e, &q, &other.addr, later, &got), -ENOENT);
+}
+
+/* Another network: only what the way was to blame for is forgotten. */
+static void test_forgive(void **state)
+{
+	(void)state;
+	const struct edge_addr set[] = { v4(1, 0), v6(2, 0) };
+	for (unsigned int f = 0; f < EDGE_FAULT_MAX_; f++) {
+		struct edge_addrs e = with(set, 2, 0);
+		edge_addrs_blame(&e, &set[0].addr, (enum edge_fault)f, T0);
+		edge_addrs_forgive(&e);
+		bool is_forgiven = f == EDGE_FAULT_NETWORK || f == EDGE_FAULT_SILENT;
+		assert_int_equal(edge_addrs_is_blamed(&e, &set[0].addr, (enum edge_fault)f, T0),
+				 !is_forgiven);
+		assert_addr(choose(&e, (struct edge_query){}, T0), set[is_forgiven ? 0 : 1]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -319,7 +368,8 @@ int main(void)
 		cmocka_unit_test(test_uses),    cmocka_unit_test(test_avoid),
 		cmocka_unit_test(test_blame),   cmocka_unit_test(test_all_blamed),
 		cmocka_unit_test(test_replace), cmocka_unit_test(test_ip_version),
-		cmocka_unit_test(test_family),
+		cmocka_unit_test(test_family),  cmocka_unit_test(test_emptier),
+		cmocka_unit_test(test_forgive),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
