@@ -361,7 +361,8 @@ static void on_unregister(struct control_serve *cs, void *user)
 /*
  * The daemon ended the control stream. After unregistration that is the ordinary goodbye: the
  * connection is closed when its requests are done, by us at the latest, for over TCP the reference
- * waits for that. Before, it is a daemon that has lost its mind or ours.
+ * waits for that. Before, it is a daemon that has lost its mind or ours. A reset is the end of the
+ * connection (spec §4).
  */
 static void on_control_end(struct control_serve *cs, enum rpc_channel_end end, void *user)
 {
@@ -371,6 +372,8 @@ static void on_control_end(struct control_serve *cs, enum rpc_channel_end end, v
 	c->control = NULL;
 	if (!c->el)
 		link_close(c->link, 0, "control stream ended");
+	else if (end == RPC_CHANNEL_END_LOST)
+		link_close(c->link, 0, "control stream reset");
 	else
 		conn_leave(c, false);
 }
