@@ -54,7 +54,7 @@ http_objs := daemon/http/conn_fsm.o daemon/http/h1.o daemon/http/h1_client.o \
 http_libs := libllhttp libnghttp2
 http_ldlibs := -lwslay
 
-datapath_objs :=
+datapath_objs := daemon/datapath/anchor.o daemon/datapath/path.o
 
 link_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o link_fsm.o h2call.o h2call_head.o h2link.o quic.o \
 	quic_accept.o quic_callbacks.o quic_cid.o quic_conn.o quic_dgram.o quic_forward.o quic_io.o \
@@ -66,7 +66,7 @@ origin_objs := daemon/origin/origin.o daemon/origin/origin_fixed.o daemon/origin
 	daemon/origin/origin_hello.o daemon/origin/origin_http.o daemon/origin/origin_pool.o \
 	daemon/origin/origin_tls.o
 
-session_objs :=
+session_objs := daemon/session/flow_table.o daemon/session/udp_session.o
 
 route_objs := $(addprefix daemon/route/,host_index.o hosts.o match_ingress.o route.o)
 
@@ -80,10 +80,10 @@ admin_objs := $(addprefix daemon/admin/,idl.o idl_edge.o page.o promtext.o reloa
 	varlink_reload.o worker_metrics.o)
 admin_libs := libsystemd
 
-demux_objs := daemon/demux/demux.o daemon/demux/demux_config.o daemon/demux/demux_rpc.o
+demux_objs := daemon/demux/demux.o daemon/demux/demux_config.o daemon/demux/demux_dgram.o daemon/demux/demux_rpc.o
 
 aditd_objs := $(addprefix daemon/aditd/,app.o config.o discovery.o discovery_agent.o discovery_record.o discovery_round.o \
-	discovery_set.o edge_addrs.o link_metrics.o locations.o main.o service.o status.o \
+	discovery_set.o edge_addrs.o flow_metrics.o link_metrics.o locations.o main.o service.o status.o \
 	supervisor.o supervisor_fsm.o tunnel.o wiring.o)
 aditd_objs += daemon/aditd/netwatch.o
 aditd_objs += $(addprefix daemon/aditd/,core_dial.o core_return.o core_spread.o core_try.o supervisor_core.o \

@@ -171,6 +171,10 @@ test-ingress_vectors_parts := route conf wire base
 test-ingress_vectors_data := ingress.json
 test-route_parts := route conf wire base
 
+# session
+unit_tests += session/test-flow_table
+test-flow_table_parts := session datapath flow net wire base
+
 # proxy, admin, aditd, demux, edge, cli
 unit_tests += $(addprefix proxy/test-,access_log destination header_policy reason tunnel_head)
 test-access_log_parts := proxy wire base

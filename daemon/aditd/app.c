@@ -73,6 +73,7 @@ static int start_process(struct app *a)
 		return EXIT_FAILED;
 	}
 	conf_cut_to_descriptors(&a->params.conf->common.limits.streams, "streams", a->log);
+	conf_cut_to_descriptors(&a->params.conf->common.limits.flows, "flows", a->log);
 	return EXIT_OK;
 }
 

@@ -105,7 +105,7 @@ static int define_totals(struct link_metrics *m, struct metric_registry *reg)
 {
 	int opened = metric_define(reg, &opened_family);
 	int datagrams = metric_define(reg, &datagrams_family);
-	int drops = metric_define(reg, &drops_family);
+	int drops = m->drops = metric_define(reg, &drops_family);
 	int total = metric_define(reg, &total_family), closed = metric_define(reg, &closed_family);
 	if (opened < 0 || datagrams < 0 || drops < 0 || total < 0 || closed < 0)
 		return -ENOMEM;
@@ -121,8 +121,6 @@ static int define_totals(struct link_metrics *m, struct metric_registry *reg)
 	m->drops_malformed =
 		metric_series(reg, drops, (const char *const[]){ "stream", "malformed" });
 	m->drops_cut = metric_series(reg, drops, (const char *const[]){ "stream", "cut-short" });
-	m->drops_datagram =
-		metric_series(reg, drops, (const char *const[]){ "datagram", "no-flow" });
 	m->drops_hints = metric_series(reg, drops, (const char *const[]){ "answer", "interim" });
 	m->trailers_raw = metric_series(reg, drops, (const char *const[]){ "trailers", "raw" });
 	m->trailers_refused =
@@ -195,7 +193,6 @@ static void refresh_totals(const struct link_metrics *m, struct wiring *w)
 	metric_set(shard, m->trailers_raw, (int64_t)w->proxy.trailers_raw);
 	metric_set(shard, m->trailers_refused, (int64_t)w->proxy.trailers_refused);
 	metric_set(shard, m->drops_frames, (int64_t)w->proxy.frames_malformed);
-	metric_set(shard, m->drops_datagram, (int64_t)w->demux.stats.datagrams);
 }
 
 void link_metrics_refresh(const struct link_metrics *m, struct wiring *w)

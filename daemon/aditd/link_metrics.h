@@ -13,10 +13,11 @@ enum { LINK_METRICS_SERIES = 22 };
 struct link_metrics {
 	metric_id ids[64][LINK_METRICS_SERIES]; /* [index] */
 	unsigned int count;
+	int drops; /* family adit_drops_total */
 	metric_id dialled, ended;
 	metric_id rx_datagrams, tx_datagrams, dropped_datagrams;
 	metric_id opened, reused, retried;
-	metric_id drops_malformed, drops_cut, drops_datagram, drops_hints;
+	metric_id drops_malformed, drops_cut, drops_hints;
 	metric_id trailers_raw, trailers_refused, drops_frames;
 	metric_id build, pushes, push_errors;
 	metric_id config_errors; /* of source "edge": filled in by whoever has it */

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "daemon/aditd/flow_metrics.h"
 #include "daemon/aditd/link_metrics.h"
 #include "daemon/aditd/service.h"
 #include "daemon/admin/page.h"
@@ -23,6 +24,7 @@ enum {
 struct status {
 	struct worker_metrics workers;
 	struct link_metrics links;
+	struct flow_metrics flows;
 };
 
 static unsigned int ready_count(void *arg)
@@ -37,6 +39,7 @@ static void refresh(struct worker *worker, void *arg)
 	struct wiring *w = worker->app;
 	worker_metrics_refresh(&a->status->workers, worker, quic_worker_udp_stats(w->quic));
 	link_metrics_refresh(&a->status->links, w);
+	flow_metrics_refresh(&a->status->flows, w);
 }
 
 static int start_page(struct app *a)
@@ -89,6 +92,8 @@ int status_start(struct app *a)
 	if (r == 0)
 		r = link_metrics_init(&a->status->links, a->metrics,
 				      supervisor_count(a->supervisor));
+	if (r == 0)
+		r = flow_metrics_init(&a->status->flows, a->metrics, &a->status->links);
 	if (r == 0)
 		a->status->links.config_errors = reload_errors(a->reload, "edge");
 	if (r < 0) {

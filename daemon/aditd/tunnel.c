@@ -27,6 +27,7 @@ struct tunnel {
 	struct tunnel_env *env;
 	struct tunnel_dial dial;
 	struct link *link;
+	struct demux_dgram dgram;
 	struct control *control;
 	bool is_connected; /* its link was UP */
 	bool is_registered;
@@ -72,6 +73,7 @@ static void tunnel_dispose(struct tunnel *t)
 	loop_task_cancel(&t->end);
 	control_free(TAKE_PTR(t->control));
 	snapshot_unref(TAKE_PTR(t->held));
+	demux_dgram_close(&t->dgram);
 	if (t->link) {
 		add_datagrams(&t->env->datagrams_ended, t->link);
 		link_free(TAKE_PTR(t->link));
@@ -232,6 +234,12 @@ static const struct control_events control_events = {
 	.on_config_sent = on_config_sent,
 };
 
+static bool speaks_v3(const struct conf *c)
+{
+	return c->tunnel.datagram == CONF_DATAGRAM_V3 ||
+	       (c->tunnel.datagram == CONF_DATAGRAM_AUTO && c->edge.kind == CONF_EDGE_KIND_ADIT);
+}
+
 /* Feature strings (docs/protocol.md §7.2, spec §4). Returns how many. */
 static unsigned int features(const struct tunnel_env *env, const char *ret[8])
 {
@@ -243,8 +251,7 @@ static unsigned int features(const struct tunnel_env *env, const char *ret[8])
 	ret[n++] = "support_datagram_v2";
 	ret[n++] = "support_quic_eof";
 	ret[n++] = "management_logs";
-	if (c->tunnel.datagram == CONF_DATAGRAM_V3 ||
-	    (c->tunnel.datagram == CONF_DATAGRAM_AUTO && is_adit))
+	if (speaks_v3(c))
 		ret[n++] = "support_datagram_v3_2";
 	if (c->tunnel.post_quantum == CONF_POST_QUANTUM_REQUIRE)
 		ret[n++] = "postquantum";
@@ -274,6 +281,9 @@ static void start_registration(struct tunnel *t, unsigned int attempts)
 		.events = &control_events,
 		.user = t,
 	};
+	const struct conf *conf = env->config.conf;
+	demux_dgram_open(&t->dgram, t->link, t->dial.index, conf->edge.kind == CONF_EDGE_KIND_ADIT,
+			 speaks_v3(conf));
 	t->held = snapshot_ref(env->config.snapshot);
 	if (control_new(t->link, &params, &t->control) < 0) {
 		set_cause(t, "the edge grants no control stream");
@@ -393,9 +403,8 @@ static void on_link_stream(struct link *link, struct stream *stream, uint64_t id
 static void on_link_datagram(struct link *link, struct span payload, void *user)
 {
 	(void)link;
-	(void)payload;
 	struct tunnel *t = user;
-	t->env->demux->stats.datagrams++;
+	demux_dgram_take(&t->dgram, t->env->flows, payload);
 }
 
 static void on_link_config(struct link *link, struct stream *stream, void *user)

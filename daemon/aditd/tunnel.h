@@ -9,6 +9,7 @@
 
 #include "daemon/conf/conf.h"
 #include "daemon/demux/demux.h"
+#include "daemon/demux/demux_dgram.h"
 #include "daemon/link/control.h"
 #include "daemon/link/h2link.h"
 #include "daemon/link/quic.h"
@@ -38,6 +39,7 @@ struct tunnel_env {
 	const struct h2link_settings *h2;
 	const struct outproxy_params *proxy; /* NULL: none */
 	struct demux *demux;
+	struct flow_table *flows;
 	struct tunnel_config config; /* by tunnel_use_config() */
 	const char *server_names[LINK_PROTOCOL_MAX_];
 	struct uuid connector_id;

@@ -9,6 +9,8 @@
 #include "daemon/base/secret.h"
 #include "daemon/conf/pattern.h"
 #include "daemon/net/resolve.h"
+#include "daemon/net/tcp.h"
+#include "daemon/proxy/destination.h"
 #include "daemon/proxy/proxy_tcp.h"
 #include "util/cleanup.h"
 
@@ -39,6 +41,8 @@ static void use_limits(struct wiring *w, const struct conf_limits *l)
 	h2->trailer_max = l->trailers_size;
 	h2->trailer_field_max = l->trailers_fields;
 	w->proxy.active_max = MAX(l->streams / w->shared->worker_count, 1U);
+	flow_table_set_limits(&w->flows, MAX(l->flows / w->shared->worker_count, 1U),
+			      MAX(l->flow_registrations / w->shared->worker_count, 1U));
 }
 
 /* Exchanges that run have their own reference of the rules before. */
@@ -82,6 +86,24 @@ static void init_proxy(struct wiring *w)
 	w->demux.rpc_metrics = &sh->rpc_metrics;
 }
 
+static bool may_reach(void *arg, const struct ip_addr *addr)
+{
+	const struct wiring *w = arg;
+	return destination_is_allowed(w->proxy.rules->conf, addr, tcp_is_own_address(addr));
+}
+
+static int init_flows(struct wiring *w)
+{
+	int r = datapath_new(w->worker, &w->datapath);
+	if (r < 0)
+		return r;
+	flow_table_init(&w->flows, &(struct flow_table_params){ .worker = w->worker,
+								.datapath = w->datapath,
+								.may_reach = may_reach,
+								.arg = w });
+	return 0;
+}
+
 static struct span text_of(const struct secret *s)
 {
 	return s ? secret_span(s) : span_of(NULL, 0);
@@ -111,6 +133,7 @@ static void init_tunnels(struct wiring *w)
 		.worker = w->worker,
 		.quic = w->quic,
 		.demux = &w->demux,
+		.flows = &w->flows,
 		.h2 = &w->h2_settings,
 		.connector_id = sh->connector_id,
 		.rpc_metrics = &sh->rpc_metrics,
@@ -147,6 +170,8 @@ int wiring_init(struct wiring *w, struct wiring_shared *shared, struct worker *w
 	r = origin_worker_new(&origins, &w->origins);
 	if (r == 0)
 		r = quic_worker_new(worker, &w->quic_settings, &w->quic);
+	if (r == 0)
+		r = init_flows(w);
 	if (r < 0)
 		return r;
 	w->scratch = pattern_scratch_new();
@@ -165,6 +190,7 @@ void wiring_stop(struct wiring *w)
 	proxy_http_abort_all(&w->proxy);
 	proxy_tcp_abort_all(&w->proxy);
 	demux_done(&w->demux);
+	flow_table_done(&w->flows);
 	tunnel_free_all(w->tunnels);
 	if (w->worker->index == 0 && w->shared->page)
 		page_stop(w->shared->page);
@@ -177,6 +203,7 @@ void wiring_done(struct wiring *w)
 {
 	origin_worker_free(TAKE_PTR(w->origins));
 	quic_worker_free(TAKE_PTR(w->quic));
+	datapath_free(TAKE_PTR(w->datapath));
 	resolver_free(TAKE_PTR(w->resolver));
 	pattern_scratch_free(TAKE_PTR(w->scratch));
 	proxy_rules_unref(TAKE_PTR(w->proxy.rules));

@@ -8,6 +8,7 @@
 
 #include "daemon/aditd/config.h"
 #include "daemon/aditd/tunnel.h"
+#include "daemon/datapath/path.h"
 #include "daemon/net/outproxy.h"
 #include "daemon/origin/origin.h"
 #include "daemon/proxy/proxy_http.h"
@@ -42,6 +43,8 @@ struct wiring {
 	struct quic_worker *quic;
 	struct proxy_env proxy;
 	struct demux demux;
+	struct datapath *datapath;
+	struct flow_table flows;
 	struct tunnel_env *tunnels; /* in the supervisor's array */
 };
 

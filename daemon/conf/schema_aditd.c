@@ -47,7 +47,7 @@ const struct schema_option schema_tunnel[] = {
 	  .help = "Connections held to the edge: `auto` is 4, and at least one for each worker to an adit edge." },
 	{ .key = "post-quantum", WORD(post_quantums, struct conf_tunnel, post_quantum), .def = "prefer", .env = "TUNNEL_POST_QUANTUM",
 	  .help = "Hybrid key exchange X25519MLKEM768." },
-	{ .key = "datagram", WORD(datagrams, struct conf_tunnel, datagram), .def = "auto", .flags = SCHEMA_LATER,
+	{ .key = "datagram", WORD(datagrams, struct conf_tunnel, datagram), .def = "auto",
 	  .help = "Version of datagram sessions: `auto` is v3 to an adit edge, what DNS says to the vendor's." },
 	{ .key = "ecn", BOOL(struct conf_tunnel, ecn), .def = "yes",
 	  .help = "Explicit congestion notification on QUIC, if the path proves to carry it." },

@@ -16,7 +16,6 @@ enum { DEMUX_RPC_TIMEOUT_SEC = 5 }; /* life of an RPC stream (docs/protocol.md Â
 struct demux_stats {
 	uint64_t malformed; /* streams reset because their beginning made no sense */
 	uint64_t cut_short; /* â€¦ because they ended before a message was whole */
-	uint64_t datagrams; /* received; no flow takes them in this version */
 	uint64_t configs_refused;
 };
 

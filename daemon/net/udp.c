@@ -16,8 +16,10 @@
 #include "util/cleanup.h"
 #include "util/macro.h"
 
+#include <linux/errqueue.h> /* last: it needs struct timespec and doesn't say so */
+
 enum {
-	SLOT_LEN = 64 * 1024, /* of one message; UDP_MSG_MAX rounded up to pages */
+	SLOT_LEN = 68 * 1024, /* of one message; UDP_HEADROOM and UDP_MSG_MAX rounded up to pages */
 	GSO_MAX_BYTES = 65000 /* one send: the kernel's 65 507 with room for IPv6 */
 };
 
@@ -39,7 +41,7 @@ struct udp_batch {
 
 int udp_batch_new(struct udp_batch **ret)
 {
-	static_assert((int)SLOT_LEN >= (int)UDP_MSG_MAX);
+	static_assert((int)SLOT_LEN >= (int)UDP_HEADROOM + (int)UDP_MSG_MAX);
 
 	struct udp_batch *b = calloc(1, sizeof(*b));
 	if (!b)
@@ -77,33 +79,36 @@ static int get_int(int fd, int level, int option, int *ret)
 }
 
 /* Options that both families of a dual-stack socket need: IPv4 packets on it obey SOL_IP. */
-static int set_v4_options(int fd)
+static int set_v4_options(int fd, const struct udp_params *p)
 {
-	int r = set_int(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
+	int mtu = p->may_fragment ? IP_PMTUDISC_WANT : IP_PMTUDISC_PROBE;
+	int r = set_int(fd, SOL_IP, IP_MTU_DISCOVER, mtu);
+	if (r == 0 && p->want_errors)
+		r = set_int(fd, SOL_IP, IP_RECVERR, 1);
 	return r < 0 ? r : set_int(fd, SOL_IP, IP_RECVTOS, 1);
 }
 
-static int set_v6_options(int fd, bool is_v6_only)
+static int set_v6_options(int fd, const struct udp_params *p)
 {
-	int r = set_int(fd, SOL_IPV6, IPV6_V6ONLY, is_v6_only);
-	if (r < 0)
-		return r;
-	r = set_int(fd, SOL_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
-	if (r < 0)
-		return r;
-	r = set_int(fd, SOL_IPV6, IPV6_RECVTCLASS, 1);
-	if (r < 0)
-		return r;
-	r = set_int(fd, SOL_IPV6, IPV6_RECVPKTINFO, 1);
-	return r < 0 || is_v6_only ? r : set_v4_options(fd);
+	int mtu = p->may_fragment ? IPV6_PMTUDISC_WANT : IPV6_PMTUDISC_PROBE;
+	int r = set_int(fd, SOL_IPV6, IPV6_V6ONLY, p->is_v6_only);
+	if (r == 0)
+		r = set_int(fd, SOL_IPV6, IPV6_MTU_DISCOVER, mtu);
+	if (r == 0 && p->want_errors)
+		r = set_int(fd, SOL_IPV6, IPV6_RECVERR, 1);
+	if (r == 0)
+		r = set_int(fd, SOL_IPV6, IPV6_RECVTCLASS, 1);
+	if (r == 0)
+		r = set_int(fd, SOL_IPV6, IPV6_RECVPKTINFO, 1);
+	return r < 0 || p->is_v6_only ? r : set_v4_options(fd, p);
 }
 
 static int set_family_options(int fd, const struct udp_params *p)
 {
 	if (p->local.ip.family == IP_FAMILY_V6)
-		return set_v6_options(fd, p->is_v6_only);
+		return set_v6_options(fd, p);
 	int r = set_int(fd, SOL_IP, IP_PKTINFO, 1);
-	return r < 0 ? r : set_v4_options(fd);
+	return r < 0 ? r : set_v4_options(fd, p);
 }
 
 static int set_routing_options(int fd, const struct udp_params *p)
@@ -222,7 +227,8 @@ int udp_find_source(const struct ip_port *peer, const char *bind_interface, uint
 static void batch_arm(struct udp_batch *b)
 {
 	for (unsigned int i = 0; i < UDP_BATCH; i++) {
-		b->iov[i] = (struct iovec){ b->memory + (size_t)i * SLOT_LEN, UDP_MSG_MAX };
+		b->iov[i] = (struct iovec){ b->memory + (size_t)i * SLOT_LEN + UDP_HEADROOM,
+					    UDP_MSG_MAX };
 		b->headers[i].msg_hdr = (struct msghdr){
 			.msg_name = &b->names[i],
 			.msg_namelen = sizeof(b->names[i]),
@@ -333,6 +339,54 @@ int udp_recv(struct udp_socket *sock, struct udp_batch *batch, struct udp_stats 
 	}
 	*ret = batch->messages;
 	return used;
+}
+
+/* ---- errors -------------------------------------------------------------------------------- */
+
+/* What the kernel says beside the quoted datagram; false when it says nothing of the kind. */
+static bool read_extended(struct msghdr *h, struct sock_extended_err *ret)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
+		bool is_error = (c->cmsg_level == SOL_IP && c->cmsg_type == IP_RECVERR) ||
+				(c->cmsg_level == SOL_IPV6 && c->cmsg_type == IPV6_RECVERR);
+		if (!is_error || c->cmsg_len < CMSG_LEN(sizeof(*ret)))
+			continue;
+		memcpy(ret, CMSG_DATA(c), sizeof(*ret));
+		return true;
+	}
+	return false;
+}
+
+int udp_read_error(struct udp_socket *sock, struct udp_error *ret)
+{
+	/* With the address of who reports it behind the error itself. */
+	alignas(struct cmsghdr) uint8_t
+		control[CMSG_SPACE(sizeof(struct sock_extended_err) + sizeof(struct sockaddr_in6)) +
+			sizeof(struct rx_control)];
+	struct sockaddr_storage name;
+	struct sock_extended_err e;
+	uint8_t quoted[1];
+	struct iovec iov = { quoted, sizeof(quoted) };
+	for (;;) {
+		struct msghdr h = { .msg_name = &name,
+				    .msg_namelen = sizeof(name),
+				    .msg_iov = &iov,
+				    .msg_iovlen = 1,
+				    .msg_control = control,
+				    .msg_controllen = sizeof(control) };
+		if (recvmsg(sock->fd, &h, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) {
+			if (errno == EINTR)
+				continue;
+			return -EAGAIN;
+		}
+		*ret = (struct udp_error){};
+		if (!read_extended(&h, &e) ||
+		    sockaddr_to_ip_port((struct sockaddr *)&name, h.msg_namelen, &ret->peer) < 0)
+			continue;
+		ret->error = -(int)e.ee_errno;
+		ret->mtu = e.ee_errno == EMSGSIZE ? e.ee_info : 0;
+		return 0;
+	}
 }
 
 /* ---- sending ------------------------------------------------------------------------------- */

@@ -16,6 +16,7 @@ enum {
 	UDP_BATCH = 16,        /* messages of one recvmmsg; each may hold many segments */
 	UDP_MSG_MAX = 65535,   /* bytes of one message */
 	UDP_GSO_SEGMENTS = 44, /* segments we put into one send */
+	UDP_HEADROOM = 64, /* bytes before each received message that its reader may overwrite */
 };
 
 enum udp_ecn : uint8_t { UDP_ECN_NOT_ECT = 0, UDP_ECN_ECT1 = 1, UDP_ECN_ECT0 = 2, UDP_ECN_CE = 3 };
@@ -26,7 +27,9 @@ struct udp_params {
 	bool reuse_port;
 	bool want_gro;
 	bool is_v6_only;
-	uint32_t fwmark;            /* 0: none */
+	bool may_fragment; /* the kernel cuts what is larger than the path; else DF is set */
+	bool want_errors;  /* ICMP errors are kept for udp_read_error() */
+	uint32_t fwmark;   /* 0: none */
 	const char *bind_interface; /* NULL: none */
 	int rcvbuf;                 /* bytes wanted; *BUFFORCE is tried first */
 	int sndbuf;
@@ -51,7 +54,10 @@ struct udp_stats {
 	uint64_t tx_again, tx_errors, rx_errors;
 };
 
-/* One received message: segment_len-sized datagrams back to back, the last may be shorter. */
+/*
+ * One received message: segment_len-sized datagrams back to back, the last may be shorter. It and
+ * UDP_HEADROOM bytes before it are the reader's to write.
+ */
 struct udp_msg {
 	uint8_t *data;
 	size_t len;
@@ -89,6 +95,18 @@ void udp_close(struct udp_socket *sock);
  */
 [[nodiscard]] int udp_recv(struct udp_socket *sock, struct udp_batch *batch,
 			   struct udp_stats *stats, const struct udp_msg **ret);
+
+/* An ICMP error about something that was sent. */
+struct udp_error {
+	int error;           /* negative errno: -ECONNREFUSED, -EHOSTUNREACH, -EMSGSIZE … */
+	struct ip_port peer; /* whom it was sent to */
+	uint32_t mtu;        /* with -EMSGSIZE: what the path takes */
+};
+/*
+ * The next error that the kernel has kept (want_errors): 0, or -EAGAIN. While there are some the
+ * socket polls as EPOLLERR, and one call that sends or receives may fail with the latest.
+ */
+[[nodiscard]] int udp_read_error(struct udp_socket *sock, struct udp_error *ret);
 
 /*
  * Sends data as segments of segment_len bytes (the last may be shorter), at most UDP_GSO_SEGMENTS.

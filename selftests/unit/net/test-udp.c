@@ -406,6 +406,61 @@ static void test_open_errors(void **state)
 	udp_close(&c);
 }
 
+/* What the reader writes before a message is its own: no other message is touched. */
+static void test_headroom(void **state)
+{
+	(void)state;
+	struct udp_stats stats = {};
+	struct udp_socket a = open_at(&v4_any, false), b = open_at(&v4_any, false);
+	struct ip_port to = port_at(&b, &v4_lo);
+	const struct udp_msg *got = NULL;
+	size_t sent = 0;
+	for (unsigned int i = 0; i < 3; i++) {
+		const struct udp_send send = { .data = SPAN_LIT("abc"), .peer = &to };
+		assert_int_equal(udp_send(&a, &send, &stats, &sent), 0);
+	}
+	int n = recv_some(&b, &stats, &got);
+	assert_int_equal(n, 3);
+	for (int i = n; i-- > 0;)
+		memset(got[i].data - UDP_HEADROOM, 0xff, UDP_HEADROOM);
+	for (int i = 0; i < n; i++)
+		assert_memory_equal(got[i].data, "abc", 3);
+	udp_close(&a);
+	udp_close(&b);
+}
+
+/* An unconnected socket learns who isn't there, if it wants to. */
+static void test_errors_are_kept(void **state)
+{
+	(void)state;
+	const struct ip_addr *const los[] = { &v4_lo, &v6_lo };
+	for (unsigned int i = 0; i < ARRAY_SIZE(los); i++) {
+		struct udp_stats stats = {};
+		struct udp_params p = { .local = { .ip = *los[i] },
+					.want_errors = true,
+					.may_fragment = true };
+		struct udp_socket s, closed;
+		assert_int_equal(udp_open(&p, &s), 0);
+		assert_int_equal(udp_open(&p, &closed), 0);
+		struct ip_port to = port_at(&closed, los[i]);
+		udp_close(&closed);
+		struct udp_error e;
+		assert_int_equal(udp_read_error(&s, &e), -EAGAIN);
+		const struct udp_send send = { .data = SPAN_LIT("x"), .peer = &to };
+		size_t sent = 0;
+		assert_int_equal(udp_send(&s, &send, &stats, &sent), 0);
+		struct pollfd poll_for = { .fd = s.fd, .events = 0 };
+		assert_int_equal(poll(&poll_for, 1, 5000), 1);
+		assert_int_equal(poll_for.revents, POLLERR);
+		assert_int_equal(udp_read_error(&s, &e), 0);
+		assert_int_equal(e.error, -ECONNREFUSED);
+		assert_true(ip_port_eq(&e.peer, &to));
+		assert_int_equal(udp_read_error(&s, &e), -EAGAIN);
+		assert_int_equal(udp_send(&s, &send, &stats, &sent), 0);
+		udp_close(&s);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -416,6 +471,7 @@ int main(void)
 		cmocka_unit_test(test_too_large),          cmocka_unit_test(test_empty_datagram),
 		cmocka_unit_test(test_refused_once),       cmocka_unit_test(test_other_peer),
 		cmocka_unit_test(test_find_source),        cmocka_unit_test(test_open_errors),
+		cmocka_unit_test(test_headroom),           cmocka_unit_test(test_errors_are_kept),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Counters of UDP flows (spec §12; the reference's cloudflared_udp_* names). Set at a scrape, by
+ * each worker.
+ */
+#ifndef DAEMON_ADITD_FLOW_METRICS_H
+#define DAEMON_ADITD_FLOW_METRICS_H
+
+#include "daemon/aditd/link_metrics.h"
+
+enum { FLOW_METRICS_PLAIN = 5, FLOW_METRICS_REASONS = 6 };
+
+struct flow_metrics {
+	unsigned int count; /* of indexes */
+	metric_id plain[FLOW_INDEX_MAX][FLOW_METRICS_PLAIN];
+	metric_id dropped[FLOW_INDEX_MAX][FLOW_METRICS_REASONS]; /* the reference's reasons */
+	metric_id drops[FLOW_DROP_MAX_];                         /* ours, over all indexes */
+	metric_id limited;                                       /* registrations at the limit */
+	metric_id flows, rx, tx, anchors, strangers, errors;
+};
+
+[[nodiscard]] int flow_metrics_init(struct flow_metrics *m, struct metric_registry *reg,
+				    const struct link_metrics *links);
+void flow_metrics_refresh(const struct flow_metrics *m, struct wiring *w);
+
+#endif

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The UDP flows of datagram version 3 at the daemon. A connection is told apart by its object, not
+ * by its index: a repeat on the link that replaced a dead one of the same index moves the flow.
+ */
+#include "daemon/session/flow_table.h"
+
+#include <errno.h>
+
+#include "daemon/session/udp_session.h"
+
+const char *flow_drop_name(enum flow_drop reason)
+{
+	static const char *const names[FLOW_DROP_MAX_] = {
+		[FLOW_DROP_MALFORMED] = "malformed",     [FLOW_DROP_NO_FLOW] = "no-flow",
+		[FLOW_DROP_TOO_MANY] = "too-many-flows", [FLOW_DROP_RATE] = "registration-rate",
+		[FLOW_DROP_DENIED] = "denied",           [FLOW_DROP_NO_SOCKET] = "no-socket",
+		[FLOW_DROP_ORIGIN_FULL] = "origin-full", [FLOW_DROP_ORIGIN] = "origin",
+		[FLOW_DROP_TOO_BIG] = "too-big",         [FLOW_DROP_LINK_FULL] = "link-full",
+		[FLOW_DROP_LINK_DOWN] = "link-down",     [FLOW_DROP_ICMP] = "icmp",
+		[FLOW_DROP_VERSION] = "version",
+	};
+	return reason < ARRAY_SIZE(names) ? names[reason] : "unknown";
+}
+
+void flow_table_drop(struct flow_table *t, unsigned int index, enum flow_drop reason)
+{
+	t->by_index[MIN(index, FLOW_INDEX_MAX - 1U)].drops[reason]++;
+}
+
+static struct udp_session *find(const struct flow_table *t, const struct dgram_id *id)
+{
+	struct map_node *node = map_find(&t->flows, dgram_id_span(id));
+	return node ? MAP_ENTRY(node, struct udp_session, node) : NULL;
+}
+
+/* ---- registration ---- */
+
+/* One that can't be sent is missed by the edge, which asks again. */
+static void respond(struct flow_table *t, struct flow_port *port, const struct dgram_id *id,
+		    enum dgram3_code code)
+{
+	uint8_t buf[DGRAM3_RESPONSE_HEAD];
+	struct packer p = packer_over(buf, sizeof(buf));
+	const struct dgram3_response response = { .id = *id, .code = code };
+	int r = dgram3_response_write(&p, &response);
+	if (r == 0)
+		r = datagram_send(port->pipe, packer_span(&p));
+	if (r < 0)
+		flow_table_drop(t, port->index,
+				r == -EPROTO ? FLOW_DROP_LINK_DOWN : FLOW_DROP_LINK_FULL);
+}
+
+/* The reference sends no other word for what can't be reached, and no foreign edge was seen to
+ * know one. */
+static enum dgram3_code no_way_code(const struct flow_port *port)
+{
+	return port->is_ours ? DGRAM3_CODE_UNREACHABLE : DGRAM3_CODE_NO_SOCKET;
+}
+
+static enum dgram3_code code_of(const struct flow_port *port, int error)
+{
+	switch (-error) {
+	case E2BIG:
+		return DGRAM3_CODE_TOO_MANY;
+	case ENETUNREACH:
+	case EHOSTUNREACH:
+	case EINVAL:
+	case EACCES:
+	case EPERM:
+		return no_way_code(port);
+	default:
+		return DGRAM3_CODE_NO_SOCKET;
+	}
+}
+
+static void refuse(struct flow_table *t, struct flow_port *port, const struct dgram_id *id,
+		   enum flow_drop reason, enum dgram3_code code)
+{
+	flow_table_drop(t, port->index, reason);
+	respond(t, port, id, code);
+}
+
+static void repeat(struct flow_table *t, struct flow_port *port, struct udp_session *s)
+{
+	if (s->port == port) {
+		t->by_index[port->index].repeated++;
+	} else {
+		udp_session_move(s, port);
+		t->by_index[port->index].moved++;
+	}
+	udp_session_touch(s);
+	respond(t, port, &s->id, DGRAM3_CODE_OK);
+}
+
+static void begin(struct flow_table *t, struct flow_port *port, struct dgram3_register *reg)
+{
+	reg->dest.ip = ip_addr_unmap(reg->dest.ip);
+	if (t->flows.count >= t->flows.limit) {
+		refuse(t, port, &reg->id, FLOW_DROP_TOO_MANY, DGRAM3_CODE_TOO_MANY);
+		return;
+	}
+	if (!ratelimit_take(&t->registrations, loop_now(t->p.worker->loop), 1)) {
+		flow_table_drop(t, port->index, FLOW_DROP_RATE);
+		return;
+	}
+	if (!t->p.may_reach(t->p.arg, &reg->dest.ip)) {
+		refuse(t, port, &reg->id, FLOW_DROP_DENIED, no_way_code(port));
+		return;
+	}
+	struct udp_session *s = NULL;
+	int r = udp_session_new(t, port, reg, &s);
+	if (r < 0) {
+		refuse(t, port, &reg->id, FLOW_DROP_NO_SOCKET, code_of(port, r));
+		return;
+	}
+	respond(t, port, &reg->id, DGRAM3_CODE_OK);
+	if (reg->payload.len > 0)
+		udp_session_write(s, reg->payload);
+}
+
+static void take_registration(struct flow_table *t, struct flow_port *port, struct span datagram)
+{
+	struct dgram3_register reg;
+	if (dgram3_register_read(datagram, &reg) < 0) {
+		flow_table_drop(t, port->index, FLOW_DROP_MALFORMED);
+		return;
+	}
+	struct udp_session *s = find(t, &reg.id);
+	if (s)
+		repeat(t, port, s);
+	else
+		begin(t, port, &reg);
+}
+
+/* ---- payload ---- */
+
+static void take_payload(struct flow_table *t, struct flow_port *port, struct span datagram)
+{
+	struct dgram3_payload d;
+	size_t max = port->is_ours ? DGRAM_PAYLOAD_MAX_ADIT : DGRAM_PAYLOAD_MAX;
+	if (dgram3_payload_read(datagram, max, &d) < 0) {
+		flow_table_drop(t, port->index, FLOW_DROP_MALFORMED);
+		return;
+	}
+	struct udp_session *s = find(t, &d.id);
+	if (s)
+		udp_session_write(s, d.payload);
+	else
+		flow_table_drop(t, port->index, FLOW_DROP_NO_FLOW);
+}
+
+void flow_table_datagram(struct flow_table *t, struct flow_port *port, struct span datagram)
+{
+	enum dgram3_type type;
+	if (dgram3_type(datagram, &type) < 0) {
+		flow_table_drop(t, port->index, FLOW_DROP_MALFORMED);
+		return;
+	}
+	switch (type) {
+	case DGRAM3_TYPE_REGISTER:
+		take_registration(t, port, datagram);
+		return;
+	case DGRAM3_TYPE_PAYLOAD:
+		take_payload(t, port, datagram);
+		return;
+	case DGRAM3_TYPE_ICMP:
+		flow_table_drop(t, port->index, FLOW_DROP_ICMP);
+		return;
+	case DGRAM3_TYPE_RESPONSE: /* it is for us to send */
+		flow_table_drop(t, port->index, FLOW_DROP_MALFORMED);
+		return;
+	}
+}
+
+/* ---- the table and its ports ---- */
+
+void flow_table_init(struct flow_table *t, const struct flow_table_params *params)
+{
+	*t = (struct flow_table){ .p = *params };
+	map_init(&t->flows, 0);
+}
+
+void flow_table_set_limits(struct flow_table *t, unsigned int flows, unsigned int registrations)
+{
+	t->flows.limit = flows;
+	if (registrations == t->rate)
+		return;
+	t->rate = registrations;
+	ratelimit_init(&t->registrations, MAX(NSEC_PER_SEC / registrations, (nsec_t)1),
+		       registrations);
+}
+
+void flow_table_done(struct flow_table *t)
+{
+	MAP_FOREACH(node, &t->flows)
+	udp_session_end(MAP_ENTRY(node, struct udp_session, node), "shutting down");
+	map_done(&t->flows);
+}
+
+void flow_port_open(struct flow_port *port, struct datagram_pipe *pipe, unsigned int index,
+		    bool is_ours)
+{
+	*port = (struct flow_port){ .pipe = pipe,
+				    .index = MIN(index, FLOW_INDEX_MAX - 1U),
+				    .is_ours = is_ours };
+	list_init(&port->flows);
+}
+
+void flow_port_close(struct flow_port *port)
+{
+	if (!port->pipe)
+		return;
+	LIST_FOREACH(node, &port->flows)
+	udp_session_end(LIST_ENTRY(node, struct udp_session, in_port), "the connection ended");
+	port->pipe = NULL;
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The UDP flows of datagram version 3 at the daemon: who registered what, on one worker
+ * (docs/protocol.md §11). A registration makes a flow, a repeat is answered again and moves the
+ * answers to the link that it came on, silence or an error of the origin ends it without a word.
+ *
+ * A flow is registered before the next datagram is looked at, so a payload right behind its
+ * registration finds it. Nothing is read from a clock for a datagram: what moves notes the time of
+ * the turn, and a timer that looks at it comes once in a flow's idle time.
+ */
+#ifndef DAEMON_SESSION_FLOW_TABLE_H
+#define DAEMON_SESSION_FLOW_TABLE_H
+
+#include "daemon/base/ratelimit.h"
+#include "daemon/datapath/path.h"
+#include "daemon/flow/datagram.h"
+#include "daemon/wire/dgram_v3.h"
+#include "util/list.h"
+
+enum { FLOW_INDEX_MAX = 64 }; /* connection indexes with counters of their own */
+
+/* Why a datagram went no further. */
+enum flow_drop : uint8_t {
+	FLOW_DROP_MALFORMED,   /* it is no datagram of version 3 that an edge may send */
+	FLOW_DROP_NO_FLOW,     /* payload for an id that isn't registered */
+	FLOW_DROP_TOO_MANY,    /* registration: as many flows as there may be; answered */
+	FLOW_DROP_RATE,        /* registration: too many in this second; it will be repeated */
+	FLOW_DROP_DENIED,      /* registration: the destination isn't allowed; answered */
+	FLOW_DROP_NO_SOCKET,   /* registration: unreachable, or no descriptor left; answered */
+	FLOW_DROP_ORIGIN_FULL, /* the kernel takes no more towards the origin now */
+	FLOW_DROP_ORIGIN,      /* it refused to send */
+	FLOW_DROP_TOO_BIG,     /* from the origin: larger than the link takes */
+	FLOW_DROP_LINK_FULL,   /* from the origin or an answer: the link's queue is full */
+	FLOW_DROP_LINK_DOWN,   /* … or it isn't up any more */
+	FLOW_DROP_ICMP,        /* ICMP isn't served */
+	FLOW_DROP_VERSION,     /* the link didn't announce version 3 */
+	FLOW_DROP_MAX_,
+};
+const char *flow_drop_name(enum flow_drop reason);
+
+/* By the index of the connection that a flow is bound to; active and total by that of its birth. */
+struct flow_counters {
+	uint64_t active, total;
+	uint64_t failed;   /* ended by an error of the origin */
+	uint64_t repeated; /* registrations answered again */
+	uint64_t moved;    /* registrations that moved a flow here from another link */
+	uint64_t drops[FLOW_DROP_MAX_];
+};
+
+/* What one link is to the table; embedded in whoever owns the link. */
+struct flow_port {
+	struct datagram_pipe *pipe; /* NULL: not open */
+	unsigned int index;
+	bool is_ours;      /* the edge is one of ours: larger payloads, more codes */
+	struct list flows; /* whose answers go here */
+};
+
+struct flow_table_params {
+	struct worker *worker;
+	struct datapath *datapath;
+	/* May the edge reach this address? (docs/config.md [network]) */
+	bool (*may_reach)(void *arg, const struct ip_addr *addr);
+	void *arg;
+};
+
+struct flow_table {
+	struct flow_table_params p;
+	struct map flows; /* by id */
+	struct ratelimit registrations;
+	unsigned int rate; /* of registrations, a second */
+	struct flow_counters by_index[FLOW_INDEX_MAX];
+};
+
+void flow_table_init(struct flow_table *t, const struct flow_table_params *params);
+/* Ends all flows. Ports may be closed before or after. */
+void flow_table_done(struct flow_table *t);
+/* At most so many flows, and registrations a second; those that run stay. */
+void flow_table_set_limits(struct flow_table *t, unsigned int flows, unsigned int registrations);
+
+void flow_port_open(struct flow_port *port, struct datagram_pipe *pipe, unsigned int index,
+		    bool is_ours);
+/* The link has ended, and the flows bound to it with it. Harmless on one that isn't open. */
+void flow_port_close(struct flow_port *port);
+
+/* Takes a datagram of the edge, borrowed for the call. */
+void flow_table_datagram(struct flow_table *t, struct flow_port *port, struct span datagram);
+void flow_table_drop(struct flow_table *t, unsigned int index, enum flow_drop reason);
+
+#endif

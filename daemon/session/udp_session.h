@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One UDP flow at the daemon: both directions. Private to session/.
+ */
+#ifndef DAEMON_SESSION_UDP_SESSION_H
+#define DAEMON_SESSION_UDP_SESSION_H
+
+#include "daemon/session/flow_table.h"
+
+struct udp_session {
+	struct flow_table *table;
+	struct flow_port *port; /* where answers go */
+	struct flow_path path;
+	struct dgram_id id;
+	uint8_t born; /* index of the connection that registered it first */
+	nsec_t idle;
+	nsec_t active; /* turn in which something moved last */
+	struct timer timer;
+	uint64_t rx, tx; /* datagrams from and to the origin */
+	struct map_node node;
+	struct list in_port;
+	struct loop_garbage garbage;
+};
+
+/*
+ * Opens the path to the registration's destination; the caller has checked that the id is new.
+ * 0, -ENOMEM, -E2BIG at the table's limit, or what flow_path_open() said.
+ */
+[[nodiscard]] int udp_session_new(struct flow_table *t, struct flow_port *port,
+				  const struct dgram3_register *reg, struct udp_session **ret);
+/* reason: for the log. */
+void udp_session_end(struct udp_session *s, const char *reason);
+/* Something moved: the idle time begins again. */
+void udp_session_touch(struct udp_session *s);
+/* Answers go to this link from now on. */
+void udp_session_move(struct udp_session *s, struct flow_port *port);
+/* To the origin; counted when it can't be. */
+void udp_session_write(struct udp_session *s, struct span payload);
+
+#endif
