@@ -25,6 +25,7 @@ wire_objs := daemon/wire/base64.o daemon/wire/body_frame.o daemon/wire/capnp.o \
 	daemon/wire/capnp_build.o \
 	daemon/wire/connect.o daemon/wire/dgram_v2.o \
 	daemon/wire/dgram_v2_call.o daemon/wire/dgram_v3.o daemon/wire/endpoint.o daemon/wire/h2_head.o daemon/wire/hex.o daemon/wire/http_field.o \
+	daemon/wire/icmp.o daemon/wire/ip.o daemon/wire/ip_udp.o \
 	daemon/wire/preamble.o daemon/wire/rpc.o daemon/wire/rpc_session.o \
 	daemon/wire/rpc_tunnel.o daemon/wire/token.o daemon/wire/trace.o daemon/wire/uri.o daemon/wire/uuid.o
 wire_cflags := -Wconversion

@@ -79,8 +79,8 @@ test-stream_io_parts := flow net base
 
 # wire, util
 unit_tests += util/test-cursor util/test-list $(addprefix wire/test-,base64 body_frame capnp capnp_build \
-	connect dgram_v2 dgram_v2_call dgram_v3 edge_vectors endpoint h2_head rpc_session rpc_tunnel trace \
-	uri wire_mutation)
+	connect dgram_v2 dgram_v2_call dgram_v3 edge_vectors endpoint h2_head icmp ip ip_udp rpc_session \
+	rpc_tunnel trace uri wire_mutation)
 test-base64_parts := wire
 test-body_frame_parts := wire
 test-capnp_parts := wire
@@ -97,6 +97,10 @@ test-edge_vectors_data := edge-protocol.json
 test-endpoint_parts := wire
 test-h2_head_parts := wire
 test-h2_head_data := http2.json
+test-icmp_parts := wire
+test-icmp_data := datagrams.json
+test-ip_parts := wire
+test-ip_udp_parts := wire
 test-rpc_session_parts := wire
 test-rpc_session_data := edge-protocol.json
 test-rpc_tunnel_parts := wire
@@ -239,7 +243,8 @@ fuzz-uri_parts := wire
 fuzz-endpoint_parts := wire
 fuzzers += fuzz-h2-head
 fuzz-h2-head_parts := wire
-fuzzers += fuzz-dgram-v2 fuzz-dgram-v3
+fuzzers += fuzz-dgram-v2 fuzz-dgram-v3 fuzz-ip
+fuzz-ip_parts := wire
 fuzz-dgram-v2_parts := wire
 fuzz-dgram-v3_parts := wire
 fuzzers += fuzz-ini fuzz-pattern

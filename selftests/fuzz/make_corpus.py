@@ -69,6 +69,23 @@ def datagrams(prefix):
                          if c["name"].startswith(prefix) and c["fields"]["channel"] == "quic datagram"], 64)
 
 
+def packets():
+    """Recorded packets, and UDP and TCP with, without and behind what IP allows."""
+    with open(DATAGRAMS, encoding="utf-8") as f:
+        cases = [(c["name"], bytes.fromhex(c["hex"])) for c in json.load(f)]
+    found = [h[1:] for n, h in cases if n.startswith(("v3_icmp", "v3_ttl")) and len(h) < 200]
+    found += [h for n, h in cases if n.startswith("ipdecode_")]
+    v4 = bytes.fromhex("45000021000040004011 3cca7f0000017f000001")
+    v6 = bytes.fromhex("6000000000151140") + bytes(15) + b"\1" + bytes(15) + b"\2"
+    udp = bytes.fromhex("30390035000d8d91") + b"hello"
+    tcp = bytes.fromhex("00500051 00000001 00000002 5010ffff 00000000")
+    hop = bytes.fromhex("11000104 00000000")
+    found += [v4 + udp, v4[:6] + b"\x20\0" + v4[8:] + udp, v4[:9] + b"\6" + v4[10:] + tcp,
+              b"\x46" + v4[1:] + b"\x94\2\1\0" + udp, v6 + udp, v6[:6] + b"\6" + v6[7:] + tcp,
+              v6[:6] + b"\0" + v6[7:] + hop + udp, v6[:6] + b"\x2c" + v6[7:] + hop + udp]
+    return distinct(found, 80)
+
+
 def h2_frame(kind, flags, stream, payload=b""):
     return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
 
@@ -117,6 +134,7 @@ def main(argv):
         "h2": h2_frames(),
         "dgram-v2": datagrams("v2_") + [t.encode() for t in TRACES],
         "dgram-v3": datagrams("v3_"),
+        "ip": packets(),
         **{name: [t.encode() for t in texts] for name, texts in TEXTS.items()},
     }
     for name, contents in seeds.items():

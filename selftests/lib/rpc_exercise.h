@@ -7,9 +7,29 @@
 
 #include <errno.h>
 
+#include "daemon/wire/dgram_v2_call.h"
 #include "daemon/wire/rpc_session.h"
 #include "daemon/wire/rpc_tunnel.h"
 #include "selftests/lib/wire_exercise.h"
+
+/* What can be understood goes out again with the same meaning. */
+static inline void exercise_udp_register(const struct tunnel_udp_register *in)
+{
+	struct dgram2_register a, b;
+	struct dgram2_register_room room;
+	struct tunnel_udp_register out;
+	const char *reason = NULL;
+	exercise_touch(in->dst_ip);
+	if (dgram2_register_read(in, &a, &reason) < 0) {
+		EXERCISE_CHECK(reason != NULL);
+		return;
+	}
+	dgram2_register_params(&a, &room, &out);
+	EXERCISE_CHECK(dgram2_register_read(&out, &b, &reason) == 0);
+	EXERCISE_CHECK(dgram_id_eq(&a.id, &b.id) && ip_port_eq(&a.dest, &b.dest));
+	EXERCISE_CHECK(a.idle == b.idle && a.is_traced == b.is_traced);
+	EXERCISE_CHECK(memcmp(&a.trace, &b.trace, sizeof(a.trace)) == 0);
+}
 
 /* Reads the struct as each of the tunnel's, whatever it was meant to be. */
 static inline void exercise_structs(const struct capnp_struct *s)
@@ -30,7 +50,7 @@ static inline void exercise_structs(const struct capnp_struct *s)
 	if (tunnel_registered_decode(s, &u.registered) == 0)
 		exercise_touch(u.registered.cause);
 	if (tunnel_udp_register_decode(s, &u.udp_register) == 0)
-		exercise_touch(u.udp_register.dst_ip);
+		exercise_udp_register(&u.udp_register);
 	if (tunnel_udp_registered_decode(s, &u.udp_registered) == 0)
 		exercise_touch(u.udp_registered.spans);
 	if (tunnel_udp_unregister_decode(s, &u.udp_unregister) == 0)
