@@ -184,7 +184,7 @@ $$(dir_$(1))/unit/$(2): $$(dir_$(1))/obj/selftests/unit/$(2).o \
 		$$(call archives,$(1),$$($(notdir $(2))_parts)) $$(testlib_$(1))
 	$$(call link,$(1),$$(call libs,$$($(notdir $(2))_parts),cmocka $$(testlib_libs_$(1)) $$($(notdir $(2))_libs)))
 $$(dir_$(1))/obj/selftests/unit/$(2).o: selftests/unit/$(2).c $$(dir_$(1))/flags \
-		$$(patsubst %.json,$$(B)/gen/data/%.h,$$($(notdir $(2))_data))
+		$$(patsubst %,$$(B)/gen/data/%.h,$$(basename $$($(notdir $(2))_data)))
 	$$(call compile,$(1),$$(call pc_cflags,$$($(notdir $(2))_libs) cmocka))
 -include $$(dir_$(1))/obj/selftests/unit/$(2).d
 endef
@@ -225,9 +225,15 @@ $(foreach m,$(modes),$(foreach f,$(fuzzers),$(eval $(call fuzz_rules,$m,$f))))
 $(foreach m,$(modes),$(eval $(call fuzz_objs,$m)))
 $(foreach m,$(modes),$(foreach t,$(test_tools),$(eval $(call tool_rules,$m,$t))))
 
-$(B)/gen/data/%.h: selftests/data/%.json selftests/lib/vectors.py selftests/data/overrides.json
+vectors_by := selftests/lib/vectors.py selftests/data/check_overrides.py selftests/data/overrides.json
+define vectors_to_c
 	$(call say,GEN,$@)
 	$(Q)mkdir -p $(@D) && python3 selftests/lib/vectors.py $< >$@
+endef
+$(B)/gen/data/%.h: selftests/data/%.json $(vectors_by)
+	$(vectors_to_c)
+$(B)/gen/data/%.h: selftests/data/%.md $(vectors_by)
+	$(vectors_to_c)
 
 bins = $(addprefix $(dir_$(1))/bin/,$(live_progs))
 tools = $(addprefix $(dir_$(1))/tools/,$(test_tools))
@@ -275,7 +281,7 @@ tidy_ok := $(patsubst %.c,$(L)/tidy/%.ok,$(filter-out %/version.c,$(all_c)))
 analyzer_ok := $(patsubst %.c,$(L)/analyzer/%.ok,$(analyzed))
 header_ok := $(patsubst %,$(L)/header/%.ok,$(all_h))
 $(foreach t,$(unit_tests),$(eval $(L)/tidy/selftests/unit/$t.ok: \
-	$(patsubst %.json,$(B)/gen/data/%.h,$($(notdir $t)_data))))
+	$(patsubst %,$(B)/gen/data/%.h,$(basename $($(notdir $t)_data)))))
 ifneq ($(filter lint%,$(goals)),)
 -include $(addsuffix .d,$(tidy_ok) $(analyzer_ok) $(header_ok))
 endif

@@ -4,7 +4,7 @@
 # Unit tests: PART/test-MODULE is the program made of selftests/unit/PART/test-MODULE.c.
 #   test-MODULE_parts  the parts that it links; every unit test links testlib_objs too
 #   test-MODULE_libs   pkg-config names besides those of its parts
-#   test-MODULE_data   JSON files of selftests/data that selftests/lib/vectors.py turns into
+#   test-MODULE_data   JSON or Markdown files of selftests/data that selftests/lib/vectors.py turns into
 #                      the header "data/NAME.h" before the test is compiled
 # MODULE is unique over all parts.
 
@@ -79,13 +79,15 @@ test-stream_io_parts := flow net base
 
 # wire, util
 unit_tests += util/test-cursor util/test-list $(addprefix wire/test-,base64 body_frame capnp capnp_build \
-	connect dgram_v2 dgram_v2_call dgram_v3 edge_vectors endpoint h2_head icmp ip ip_udp rpc_session \
+	connect dgram_sessions dgram_v2 dgram_v2_call dgram_v3 edge_vectors endpoint h2_head icmp ip ip_udp rpc_session \
 	rpc_tunnel trace uri wire_mutation)
 test-base64_parts := wire
 test-body_frame_parts := wire
 test-capnp_parts := wire
 test-capnp_build_parts := wire
 test-connect_parts := wire
+test-dgram_sessions_parts := wire
+test-dgram_sessions_data := datagram-sessions.md
 test-dgram_v2_parts := wire
 test-dgram_v2_data := datagrams.json
 test-dgram_v2_call_parts := wire
