@@ -135,7 +135,7 @@ test-quic_window_parts := link flow net wire base
 # http
 unit_tests += http/test-conn_fsm http/test-h1 http/test-h1_client http/test-h1_exchange \
 	http/test-h1_server http/test-h1_tx http/test-h1_upgrade http/test-h2 http/test-h2_check \
-	http/test-h2_raw http/test-h2_skim http/test-head http/test-serve
+	http/test-h2_raw http/test-h2_skim http/test-h2_window http/test-head http/test-serve
 test-conn_fsm_parts := http
 test-h1_parts := http flow wire base
 test-h1_client_parts := http flow wire base
@@ -148,6 +148,7 @@ test-h2_check_parts := http wire base
 test-h2_raw_parts := http flow net wire base
 test-h2_skim_parts := http base
 test-h2_skim_libs := libnghttp2
+test-h2_window_parts := http flow net wire base
 test-head_parts := http wire
 test-serve_parts := http flow wire base
 
