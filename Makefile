@@ -182,7 +182,8 @@ endef
 define unit_rules
 $$(dir_$(1))/unit/$(2): $$(dir_$(1))/obj/selftests/unit/$(2).o \
 		$$(call archives,$(1),$$($(notdir $(2))_parts)) $$(testlib_$(1))
-	$$(call link,$(1),$$(call libs,$$($(notdir $(2))_parts),cmocka $$(testlib_libs_$(1)) $$($(notdir $(2))_libs)))
+	$$(call link,$(1),$$($(notdir $(2))_wraps:%=-Wl,--wrap=%) \
+		$$(call libs,$$($(notdir $(2))_parts),cmocka $$(testlib_libs_$(1)) $$($(notdir $(2))_libs)))
 $$(dir_$(1))/obj/selftests/unit/$(2).o: selftests/unit/$(2).c $$(dir_$(1))/flags \
 		$$(patsubst %,$$(B)/gen/data/%.h,$$(basename $$($(notdir $(2))_data)))
 	$$(call compile,$(1),$$(call pc_cflags,$$($(notdir $(2))_libs) cmocka))

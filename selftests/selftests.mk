@@ -6,12 +6,13 @@
 #   test-MODULE_libs   pkg-config names besides those of its parts
 #   test-MODULE_data   JSON or Markdown files of selftests/data that selftests/lib/vectors.py turns into
 #                      the header "data/NAME.h" before the test is compiled
+#   test-MODULE_wraps  functions whose calls in our objects go to the test's __wrap_NAME
 # MODULE is unique over all parts.
 
 # C helpers of the tests (selftests/lib/*.c), one archive.
 testlib_objs := selftests/lib/fake_dns.o selftests/lib/quic_pair.o selftests/lib/talk.o selftests/lib/udp_relay.o selftests/lib/fake_stream.o selftests/lib/testcert.o \
 	selftests/lib/h2_pair.o selftests/lib/h2link_world.o
-testlib_objs += selftests/lib/core_world.o
+testlib_objs += selftests/lib/core_world.o selftests/lib/scarce.o
 testlib_libs := openssl libcares
 
 # Programs that system tests run beside ours (selftests/lib), each with its objects.
@@ -135,7 +136,7 @@ test-quic_window_parts := link flow net wire base
 # http
 unit_tests += http/test-conn_fsm http/test-h1 http/test-h1_client http/test-h1_exchange \
 	http/test-h1_server http/test-h1_tx http/test-h1_upgrade http/test-h2 http/test-h2_check \
-	http/test-h2_raw http/test-h2_skim http/test-h2_window http/test-head http/test-serve
+	http/test-h2_memory http/test-h2_raw http/test-h2_skim http/test-h2_window http/test-head http/test-serve
 test-conn_fsm_parts := http
 test-h1_parts := http flow wire base
 test-h1_client_parts := http flow wire base
@@ -145,6 +146,10 @@ test-h1_tx_parts := http flow wire base
 test-h1_upgrade_parts := http flow wire base
 test-h2_parts := http flow net wire base
 test-h2_check_parts := http wire base
+test-h2_memory_parts := http flow net wire base
+test-h2_memory_libs := libnghttp2
+test-h2_memory_wraps := malloc calloc realloc slab_buf_get slice_get slice_put nghttp2_option_new \
+	nghttp2_session_callbacks_new nghttp2_session_client_new2 nghttp2_session_server_new2
 test-h2_raw_parts := http flow net wire base
 test-h2_skim_parts := http base
 test-h2_skim_libs := libnghttp2

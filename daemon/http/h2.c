@@ -294,7 +294,10 @@ static const struct stream_user below_user = { .on_readable = on_readable,
 
 void h2_submit_reset(struct h2_conn *c, int32_t id, uint32_t code)
 {
-	(void)nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, id, code);
+	/* The peer would wait for ever for the end of a stream that it doesn't hear of. */
+	int r = nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, id, code);
+	if (r == NGHTTP2_ERR_NOMEM)
+		h2_fail(c, H2_CODE_INTERNAL_ERROR, "no memory");
 	h2_mark_dirty(c);
 }
 

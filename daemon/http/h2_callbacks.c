@@ -408,7 +408,7 @@ static nghttp2_ssize on_send(nghttp2_session *session, const uint8_t *data, size
 		return NGHTTP2_ERR_WOULDBLOCK;
 	if (bufq_append_copy(&c->out, span_of(data, len)) == 0)
 		return (nghttp2_ssize)len;
-	h2_window_watch(c); /* no buffer: later */
+	h2_send_wait(c);
 	return NGHTTP2_ERR_WOULDBLOCK;
 }
 

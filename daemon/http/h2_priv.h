@@ -89,6 +89,7 @@ struct h2_conn {
 	bool is_asking, is_pinging;
 
 	bool is_open, is_draining, has_goaway, is_tx_stalled;
+	bool is_tx_short; /* a frame waits for memory, and with it all others */
 	bool has_ended, is_shut, is_freed, is_below_broken;
 	enum h2_end end;
 	uint32_t end_code;

@@ -64,6 +64,12 @@ static bool put_frame(struct h2_conn *c, struct h2_stream *s, const uint8_t *hea
 	return true;
 }
 
+void h2_send_wait(struct h2_conn *c)
+{
+	c->is_tx_short = true;
+	h2_window_watch(c);
+}
+
 /* NOLINTNEXTLINE(readability-function-size): the library's type */
 int h2_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t length,
 		 nghttp2_data_source *source, void *user)
@@ -78,7 +84,7 @@ int h2_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *
 	if (c->out.len >= H2_OUT_MAX)
 		return NGHTTP2_ERR_WOULDBLOCK;
 	if (!put_frame(c, s, head, length)) {
-		h2_window_watch(c);
+		h2_send_wait(c);
 		return NGHTTP2_ERR_WOULDBLOCK;
 	}
 	s->tx_moved = loop_now(c->loop);
@@ -122,7 +128,7 @@ static bool after_turn(struct h2_conn *c, struct h2_stream *s, size_t left)
 	} else if (left == 0) {
 		list_remove(&s->ready);
 		list_append(&c->ready, &s->ready);
-	} else if (c->out.len >= H2_OUT_MAX || is_stalled(c)) {
+	} else if (c->out.len >= H2_OUT_MAX || c->is_tx_short || is_stalled(c)) {
 		return false;
 	} else {
 		/* Its own window is used up, or its head isn't out: until it has credit. */
@@ -137,7 +143,9 @@ static bool give_turn(struct h2_conn *c, struct h2_stream *s)
 	if (is_stalled(c))
 		return false;
 	s->tx_turn = H2_TURN;
-	(void)nghttp2_session_resume_data(c->session, s->id); /* fails where it isn't put off */
+	/* It fails where it isn't put off. Without memory the library has forgotten it. */
+	if (nghttp2_session_resume_data(c->session, s->id) == NGHTTP2_ERR_NOMEM)
+		h2_fail(c, H2_CODE_INTERNAL_ERROR, "no memory");
 	send_frames(c);
 	size_t left = s->tx_turn;
 	s->tx_turn = 0;
@@ -155,9 +163,10 @@ static bool give_turn(struct h2_conn *c, struct h2_stream *s)
 
 void h2_send_fill(struct h2_conn *c)
 {
+	c->is_tx_short = false;
 	for (;;) {
 		send_frames(c);
-		if (c->has_ended || c->out.len >= H2_OUT_MAX)
+		if (c->has_ended || c->is_tx_short || c->out.len >= H2_OUT_MAX)
 			return;
 		struct h2_stream *s = next(c);
 		if (!s || !give_turn(c, s))
