@@ -57,7 +57,7 @@ http_ldlibs := -lwslay
 
 datapath_objs := daemon/datapath/anchor.o daemon/datapath/path.o
 
-link_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o link_fsm.o h2call.o h2call_head.o h2link.o quic.o \
+link_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o link_fsm.o link_pipe.o h2call.o h2call_head.o h2link.o quic.o \
 	quic_accept.o quic_callbacks.o quic_cid.o quic_conn.o quic_dgram.o quic_forward.o quic_io.o \
 	quic_ledger.o quic_mtu.o quic_path.o quic_reply.o quic_server.o quic_silence.o quic_sock.o \
 	quic_stream.o quic_tls.o quic_window.o rpc_channel.o rpc_metrics.o strangers.o)
@@ -67,7 +67,8 @@ origin_objs := daemon/origin/origin.o daemon/origin/origin_fixed.o daemon/origin
 	daemon/origin/origin_hello.o daemon/origin/origin_http.o daemon/origin/origin_pool.o \
 	daemon/origin/origin_tls.o
 
-session_objs := daemon/session/flow_table.o daemon/session/udp_session.o
+session_objs := daemon/session/call_fsm.o daemon/session/flow_caller.o daemon/session/flow_table.o \
+	daemon/session/udp_session.o
 
 route_objs := $(addprefix daemon/route/,host_index.o hosts.o match_ingress.o route.o)
 
@@ -92,8 +93,8 @@ aditd_objs += $(addprefix daemon/aditd/,core_dial.o core_return.o core_spread.o 
 aditd_libs := libsystemd
 
 edge_objs := $(addprefix daemon/edge/,app.o config.o directory.o edge_conn.o edge_link.o edge_tunnel.o \
-	enroll.o error_page.o front_http.o front_metrics.o front_tunnel.o init.o main.o origin_tunnel.o refuse.o request.o roster.o \
-	service.o service_refuse.o status.o tunnel_call.o tunnel_metrics.o visit.o visit_tcp.o wiring.o wiring_tunnels.o)
+	enroll.o error_page.o front_http.o front_metrics.o front_tunnel.o front_udp.o init.o main.o origin_tunnel.o refuse.o request.o roster.o \
+	service.o service_refuse.o status.o tunnel_call.o tunnel_metrics.o udp_forward.o udp_metrics.o visit.o visit_tcp.o wiring.o wiring_tunnels.o)
 edge_libs := libsystemd sqlite3
 
 cli_objs := $(addprefix daemon/cli/,client.o main.o print.o verb_edge.o verb_reconnect.o verb_reload.o verb_status.o \

@@ -184,7 +184,9 @@ test-ingress_vectors_data := ingress.json
 test-route_parts := route conf wire base
 
 # session
-unit_tests += session/test-flow_table
+unit_tests += $(addprefix session/test-,call_fsm flow_caller flow_table)
+test-call_fsm_parts := session
+test-flow_caller_parts := session flow wire base
 test-flow_table_parts := session datapath flow net wire base
 
 # proxy, admin, aditd, demux, edge, cli
@@ -208,14 +210,14 @@ unit_tests += net/test-ca $(addprefix edge/test-,directory edge_conn enroll erro
 	front_metrics front_tunnel origin_tunnel refuse roster tunnel_metrics)
 test-ca_parts := net base
 test-directory_parts := edge link base
-test-edge_conn_parts := edge link flow route proxy net conf wire base
+test-edge_conn_parts := edge link session flow route proxy net conf wire base
 test-enroll_parts := edge proxy route net conf wire base
 test-error_page_parts := edge proxy http flow wire base
 test-error_page_libs := libsystemd
 test-front_metrics_parts := edge proxy base
 test-tunnel_metrics_parts := edge base
 test-origin_tunnel_parts := edge link flow net wire base
-test-front_tunnel_parts := edge link flow route proxy net conf wire base
+test-front_tunnel_parts := edge link session flow route proxy net conf wire base
 test-refuse_parts := edge proxy route net conf wire base
 test-roster_parts := edge proxy route net conf wire base
 unit_tests += $(addprefix aditd/test-,core_edges core_return core_spread edge_addrs locations netwatch \

@@ -64,12 +64,22 @@ int conf_find_rule(const struct conf *c, struct span name, size_t *ret_index)
 	return -ESTALE;
 }
 
-size_t edge_conf_tcp_listeners(const struct edge_conf *c)
+static size_t listeners(const struct conf_edge_port *ports, size_t port_count)
 {
 	size_t count = 0;
-	for (size_t i = 0; i < c->tcp_port_count; i++)
-		count += c->tcp_ports[i].listen_count;
+	for (size_t i = 0; i < port_count; i++)
+		count += ports[i].listen_count;
 	return count;
+}
+
+size_t edge_conf_tcp_listeners(const struct edge_conf *c)
+{
+	return listeners(c->tcp_ports, c->tcp_port_count);
+}
+
+size_t edge_conf_udp_listeners(const struct edge_conf *c)
+{
+	return listeners(c->udp_ports, c->udp_port_count);
 }
 
 const struct conf_edge_tunnel *edge_conf_find_tunnel(const struct edge_conf *c,

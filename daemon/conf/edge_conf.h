@@ -60,13 +60,14 @@ struct conf_edge_tunnel {
 	unsigned int max_connections;
 };
 
-/* A public port that leads to a destination behind a tunnel, [tcp NAME]. */
+/* A public port that leads to a destination behind a tunnel, [tcp NAME] and [udp NAME]. */
 struct conf_edge_port {
 	const char *name;
 	const struct conf_addr *listens;
 	size_t listen_count;
 	const char *tunnel;
 	const struct conf_addr *dest; /* ip is set, the port not 0 */
+	nsec_t idle;                  /* [udp]: silence after which a client is forgotten */
 };
 
 struct edge_conf {
@@ -77,6 +78,8 @@ struct edge_conf {
 	size_t tunnel_count;
 	const struct conf_edge_port *tcp_ports;
 	size_t tcp_port_count;
+	const struct conf_edge_port *udp_ports;
+	size_t udp_port_count;
 };
 
 /* Another reference; any thread. Returns c. */
@@ -87,8 +90,11 @@ DEFINE_CLEANUP(struct edge_conf *, edge_conf_unref)
 
 /* At most so many addresses in all [tcp NAME]. */
 constexpr size_t EDGE_CONF_TCP_LISTENERS_MAX = 1024;
+/* … in all [udp NAME]. */
+constexpr size_t EDGE_CONF_UDP_LISTENERS_MAX = 256;
 /* How many there are. */
 size_t edge_conf_tcp_listeners(const struct edge_conf *c);
+size_t edge_conf_udp_listeners(const struct edge_conf *c);
 
 /* The tunnel with this id, or NULL. */
 const struct conf_edge_tunnel *edge_conf_find_tunnel(const struct edge_conf *c,

@@ -143,10 +143,18 @@ static int tunnels_build(struct loader *l, struct edge_conf *c)
 
 /* ---- ports and networks ---- */
 
-static const struct conf_section *tcp_section(const struct loader *l, size_t index)
+/* [tcp] or [udp]. */
+struct ports {
+	const char *kind;
+	const struct conf_edge_port *items;
+	size_t count;
+};
+
+static const struct conf_section *port_section(const struct loader *l, const char *kind,
+					       size_t index)
 {
 	for (size_t i = 0; i < l->section_count; i++)
-		if (strcmp(l->sections[i].schema->kind, "tcp") == 0 && index-- == 0)
+		if (strcmp(l->sections[i].schema->kind, kind) == 0 && index-- == 0)
 			return &l->sections[i];
 	return NULL;
 }
@@ -159,28 +167,32 @@ static bool has_listener(const struct conf_addr *listens, size_t count, const st
 	return false;
 }
 
-/* Who listens at this address before the TCP port of this index; NULL: nobody. */
-static const char *listener_before(const struct edge_conf *c, size_t index,
+/* Who listens at this address before the port of this index; NULL: nobody. */
+static const char *listener_before(const struct edge_conf *c, const struct ports *p, size_t index,
 				   const struct ip_port *addr)
 {
-	if (has_listener(c->front.http.listens, c->front.http.listen_count, addr))
+	bool is_udp = p->items == c->udp_ports;
+	if (!is_udp && has_listener(c->front.http.listens, c->front.http.listen_count, addr))
 		return "[http]";
-	if (has_listener(c->front.https.listens, c->front.https.listen_count, addr))
+	if (!is_udp && has_listener(c->front.https.listens, c->front.https.listen_count, addr))
 		return "[https]";
+	if (is_udp && has_listener(c->edge.listens, c->edge.listen_count, addr))
+		return "[edge]";
 	for (size_t i = 0; i < index; i++)
-		if (has_listener(c->tcp_ports[i].listens, c->tcp_ports[i].listen_count, addr))
-			return "another [tcp]";
+		if (has_listener(p->items[i].listens, p->items[i].listen_count, addr))
+			return is_udp ? "another [udp]" : "another [tcp]";
 	return NULL;
 }
 
 /* Two listeners at one address would share its visitors by chance (SO_REUSEPORT). */
-static void check_port_listeners(struct loader *l, const struct edge_conf *c, size_t index)
+static void check_port_listeners(struct loader *l, const struct edge_conf *c,
+				 const struct ports *ports, size_t index)
 {
-	const struct conf_edge_port *p = &c->tcp_ports[index];
-	const struct conf_section *s = tcp_section(l, index);
+	const struct conf_edge_port *p = &ports->items[index];
+	const struct conf_section *s = port_section(l, ports->kind, index);
 	const struct conf_value *v = load_value(s, "listen");
 	for (size_t i = 0; v && i < p->listen_count && i < v->item_count; i++) {
-		const char *other = listener_before(c, index, &p->listens[i].addr);
+		const char *other = listener_before(c, ports, index, &p->listens[i].addr);
 		if (other)
 			load_error(l, s, "listen", &v->items[i],
 				   "%s listens at %s already; accepted: an address of its own",
@@ -188,10 +200,11 @@ static void check_port_listeners(struct loader *l, const struct edge_conf *c, si
 	}
 }
 
-static void check_port(struct loader *l, const struct edge_conf *c, size_t index)
+static void check_port(struct loader *l, const struct edge_conf *c, const struct ports *ports,
+		       size_t index)
 {
-	const struct conf_edge_port *p = &c->tcp_ports[index];
-	const struct conf_section *s = tcp_section(l, index);
+	const struct conf_edge_port *p = &ports->items[index];
+	const struct conf_section *s = port_section(l, ports->kind, index);
 	const struct conf_item *at = load_item(s, "dest");
 	char found[128];
 	/* The daemon gets an address; names are not looked up for an edge. */
@@ -199,19 +212,20 @@ static void check_port(struct loader *l, const struct edge_conf *c, size_t index
 		load_error(l, s, "dest", at, "%s is no address with a port; accepted: %s",
 			   load_quote(at->text, false, found, sizeof(found)),
 			   "ADDRESS:PORT or [IPV6]:PORT");
-	check_port_listeners(l, c, index);
+	check_port_listeners(l, c, ports, index);
 }
 
-static int ports_build(struct loader *l, struct edge_conf *c)
+static int ports_build(struct loader *l, const char *kind, const struct conf_edge_port **ret,
+		       size_t *ret_count)
 {
-	size_t count = load_count(l, "tcp");
+	size_t count = load_count(l, kind);
 	struct conf_edge_port *ports = conf_alloc(l->arena, count * sizeof(*ports));
 	if (!ports)
 		return -ENOMEM;
-	c->tcp_ports = ports;
+	*ret = ports;
 	for (size_t i = 0; i < count; i++) {
-		const struct conf_section *s = tcp_section(l, i);
-		struct conf_edge_port *p = &ports[c->tcp_port_count++];
+		const struct conf_section *s = port_section(l, kind, i);
+		struct conf_edge_port *p = &ports[(*ret_count)++];
 		p->name = s->name;
 		int r = load_apply_defaults(l, s->schema, p);
 		if (r == 0)
@@ -270,16 +284,24 @@ static void check_listeners(struct loader *l, struct edge_conf *c)
 		c->front.http = (struct conf_front_listener){};
 	if (!load_find(l, "https"))
 		c->front.https = (struct conf_front_listener){};
-	if (!c->front.http.listen_count && !c->front.https.listen_count && !c->tcp_port_count)
+	if (!c->front.http.listen_count && !c->front.https.listen_count && !c->tcp_port_count &&
+	    !c->udp_port_count)
 		conf_report_add(
 			l->report, CONF_SEVERITY_WARNING, c->common.file, 0,
-			"neither [http] nor [https] nor [tcp]: there is no public listener");
-	for (size_t i = 0; i < c->tcp_port_count; i++)
-		check_port(l, c, i);
+			"neither [http] nor [https] nor [tcp] nor [udp]: there is no public listener");
+	const struct ports all[] = { { "tcp", c->tcp_ports, c->tcp_port_count },
+				     { "udp", c->udp_ports, c->udp_port_count } };
+	for (size_t k = 0; k < ARRAY_SIZE(all); k++)
+		for (size_t i = 0; i < all[k].count; i++)
+			check_port(l, c, &all[k], i);
 	if (edge_conf_tcp_listeners(c) > EDGE_CONF_TCP_LISTENERS_MAX)
 		load_error(l, load_find(l, "tcp"), "listen", NULL,
 			   "%zu addresses in all [tcp] sections; accepted: at most %zu",
 			   edge_conf_tcp_listeners(c), EDGE_CONF_TCP_LISTENERS_MAX);
+	if (edge_conf_udp_listeners(c) > EDGE_CONF_UDP_LISTENERS_MAX)
+		load_error(l, load_find(l, "udp"), "listen", NULL,
+			   "%zu addresses in all [udp] sections; accepted: at most %zu",
+			   edge_conf_udp_listeners(c), EDGE_CONF_UDP_LISTENERS_MAX);
 }
 
 int edge_conf_load(const struct conf_source *src, struct conf_report *report,
@@ -304,7 +326,9 @@ int edge_conf_load(const struct conf_source *src, struct conf_report *report,
 	load_finish_common(&l, &c->common);
 	r = tunnels_build(&l, c);
 	if (r == 0)
-		r = ports_build(&l, c);
+		r = ports_build(&l, "tcp", &c->tcp_ports, &c->tcp_port_count);
+	if (r == 0)
+		r = ports_build(&l, "udp", &c->udp_ports, &c->udp_port_count);
 	if (r == 0)
 		r = load_check_unstored(&l);
 	if (r < 0)

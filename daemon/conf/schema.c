@@ -33,7 +33,7 @@ const struct schema_section schema_sections[] = {
 	{ ADITD("origin-defaults"), ONE, IN(struct conf, origin_defaults), ROWS(schema_origin_defaults), .help = "Settings of all rules that don't say otherwise." },
 	{ ADITD("origins"), NAMED, LATER, ROWS(schema_origins), .help = "A group of origins, used by `service = origins:NAME`." },
 	{ ADITD("access"), ONE, LATER, ROWS(schema_access), .help = "Which requests are let in, for all rules that don't say otherwise." },
-	{ ADITD("network"), ONE, IN(struct conf, network), ROWS(schema_network), .help = "What the edge may reach through this daemon besides the rules (TCP in this version). Without `allow`: nothing through an edge of ours; through another one every unicast address that isn't loopback, link-local or this host's own, which only an entry of `allow` within that network, or for own addresses any but the whole world, opens." },
+	{ ADITD("network"), ONE, IN(struct conf, network), ROWS(schema_network), .help = "What the edge may reach through this daemon besides the rules, by TCP and UDP. Without `allow`: nothing through an edge of ours; through another one every unicast address that isn't loopback, link-local or this host's own, which only an entry of `allow` within that network, or for own addresses any but the whole world, opens." },
 	{ ADITD("datapath"), ONE, LATER, ROWS(schema_datapath), .help = "How datagrams reach their origin." },
 	{ ADITD("gateway"), ONE, LATER, ROWS(schema_gateway), .help = "Routes pushed by a controller." },
 	{ ADITD("forward"), NAMED, LATER, ROWS(schema_forward), .help = "A local listener that leads to a hostname behind some edge." },
@@ -44,7 +44,7 @@ const struct schema_section schema_sections[] = {
 	{ EDGE("front"), ONE, IN(struct edge_conf, front), ROWS(schema_edge_front), .help = "What both public listeners have in common." },
 	{ EDGE("tunnel"), NAMED, .is_stored = true, ROWS(schema_edge_tunnel), .help = "A tunnel that is declared here; it hides what the registry says about the same." },
 	{ EDGE("tcp"), NAMED, .is_stored = true, ROWS(schema_edge_tcp), .help = "A public TCP port that leads through a tunnel. The daemon must allow the destination in its `[network]`." },
-	{ EDGE("udp"), NAMED, LATER, ROWS(schema_edge_port), .help = "A public UDP port that leads through a tunnel." },
+	{ EDGE("udp"), NAMED, .is_stored = true, ROWS(schema_edge_udp), .help = "A public UDP port that leads through a tunnel. The daemon must allow the destination in its `[network]`." },
 	{ EDGE("network"), NAMED, LATER, ROWS(schema_edge_network), .help = "A private network behind a tunnel." },
 
 	{ BOTH("log"), ONE, IN(struct conf_common, log), ROWS(schema_log), .help = "What is logged, where and how." },

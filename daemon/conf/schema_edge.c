@@ -86,12 +86,15 @@ const struct schema_option schema_edge_tcp[] = {
 	{},
 };
 
-const struct schema_option schema_edge_port[] = {
-	{ .key = "listen", CHECKED(SCHEMA_TYPE_PARSED) | SCHEMA_LIST | SCHEMA_COMMAS | SCHEMA_REQUIRED, .parse = parse_listen_list, .def = "",
+const struct schema_option schema_edge_udp[] = {
+	{ .key = "listen", PARSED(parse_listen_list, struct conf_edge_port, listens), .def = "", .flags = SCHEMA_LIST | SCHEMA_COMMAS | SCHEMA_REQUIRED,
 	  .accepts = "ADDRESS:PORT or [IPV6]:PORT", .help = "Public port." },
-	{ .key = "tunnel", CHECKED(SCHEMA_TYPE_STRING) | SCHEMA_REQUIRED, .def = "", .accepts = "the name of a tunnel", .help = "Tunnel that it leads to." },
-	{ .key = "dest", CHECKED(SCHEMA_TYPE_PARSED) | SCHEMA_REQUIRED, .parse = parse_addr, .def = "", .accepts = "ADDRESS:PORT or HOST:PORT",
-	  .help = "Destination behind the tunnel." },
+	{ .key = "tunnel", STRING(struct conf_edge_port, tunnel), .def = "", .flags = SCHEMA_REQUIRED, .accepts = "the name of a tunnel",
+	  .help = "Tunnel that it leads to." },
+	{ .key = "dest", PARSED(parse_addr, struct conf_edge_port, dest), .def = "", .flags = SCHEMA_REQUIRED, .accepts = "ADDRESS:PORT or [IPV6]:PORT",
+	  .help = "Destination behind the tunnel, as the daemon sees it." },
+	{ .key = "idle", DURATION(struct conf_edge_port, idle, 1 * SEC, 3600 * SEC), .def = "60s",
+	  .help = "Silence after which a client is forgotten." },
 	{},
 };
 

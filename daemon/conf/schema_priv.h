@@ -70,7 +70,7 @@ TABLE(schema_edge_https)
 TABLE(schema_edge_front)
 TABLE(schema_edge_tunnel)
 TABLE(schema_edge_tcp)
-TABLE(schema_edge_port)
+TABLE(schema_edge_udp)
 TABLE(schema_edge_network)
 #undef TABLE
 

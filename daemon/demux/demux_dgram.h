@@ -6,13 +6,12 @@
 #ifndef DAEMON_DEMUX_DEMUX_DGRAM_H
 #define DAEMON_DEMUX_DEMUX_DGRAM_H
 
-#include "daemon/link/link.h"
+#include "daemon/link/link_pipe.h"
 #include "daemon/session/flow_table.h"
 
 /* Embedded in whoever owns the link. */
 struct demux_dgram {
-	struct datagram_pipe pipe; /* into the link */
-	struct link *link;
+	struct link_pipe pipe; /* the way back */
 	struct flow_port port;
 	bool is_v3;
 };

@@ -11,6 +11,7 @@
 #include "daemon/edge/edge_conn.h"
 #include "daemon/edge/front_http.h"
 #include "daemon/edge/front_tunnel.h"
+#include "daemon/edge/front_udp.h"
 #include "daemon/link/quic.h"
 
 struct page;
@@ -38,6 +39,7 @@ struct edge_worker {
 	struct h2link_settings h2_settings;
 	struct front_tunnel *tunnels; /* HTTP/2; NULL before the start and after the end */
 	struct edge_conn_env conns;
+	struct flow_caller flows;
 	struct front *front;
 	struct tls_certs *certs;
 	int http_fds[FRONT_LISTENERS_MAX];
@@ -80,6 +82,7 @@ struct edge {
 	struct quic_server *server;
 	struct directory **directories; /* one per worker */
 	struct edge_worker *edge_workers;
+	struct front_udp **udp_fronts; /* one per worker */
 	unsigned int http_count;
 	unsigned int https_count;
 	_Atomic uint64_t next_serial;

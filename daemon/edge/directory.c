@@ -282,6 +282,25 @@ struct edge_link *directory_pick(struct directory *d, const struct edge_tunnel *
 	return best ? best : avoided;
 }
 
+struct edge_link *directory_pick_flows(struct directory *d, const struct edge_tunnel *tunnel)
+{
+	struct edge_link *best = NULL;
+	unsigned int best_rank = 0;
+	const struct links *l = links_of(d, tunnel);
+	unsigned int first = l ? d->turn++ % l->count : 0;
+	for (unsigned int i = 0; l && i < l->count; i++) {
+		struct edge_link *el = l->items[(first + i) % l->count];
+		if (!el->has_flows || !edge_link_is_usable(el))
+			continue;
+		unsigned int rank = 1 + (el->worker == d->worker) + 2 * !edge_link_suspicion(el);
+		if (rank > best_rank) {
+			best = el;
+			best_rank = rank;
+		}
+	}
+	return best;
+}
+
 struct edge_link *directory_find_older(const struct directory *d, const struct edge_link *el)
 {
 	const struct links *l = links_of(d, el->tunnel);

@@ -46,6 +46,10 @@ unsigned int directory_count(const struct directory *d, const struct edge_tunnel
 struct edge_link *directory_pick(struct directory *d, const struct edge_tunnel *tunnel,
 				 const struct edge_link *avoid);
 
+/* A usable link that carries UDP flows, in turn: not a suspect one while there is another, one of
+ * this worker before others. NULL when the tunnel has none. */
+struct edge_link *directory_pick_flows(struct directory *d, const struct edge_tunnel *tunnel);
+
 /* The older link of the same connector and index as el, or NULL. */
 struct edge_link *directory_find_older(const struct directory *d, const struct edge_link *el);
 

@@ -10,6 +10,7 @@
 
 #include "daemon/base/random.h"
 #include "daemon/link/control_serve.h"
+#include "daemon/link/link_pipe.h"
 #include "daemon/link/rpc_channel.h"
 #include "util/cleanup.h"
 
@@ -24,7 +25,9 @@ struct edge_conn {
 	struct link *link;
 	struct control_serve *control;
 	struct edge_link *el; /* NULL until registered */
-	struct list rpc;      /* streams that the daemon opened besides */
+	struct link_pipe pipe;
+	struct call_port flows; /* open once it has registered */
+	struct list rpc;        /* streams that the daemon opened besides */
 	unsigned int rpc_count;
 	struct tunnel_counters counters; /* 0 until registered */
 	uint64_t lost_counted, stalls_counted;
@@ -110,6 +113,7 @@ static void conn_free(struct edge_conn *c)
 	if (c->el)
 		c->el->link = NULL;
 	conn_withdraw(c);
+	call_port_close(&c->flows);
 	timer_stop(&c->leave);
 	timer_stop(&c->grace);
 	timer_stop(&c->refused);
@@ -216,10 +220,10 @@ static const char *name_of(const struct edge_conn *c)
 	return roster_name_of(c->env->roster, c->el->tunnel);
 }
 
-static bool announces_adit(const struct tunnel_register *reg)
+static bool announces(const struct tunnel_register *reg, const char *feature)
 {
 	for (unsigned int i = 0; i < reg->feature_count; i++)
-		if (span_eq_str(reg->features[i], "adit_1"))
+		if (span_eq_str(reg->features[i], feature))
 			return true;
 	return false;
 }
@@ -237,7 +241,9 @@ static int conn_enlist(struct edge_conn *c, const struct tunnel_register *reg,
 	el->link = c->link;
 	el->owner = c;
 	el->index = reg->conn_index;
-	el->is_adit = announces_adit(reg);
+	el->is_adit = announces(reg, "adit_1");
+	bool is_quic = strcmp(c->link->ops->protocol, link_protocol_name(LINK_PROTOCOL_QUIC)) == 0;
+	el->has_flows = announces(reg, "support_datagram_v3_2") && is_quic;
 	el->peer = stats.peer;
 	el->serial = atomic_fetch_add_explicit(c->env->next_serial, 1, memory_order_relaxed) + 1;
 	random_bytes(el->connection_id.bytes, sizeof(el->connection_id.bytes));
@@ -249,6 +255,9 @@ static int conn_enlist(struct edge_conn *c, const struct tunnel_register *reg,
 		return -ENOMEM;
 	}
 	c->el = el;
+	link_pipe_init(&c->pipe, c->link);
+	if (el->has_flows)
+		call_port_open(&c->flows, &c->pipe.pipe, el->is_adit);
 	c->counters = tunnel_metrics_counters(&c->env->roster->links,
 					      roster_index(c->env->roster, at_of(c)), el->index);
 	return 0;
@@ -483,8 +492,17 @@ static void on_stream(struct link *link, struct stream *stream, uint64_t id, voi
 static void on_datagram(struct link *link, struct span payload, void *user)
 {
 	(void)link;
-	(void)payload;
-	((struct edge_conn *)user)->env->datagrams++;
+	struct edge_conn *c = user;
+	if (c->flows.pipe && c->env->flows)
+		flow_caller_datagram(c->env->flows, &c->flows, payload);
+	else
+		c->env->datagrams++;
+}
+
+struct call_port *edge_conn_flow_port(struct edge_link *el)
+{
+	struct edge_conn *c = el->owner;
+	return c && c->flows.pipe ? &c->flows : NULL;
 }
 
 const struct link_sink edge_conn_sink = {

@@ -11,6 +11,7 @@
 #include "daemon/edge/refuse.h"
 #include "daemon/link/link.h"
 #include "daemon/link/strangers.h"
+#include "daemon/session/flow_caller.h"
 
 /* What the connections of one worker share; owned by the wiring. */
 struct edge_conn_env {
@@ -24,9 +25,10 @@ struct edge_conn_env {
 	unsigned int registered; /* on this worker */
 	uint64_t registrations;
 	uint64_t refusals[ENROLL_REFUSAL_MAX_];
-	uint64_t datagrams;
-	uint64_t rpc_timeouts; /* streams on which no message became whole in time */
-	uint64_t suspicions;   /* times a registered link became suspect */
+	struct flow_caller *flows; /* UDP flows through the links of this worker; NULL: none */
+	uint64_t datagrams;        /* of links that announced no version that is spoken */
+	uint64_t rpc_timeouts;     /* streams on which no message became whole in time */
+	uint64_t suspicions;       /* times a registered link became suspect */
 	struct strangers
 		*strangers; /* of the worker; NULL: transports count them all by themselves */
 	uint64_t handshake_failed;  /* of edge_conn_accept_stranger()'s: no control stream came */
@@ -52,6 +54,9 @@ void *edge_conn_accept(struct link *link, void *arg);
  */
 void *edge_conn_accept_stranger(struct link *link, struct edge_conn_env *env,
 				const struct ip_addr *ip);
+
+/* Where the UDP flows of a link go: on its worker's thread; NULL: it has ended, or carries none. */
+struct call_port *edge_conn_flow_port(struct edge_link *el);
 
 /* A registered connection, for status. */
 struct edge_conn_row {

@@ -11,6 +11,7 @@
 #include "daemon/admin/worker_metrics.h"
 #include "daemon/base/exit.h"
 #include "daemon/edge/app.h"
+#include "daemon/edge/udp_metrics.h"
 #include "util/cleanup.h"
 
 enum {
@@ -101,6 +102,7 @@ enum {
 
 struct edge_status {
 	struct worker_metrics workers;
+	struct udp_metrics udp;
 	metric_id tunnels;
 	metric_id registered, unregistered, connected_sockets;
 	metric_id registrations, refused[ENROLL_REFUSAL_MAX_];
@@ -148,12 +150,13 @@ static int define(struct edge_status *st, struct edge *e)
 		metric_series(reg, f[F_DROPS], (const char *const[]){ "trailers", "name" });
 	st->frames = metric_series(reg, f[F_DROPS], (const char *const[]){ "frames", "malformed" });
 	st->datagrams =
-		metric_series(reg, f[F_DROPS], (const char *const[]){ "datagram", "no-flow" });
+		metric_series(reg, f[F_DROPS], (const char *const[]){ "datagram", "version" });
 	st->rpc_timeouts =
 		metric_series(reg, f[F_DROPS], (const char *const[]){ "rpc", "timeout" });
 	for (unsigned int i = 0; i < ARRAY_SIZE(events); i++)
 		st->events[i] = metric_series(reg, f[F_EVENTS], &events[i].where);
-	return worker_metrics_init(&st->workers, reg, e->worker_count);
+	int r = udp_metrics_init(&st->udp, reg, f[F_DROPS]);
+	return r < 0 ? r : worker_metrics_init(&st->workers, reg, e->worker_count);
 }
 
 /* The whole process's: told by the first worker from its copy of the directory. */
@@ -236,6 +239,7 @@ static void refresh(struct worker *worker, void *arg)
 	metric_set(shard, st->suspicions, (int64_t)ew->conns.suspicions);
 	if (ew->front)
 		refresh_front(st, shard, front_get_drops(ew->front));
+	udp_metrics_refresh(&st->udp, shard, e->udp_fronts[worker->index], &ew->flows);
 	if (worker->index == 0)
 		refresh_tunnels(e, worker);
 	refresh_links(ew);

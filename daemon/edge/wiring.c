@@ -66,6 +66,9 @@ static int probe_all(struct edge *e)
 	for (size_t i = 0; i < c->tcp_port_count; i++)
 		for (size_t k = 0; k < c->tcp_ports[i].listen_count && code == EXIT_OK; k++)
 			code = probe_free(e, &c->tcp_ports[i].listens[k].addr, false);
+	for (size_t i = 0; i < c->udp_port_count; i++)
+		for (size_t k = 0; k < c->udp_ports[i].listen_count && code == EXIT_OK; k++)
+			code = probe_free(e, &c->udp_ports[i].listens[k].addr, true);
 	return code;
 }
 
@@ -88,6 +91,21 @@ static int open_ports(struct edge *e, struct edge_worker *ew)
 			ew->tcp_fds[n++] = fd;
 		}
 	return EXIT_OK;
+}
+
+static int open_udp(struct edge *e, struct edge_worker *ew)
+{
+	struct ip_port at = {};
+	const struct front_udp_params params = {
+		.worker = ew->worker,
+		.roster = edge_worker_roster(ew),
+		.directory = e->directories[ew->worker->index],
+		.flows = &ew->flows,
+		.fronts = e->udp_fronts,
+	};
+	flow_caller_init(&ew->flows, ew->worker, 0);
+	int r = front_udp_new(&params, &e->udp_fronts[ew->worker->index], &at);
+	return r < 0 ? complain(e, &at, r) : EXIT_OK;
 }
 
 /* Those that the front hasn't taken. */
@@ -162,6 +180,7 @@ static void on_swap(struct snapshot_slot *slot, struct snapshot *old)
 	edge_conn_use_roster(&ew->conns, edge_worker_roster(ew));
 	if (ew->front)
 		front_use_roster(ew->front, edge_worker_roster(ew));
+	front_udp_use_roster(ew->edge->udp_fronts[ew->worker->index], edge_worker_roster(ew));
 	if (ew->certs)
 		warn_of_bad_certs(ew);
 }
@@ -189,6 +208,8 @@ static int open_worker(struct edge *e, struct edge_worker *ew, struct worker *wo
 		code = open_front(e, &e->params.conf->front.https, ew->https_fds, &e->https_count);
 	if (code == EXIT_OK)
 		code = open_ports(e, ew);
+	if (code == EXIT_OK)
+		code = open_udp(e, ew);
 	if (code == EXIT_OK)
 		code = edge_tunnels_open(e, ew);
 	return code;
@@ -244,7 +265,8 @@ int edge_wiring_open(struct edge *e, uid_t uid, gid_t gid)
 {
 	e->edge_workers = calloc(e->worker_count, sizeof(*e->edge_workers));
 	e->directories = calloc(e->worker_count, sizeof(struct directory *));
-	if (!e->edge_workers || !e->directories)
+	e->udp_fronts = calloc(e->worker_count, sizeof(struct front_udp *));
+	if (!e->edge_workers || !e->directories || !e->udp_fronts)
 		return EXIT_FAILED;
 	for (unsigned int i = 0; i < e->worker_count; i++) {
 		struct edge_worker *ew = &e->edge_workers[i];
@@ -269,6 +291,8 @@ void edge_wiring_close(struct edge *e)
 	for (unsigned int i = 0; e->edge_workers && i < e->worker_count; i++) {
 		struct edge_worker *ew = &e->edge_workers[i];
 		quic_worker_free(TAKE_PTR(ew->quic));
+		front_udp_free(TAKE_PTR(e->udp_fronts[i]));
+		flow_caller_done(&ew->flows);
 		directory_free(TAKE_PTR(e->directories[i]));
 		tls_certs_free(TAKE_PTR(ew->certs));
 		snapshot_slot_done(&ew->roster);
@@ -279,6 +303,7 @@ void edge_wiring_close(struct edge *e)
 		close_ports(e, ew);
 		edge_tunnels_close(e, ew);
 	}
+	free(TAKE_PTR(e->udp_fronts));
 	free(TAKE_PTR(e->edge_workers));
 	free(TAKE_PTR(e->directories));
 }
@@ -315,6 +340,15 @@ static void start_front(struct edge_worker *ew)
 	free(TAKE_PTR(ew->tcp_fds));
 }
 
+static void start_udp(struct edge_worker *ew)
+{
+	struct front_udp *f = ew->edge->udp_fronts[ew->worker->index];
+	front_udp_use_roster(f, edge_worker_roster(ew));
+	int r = front_udp_start(f);
+	if (r < 0)
+		log_error(ew->edge->log, "start", "the public UDP ports don't start", KV_ERR(r));
+}
+
 void edge_wiring_start(struct worker *worker)
 {
 	struct edge_worker *ew = worker->app;
@@ -325,6 +359,7 @@ void edge_wiring_start(struct worker *worker)
 	ew->conns.roster = edge_worker_roster(ew);
 	ew->conns.is_draining = &e->is_draining;
 	ew->conns.next_serial = &e->next_serial;
+	ew->conns.flows = &ew->flows;
 	ew->conns.grace = 30 * NSEC_PER_SEC;
 	ew->conns.rpc_timeout = 30 * NSEC_PER_SEC;
 	ew->conns.control_timeout = 60 * NSEC_PER_SEC; /* a configuration may be 4 MiB */
@@ -333,6 +368,7 @@ void edge_wiring_start(struct worker *worker)
 		log_error(e->log, "start", "the tunnel listener doesn't start", KV_ERR(r));
 	edge_tunnels_start(ew);
 	start_front(ew);
+	start_udp(ew);
 	if (ew->certs) {
 		ew->certs_timer.on_expire = on_certs_timer;
 		timer_start(worker->loop, &ew->certs_timer,
@@ -348,6 +384,7 @@ void edge_wiring_stop(struct worker *worker)
 	edge_status_worker_stop(ew->edge, worker);
 	if (ew->front)
 		front_stop(ew->front);
+	front_udp_stop(ew->edge->udp_fronts[worker->index]);
 	if (ew->tunnels)
 		front_tunnel_refuse_new(ew->tunnels);
 	edge_conn_env_done(&ew->conns);

@@ -188,7 +188,13 @@ static void test_example_edge(void **state)
 	assert_int_equal(c->tcp_ports[0].listens[0].addr.port, 2222);
 	assert_string_equal(c->tcp_ports[0].tunnel, "home");
 	assert_int_equal(c->tcp_ports[0].dest->addr.port, 22);
-	assert_int_equal(warnings_with(&report, "[udp dns]: has no effect"), 1);
+	assert_int_equal(c->udp_port_count, 1);
+	assert_string_equal(c->udp_ports[0].name, "dns");
+	assert_int_equal(c->udp_ports[0].listens[0].addr.port, 5353);
+	assert_string_equal(c->udp_ports[0].tunnel, "home");
+	assert_int_equal(c->udp_ports[0].dest->addr.port, 53);
+	assert_true(c->udp_ports[0].idle == 60 * NSEC_PER_SEC);
+	assert_int_equal(warnings_with(&report, "[udp dns]"), 0);
 	conf_report_done(&report);
 	edge_conf_unref(edge_conf_ref(c));
 	edge_conf_unref(c);

@@ -268,6 +268,33 @@ static void test_tunnel_goes(void **state)
 	edge_link_unref(left);
 }
 
+/* For UDP flows: links that carry them, sound ones first, then those of the own worker. */
+static void test_pick_flows(void **state)
+{
+	struct fixture *fx = *state;
+	struct directory *d = fx->dirs[0];
+	struct edge_link *none = make(fx, 0, 0, 0), *here = make(fx, 0, 0, 9),
+			 *there = make(fx, 1, 0, 0);
+	assert_null(directory_pick_flows(d, fx->tunnels[0]));
+	assert_null(directory_pick_flows(d, fx->tunnels[1]));
+	there->has_flows = true;
+	for (unsigned int i = 0; i < 4; i++)
+		assert_ptr_equal(directory_pick_flows(d, fx->tunnels[0]), there);
+	here->has_flows = true;
+	for (unsigned int i = 0; i < 4; i++) {
+		assert_ptr_equal(directory_pick_flows(d, fx->tunnels[0]), here);
+		assert_ptr_equal(directory_pick_flows(fx->dirs[1], fx->tunnels[0]), there);
+	}
+	atomic_store(&here->suspicion, LINK_SUSPICION_SILENT);
+	assert_ptr_equal(directory_pick_flows(d, fx->tunnels[0]), there);
+	atomic_store(&there->is_usable, false);
+	assert_ptr_equal(directory_pick_flows(d, fx->tunnels[0]), here);
+	drop(fx, here);
+	assert_null(directory_pick_flows(d, fx->tunnels[0]));
+	drop(fx, there);
+	drop(fx, none);
+}
+
 /* What was announced and never delivered is given back. */
 static void test_undelivered(void **state)
 {
@@ -287,6 +314,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_announce_and_withdraw, start, end),
 		cmocka_unit_test_setup_teardown(test_many, start, end),
 		cmocka_unit_test_setup_teardown(test_pick, start, end),
+		cmocka_unit_test_setup_teardown(test_pick_flows, start, end),
 		cmocka_unit_test_setup_teardown(test_avoid, start, end),
 		cmocka_unit_test_setup_teardown(test_avoid_the_process, start, end),
 		cmocka_unit_test_setup_teardown(test_suspect, start, end),

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Counters of public UDP ports and their flows.
+ */
+#include "daemon/edge/udp_metrics.h"
+
+#include <errno.h>
+
+static const struct metric_family flows_family = {
+	.name = "adit_flows",
+	.help = "UDP flows.",
+	.type = METRIC_TYPE_GAUGE,
+	.labels = { "path", "kind" },
+};
+static const struct metric_family packets_family = {
+	.name = "adit_flow_packets_total",
+	.help = "Datagrams from (rx) and to (tx) clients.",
+	.type = METRIC_TYPE_COUNTER,
+	.labels = { "path", "dir" },
+};
+static const struct metric_family registrations_family = {
+	.name = "adit_edge_flow_registrations_total",
+	.help = "Registrations of UDP flows at daemons, and what became of them.",
+	.type = METRIC_TYPE_COUNTER,
+	.labels = { "result" },
+};
+static const struct metric_family forwarded_family = {
+	.name = "adit_edge_datagrams_forwarded_total",
+	.help = "Datagrams of clients handed to another worker.",
+	.type = METRIC_TYPE_COUNTER,
+};
+
+static const char *const front_reasons[UDP_METRICS_FRONT] = {
+	"too-many-flows", "registration-rate", "no-link",
+	"worker-full",    "client-full",       "client-error",
+};
+static const char *const results[UDP_METRICS_REGISTRATIONS] = { "sent", "repeated", "refused",
+								"unanswered" };
+
+int udp_metrics_init(struct udp_metrics *m, struct metric_registry *reg, int drops)
+{
+	int flows = metric_define(reg, &flows_family);
+	int packets = metric_define(reg, &packets_family);
+	int registrations = metric_define(reg, &registrations_family);
+	int forwarded = metric_define(reg, &forwarded_family);
+	if (flows < 0 || packets < 0 || registrations < 0 || forwarded < 0)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < CALL_DROP_MAX_; i++) {
+		const char *name = call_drop_name((enum call_drop)i);
+		m->drops[i] = metric_series(reg, drops, (const char *const[]){ "datagram", name });
+	}
+	for (unsigned int i = 0; i < UDP_METRICS_FRONT; i++)
+		m->front[i] =
+			metric_series(reg, drops, (const char *const[]){ "udp", front_reasons[i] });
+	for (unsigned int i = 0; i < UDP_METRICS_REGISTRATIONS; i++)
+		m->registrations[i] = metric_series(reg, registrations, &results[i]);
+	m->flows = metric_series(reg, flows, (const char *const[]){ "socket", "udp" });
+	m->rx = metric_series(reg, packets, (const char *const[]){ "socket", "rx" });
+	m->tx = metric_series(reg, packets, (const char *const[]){ "socket", "tx" });
+	m->forwarded = metric_series(reg, forwarded, NULL);
+	return 0;
+}
+
+void udp_metrics_refresh(const struct udp_metrics *m, struct metric_shard *shard,
+			 const struct front_udp *front, const struct flow_caller *flows)
+{
+	const struct front_udp_stats *s = front_udp_get_stats(front);
+	const uint64_t of_front[UDP_METRICS_FRONT] = { s->too_many,    s->rate,
+						       s->no_link,     s->forward_full,
+						       s->client_full, s->client_error };
+	const uint64_t of_registrations[UDP_METRICS_REGISTRATIONS] = {
+		flows->registrations, flows->repeats, flows->refusals, flows->unanswered
+	};
+	for (unsigned int i = 0; i < CALL_DROP_MAX_; i++)
+		metric_set(shard, m->drops[i], (int64_t)flows->drops[i]);
+	for (unsigned int i = 0; i < UDP_METRICS_FRONT; i++)
+		metric_set(shard, m->front[i], (int64_t)of_front[i]);
+	for (unsigned int i = 0; i < UDP_METRICS_REGISTRATIONS; i++)
+		metric_set(shard, m->registrations[i], (int64_t)of_registrations[i]);
+	metric_set(shard, m->flows, (int64_t)flows->calls.count);
+	metric_set(shard, m->rx, (int64_t)s->rx_datagrams);
+	metric_set(shard, m->tx, (int64_t)s->tx_datagrams);
+	metric_set(shard, m->forwarded, (int64_t)s->forwarded);
+}
