@@ -27,6 +27,7 @@ struct query {
 	sd_varlink *link;
 	struct link_stats stats[SUPERVISOR_INDEX_MAX];
 	bool has_stats[SUPERVISOR_INDEX_MAX];
+	unsigned int flows[SUPERVISOR_INDEX_MAX];
 	uint64_t memory;
 	uint64_t memory_limit;
 };
@@ -40,8 +41,10 @@ static void visit(struct worker *worker, void *arg)
 	q->memory += slab.in_use + slab.reserved;
 	q->memory_limit += slab.limit;
 	for (unsigned int i = worker->index; i < supervisor_count(q->app->supervisor);
-	     i += q->app->worker_count)
+	     i += q->app->worker_count) {
 		q->has_stats[i] = tunnel_get_stats(w->tunnels, i, &q->stats[i]);
+		q->flows[i] = tunnel_get_flows(w->tunnels, i);
+	}
 }
 
 static int append_connection(sd_json_variant **array, const struct query *q, unsigned int i)
@@ -69,7 +72,7 @@ static int append_connection(sd_json_variant **array, const struct query *q, uns
 		SD_JSON_BUILD_PAIR_CONDITION(up, "loss_ppm",
 					     SD_JSON_BUILD_UNSIGNED(admin_loss_ppm(s))),
 		SD_JSON_BUILD_PAIR_UNSIGNED("streams", up ? s->streams : 0),
-		SD_JSON_BUILD_PAIR_UNSIGNED("flows", 0),
+		SD_JSON_BUILD_PAIR_UNSIGNED("flows", up ? q->flows[i] : 0),
 		SD_JSON_BUILD_PAIR_UNSIGNED("rx_bytes", up ? s->rx_bytes : 0),
 		SD_JSON_BUILD_PAIR_UNSIGNED("tx_bytes", up ? s->tx_bytes : 0),
 		SD_JSON_BUILD_PAIR_UNSIGNED("worker", info->worker),

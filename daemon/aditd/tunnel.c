@@ -599,18 +599,30 @@ void tunnel_free_all(struct tunnel_env *env)
 	tunnel_dispose(LIST_ENTRY(node, struct tunnel, node));
 }
 
-bool tunnel_get_stats(struct tunnel_env *env, unsigned int index, struct link_stats *ret)
+/* The one that serves an index; NULL: none. */
+static struct tunnel *tunnel_serving(struct tunnel_env *env, unsigned int index)
 {
 	LIST_FOREACH(node, &env->tunnels)
 	{
 		struct tunnel *t = LIST_ENTRY(node, struct tunnel, node);
-		if (t->dial.index == index && t->is_registered && !t->is_draining &&
-		    !t->is_ending) {
-			link_get_stats(t->link, ret);
-			return true;
-		}
+		if (t->dial.index == index && t->is_registered && !t->is_draining && !t->is_ending)
+			return t;
 	}
-	return false;
+	return NULL;
+}
+
+bool tunnel_get_stats(struct tunnel_env *env, unsigned int index, struct link_stats *ret)
+{
+	struct tunnel *t = tunnel_serving(env, index);
+	if (t)
+		link_get_stats(t->link, ret);
+	return t;
+}
+
+unsigned int tunnel_get_flows(struct tunnel_env *env, unsigned int index)
+{
+	struct tunnel *t = tunnel_serving(env, index);
+	return t ? t->dgram.port.count : 0;
 }
 
 void tunnel_get_datagrams(struct tunnel_env *env, struct tunnel_datagrams *ret)

@@ -119,6 +119,8 @@ void tunnel_network_changed(struct tunnel_env *env);
 void tunnel_free_all(struct tunnel_env *env);
 /* Statistics of the live link of an index. False when there is none. */
 bool tunnel_get_stats(struct tunnel_env *env, unsigned int index, struct link_stats *ret);
+/* UDP flows whose answers go to that link; 0 when there is none. */
+unsigned int tunnel_get_flows(struct tunnel_env *env, unsigned int index);
 /* Sums over all links of the worker, those that have ended as well. */
 void tunnel_get_datagrams(struct tunnel_env *env, struct tunnel_datagrams *ret);
 

@@ -40,6 +40,7 @@ static const struct print_column daemon_connections[] = {
 	{ "rtt_usec",   "RTT",        PRINT_AS_DELAY },
 	{ "loss_ppm",   "LOSS",       PRINT_AS_PER_MIL },
 	{ "streams",    "STREAMS",    PRINT_AS_COUNT },
+	{ "flows",      "FLOWS",      PRINT_AS_COUNT },
 	{ "rx_bytes",   "RX",         PRINT_AS_BYTES },
 	{ "tx_bytes",   "TX",         PRINT_AS_BYTES },
 	{ "mtu",        "MTU",        PRINT_AS_COUNT },

@@ -53,6 +53,7 @@ struct flow_port {
 	unsigned int index;
 	bool is_ours;      /* the edge is one of ours: larger payloads, more codes */
 	struct list flows; /* whose answers go here */
+	unsigned int count;
 };
 
 struct flow_table_params {

@@ -98,6 +98,17 @@ static void on_timer(struct timer *timer)
 		udp_session_end(s, "idle");
 }
 
+void udp_session_move(struct udp_session *s, struct flow_port *port)
+{
+	if (s->port) {
+		list_remove(&s->in_port);
+		s->port->count--;
+	}
+	s->port = port;
+	list_append(&port->flows, &s->in_port);
+	port->count++;
+}
+
 int udp_session_new(struct flow_table *t, struct flow_port *port, const struct dgram3_register *reg,
 		    struct udp_session **ret)
 {
@@ -119,8 +130,7 @@ int udp_session_new(struct flow_table *t, struct flow_port *port, const struct d
 		map_remove(&t->flows, &s->node);
 		return r;
 	}
-	s->port = port;
-	list_append(&port->flows, &s->in_port);
+	udp_session_move(s, port);
 	udp_session_touch(s);
 	timer_start(loop, &s->timer, nsec_add(s->active, s->idle));
 	t->by_index[s->born].active++;
@@ -150,13 +160,7 @@ void udp_session_end(struct udp_session *s, const char *reason)
 	flow_path_close(&s->path);
 	map_remove(&t->flows, &s->node);
 	list_remove(&s->in_port);
+	s->port->count--;
 	t->by_index[s->born].active--;
 	loop_defer_free(t->p.worker->loop, &s->garbage);
-}
-
-void udp_session_move(struct udp_session *s, struct flow_port *port)
-{
-	list_remove(&s->in_port);
-	s->port = port;
-	list_append(&port->flows, &s->in_port);
 }

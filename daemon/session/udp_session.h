@@ -9,7 +9,7 @@
 
 struct udp_session {
 	struct flow_table *table;
-	struct flow_port *port; /* where answers go */
+	struct flow_port *port; /* where answers go; NULL while it is made */
 	struct flow_path path;
 	struct dgram_id id;
 	uint8_t born; /* index of the connection that registered it first */

@@ -194,8 +194,12 @@ def test_flows_end_with_their_link(peer, start):
         assert second.wait_response(moved) == dgram3.OK
         first.link.close_link()
         index = second.link.registration.index
+
+        def flows_of(number):
+            return daemon.status()["connections"][number]["flows"]
         until(lambda: daemon.counter("adit_flows", kind="udp") == 1, 5, "the lost flow's end")
         second.echo(moved, b"there")
+        assert flows_of(index) == 1 and flows_of(1 - index) == 0
         assert len(echo.peers) == 1, "the same local port"
         assert daemon.counter("cloudflared_udp_migrated_flows", conn_index=index) == 1
         second.send(carry(lost, b"gone"))
