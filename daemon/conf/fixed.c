@@ -143,6 +143,8 @@ int edge_conf_keep_fixed(struct edge_conf *now, struct edge_conf *boot,
 	now->front.https = boot->front.https;
 	now->tcp_ports = boot->tcp_ports;
 	now->tcp_port_count = boot->tcp_port_count;
+	now->udp_ports = boot->udp_ports;
+	now->udp_port_count = boot->udp_port_count;
 	now->front.certificates = boot->front.certificates;
 	return r;
 }

@@ -400,6 +400,29 @@ def test_addresses(processes, tmp_path):
         assert carried(daemon, "anchor")[1] >= 3
 
 
+def test_reload(make_edge):
+    """Ports need a restart: a reload says so and changes nothing; limits and tunnels change at once."""
+    edge, port = make_edge()
+    more = "".join(udp_section(f"more{n}", ports.free(), "192.0.2.6:53") for n in range(40))
+    before = edge.config.read_text()
+    with peer(edge, FEATURE) as (_, _, flows), client(port) as connection:
+        edge.write(before.replace("192.0.2.5:53", "192.0.2.9:99") + more
+                   + "[limits]\nflows = 2\n")
+        edge.adit("reload")
+        assert "udp" in " ".join(edge.status()["need_restart"])
+        connection.send(b"x")
+        first = flows.wait_registration()
+        assert (first.address, first.port) == (bytes([192, 0, 2, 5]), 53)
+        flows.respond(first.flow)
+        flows.wait_payloads(1)
+        flows.send(first.flow, b"y")
+        assert connection.recv(10) == b"y"
+        with contextlib.ExitStack() as stack:
+            for _ in range(20):
+                stack.enter_context(client(port)).send(b"z")
+            until(lambda: drops(edge, "udp", "too-many-flows") > 0, 5, "the new limit")
+
+
 def test_ports_are_checked(processes, tmp_path):
     """What can't be served is said with its line, before anything starts."""
     edge = Edge(processes, tmp_path)
