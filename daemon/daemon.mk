@@ -57,7 +57,8 @@ http_ldlibs := -lwslay
 
 datapath_objs := daemon/datapath/anchor.o daemon/datapath/path.o
 
-link_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o link_fsm.o link_pipe.o h2call.o h2call_head.o h2link.o quic.o \
+link_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o link_fsm.o link_pipe.o \
+	h2call.o h2call_head.o h2call_open.o h2link.o quic.o \
 	quic_accept.o quic_callbacks.o quic_cid.o quic_conn.o quic_dgram.o quic_forward.o quic_io.o \
 	quic_ledger.o quic_mtu.o quic_path.o quic_reply.o quic_server.o quic_silence.o quic_sock.o \
 	quic_stream.o quic_tls.o quic_window.o rpc_channel.o rpc_metrics.o strangers.o)

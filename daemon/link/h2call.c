@@ -26,7 +26,6 @@ enum {
 	TRAILER_MAX = 16 * 1024,
 	TRAILER_FIELDS = 100,
 	ARENA_MAX = 64 * 1024,
-	STREAM_ID_REQUEST = 1, /* any but the control stream's */
 };
 #define RETRY_READ  (10 * NSEC_PER_MSEC)
 #define RESET_AFTER (10 * NSEC_PER_MSEC)
@@ -50,7 +49,7 @@ static void release(struct loop_garbage *garbage)
 	free(c);
 }
 
-static void dispose(struct h2call *c)
+void h2call_dispose(struct h2call *c)
 {
 	timer_stop(&c->retry);
 	stream_forget_user(&c->base);
@@ -71,7 +70,7 @@ static void take_code(struct h2call *c)
 }
 
 /* Ends it for both sides, and the user learns. */
-static void call_break(struct h2call *c)
+void h2call_break(struct h2call *c)
 {
 	c->is_lost = true;
 	if (c->h2)
@@ -80,7 +79,7 @@ static void call_break(struct h2call *c)
 	bufq_clear(&c->out);
 	bufq_clear(&c->frames);
 	if (c->is_closed)
-		dispose(c);
+		h2call_dispose(c);
 	else
 		stream_tell(&c->base, true, true);
 }
@@ -91,7 +90,7 @@ static void lose(struct h2call *c)
 	list_remove(&c->node);
 	c->is_lost |= !c->h2; /* else that knows what had come to its end before */
 	if (c->is_closed)
-		dispose(c);
+		h2call_dispose(c);
 	else
 		stream_tell(&c->base, true, true);
 }
@@ -137,7 +136,7 @@ static void end_badly(struct h2call *c)
 	if (c->framed.is_aborted && c->h2)
 		h2_finish_broken(c->h2, code ? code : H2_CODE_INTERNAL_ERROR);
 	else
-		call_break(c);
+		h2call_break(c);
 }
 
 /* Moves what the user has written. False when something waits for credit, or all is over. */
@@ -183,9 +182,6 @@ static int respond(struct h2call *c, struct span frame)
 	return r;
 }
 
-static void attach(struct h2call *c, struct stream *h2);
-static void begin_frames(struct h2call *c);
-
 static int request(struct h2call *c, struct span frame)
 {
 	struct h2call_room room;
@@ -199,10 +195,10 @@ static int request(struct h2call *c, struct span frame)
 		r = h2_open(c->link->h2, &head, c->is_bodiless, &h2);
 	if (r < 0)
 		return r;
-	attach(c, h2);
+	h2call_attach(c, h2);
 	c->has_finished = c->is_bodiless;
 	if (c->is_framed)
-		begin_frames(c);
+		h2call_begin_frames(c);
 	return 0;
 }
 
@@ -253,7 +249,7 @@ static ssize_t write_head(struct h2call *c, struct bufq *from, size_t max)
 	if (r == 0)
 		begin_body(c);
 	else if (r != -EAGAIN)
-		call_break(c);
+		h2call_break(c);
 	return (ssize_t)n;
 }
 
@@ -328,7 +324,7 @@ static void respond_config(struct h2call *c)
 				      .fields = fields,
 				      .field_count = ARRAY_SIZE(fields) };
 	if (!c->h2 || h2_respond(c->h2, &head, false) < 0) {
-		call_break(c);
+		h2call_break(c);
 		return;
 	}
 	begin_body(c);
@@ -343,7 +339,7 @@ static void op_finish(struct stream *s)
 	if (c->class == H2_CLASS_CONFIG && !c->is_head_done)
 		respond_config(c);
 	else if (!c->is_head_done)
-		call_break(c); /* a message that ends before it is whole */
+		h2call_break(c); /* a message that ends before it is whole */
 	else
 		(void)flush(c);
 }
@@ -399,7 +395,7 @@ static void op_close(struct stream *s)
 	/* What was finished and waits for credit still goes. */
 	if (c->wants_fin && !c->has_finished && !c->is_lost && !c->is_reset)
 		return;
-	dispose(c);
+	h2call_dispose(c);
 }
 
 /* ---- reading ------------------------------------------------------------------------------- */
@@ -431,13 +427,13 @@ static ssize_t read_frames(struct h2call *c, size_t max)
 		stream_finish(&c->framed.base);
 		c->has_rx_end = true;
 		if (framed_flush(&c->framed) < 0) /* an end without what belongs to it is none */
-			call_break(c);
+			h2call_break(c);
 	}
 	while (!bufq_is_empty(&in)) {
 		ssize_t put = stream_write(&c->framed.base, &in, in.len);
 		if (put < 0) {
 			bufq_clear(&in);
-			call_break(c);
+			h2call_break(c);
 			return -ECONNRESET;
 		}
 	}
@@ -459,7 +455,7 @@ static ssize_t tell_reset(struct h2call *c)
 		uint64_t code = c->base.error_code;
 		c->has_rx_end = true;
 		if (framed_abort(&c->framed, code ? code : LINK_CODE_ORIGIN_RESET) < 0)
-			call_break(c);
+			h2call_break(c);
 		return -EAGAIN;
 	}
 	if (!c->reset_due) {
@@ -569,7 +565,7 @@ static const struct stream_ops pipe_ops = {
 	.close = pipe_nothing,
 };
 
-static void begin_frames(struct h2call *c)
+void h2call_begin_frames(struct h2call *c)
 {
 	c->is_framed = true;
 	c->pipe = (struct stream){ .ops = &pipe_ops, .loop = c->base.loop, .slab = c->base.slab };
@@ -596,7 +592,7 @@ static void on_writable(struct stream *s, void *user)
 	if (!c->is_closed)
 		stream_tell(&c->base, false, true);
 	else if (c->has_finished || is_refused || c->is_lost)
-		dispose(c);
+		h2call_dispose(c);
 }
 
 static const struct stream_user h2_user = {
@@ -604,15 +600,15 @@ static const struct stream_user h2_user = {
 	.on_writable = on_writable,
 };
 
-static void attach(struct h2call *c, struct stream *h2)
+void h2call_attach(struct h2call *c, struct stream *h2)
 {
 	c->h2 = h2;
 	stream_set_user(h2, &h2_user, c);
 }
 
-/* ---- birth --------------------------------------------------------------------------------- */
+/* ---- the object ---------------------------------------------------------------------------- */
 
-static struct h2call *call_new(struct h2link *link)
+struct h2call *h2call_make(struct h2link *link)
 {
 	struct h2call *c = calloc(1, sizeof(*c));
 	if (!c)
@@ -636,94 +632,6 @@ struct stream *h2call_stream(struct h2call *c)
 	return &c->base;
 }
 
-/* An answer of the link itself. */
-static void answer(struct stream *s, unsigned int status)
-{
-	const struct http_field fields[] = {
-		{ SPAN_LIT(H2_FIELD_META), h2_meta_text(H2_META_DAEMON) },
-		{ SPAN_LIT("content-length"), SPAN_LIT("0") },
-	};
-	const struct h2_head head = { .status = status,
-				      .fields = fields,
-				      .field_count = ARRAY_SIZE(fields) };
-	if (h2_respond(s, &head, true) < 0)
-		stream_reset(s, H2_CODE_INTERNAL_ERROR);
-	stream_stop(s, STREAM_CODE_NONE);
-	stream_close(s);
-}
-
-static void accept_control(struct h2link *link, struct stream *s)
-{
-	const struct http_field meta = { SPAN_LIT(H2_FIELD_META), h2_meta_text(H2_META_ORIGIN) };
-	const struct h2_head head = { .status = 200, .fields = &meta, .field_count = 1 };
-	struct h2call *c = link->has_control ? NULL : call_new(link);
-	if (!c || h2_respond(s, &head, false) < 0) {
-		/* One is enough; without memory the deadline ends the link. */
-		stream_reset(s, H2_CODE_REFUSED_STREAM);
-		stream_close(s);
-		if (c)
-			dispose(c);
-		return;
-	}
-	c->class = H2_CLASS_CONTROL;
-	c->is_head_done = true;
-	h2_set_first(s);
-	h2_hold(s);
-	attach(c, s);
-	h2link_control_opened(link, c);
-}
-
-static int write_request(struct h2call *c, const struct h2_request *request)
-{
-	struct h2call_room room;
-	struct span bytes = {};
-	room.at = h2link_scratch(c->link, &room.cap);
-	if (!room.at)
-		return -ENOMEM;
-	int r = h2call_head_request_in(c, request, room, &bytes);
-	return r < 0 ? r : bufq_append_copy(&c->ready, bytes);
-}
-
-static void accept_call(struct h2link *link, struct stream *s, enum h2_class class,
-			const struct h2_request *request)
-{
-	const struct link_sink *sink = link->base.sink;
-	struct h2call *c = call_new(link);
-	int r = c && sink ? 0 : -ENOMEM;
-	if (r == 0) {
-		c->class = class;
-		if (class != H2_CLASS_CONFIG)
-			r = write_request(c, request);
-	}
-	if (r < 0) {
-		answer(s, r == -EBADMSG ? 400 : 502);
-		if (c)
-			dispose(c);
-		return;
-	}
-	if (class == H2_CLASS_HTTP)
-		begin_frames(c);
-	attach(c, s);
-	if (class != H2_CLASS_CONFIG)
-		sink->on_stream(&link->base, &c->base, STREAM_ID_REQUEST, link->base.user);
-	else if (sink->on_config)
-		sink->on_config(&link->base, &c->base, link->base.user);
-	else
-		stream_close(&c->base);
-}
-
-void h2call_accept(struct h2link *link, struct stream *s, const struct h2_request *request)
-{
-	const struct h2_head *head = &request->head;
-	enum h2_class class = h2_class_of_fields(head->fields, head->field_count);
-	if (request->fault != H2_FAULT_NONE)
-		answer(s, request->fault == H2_FAULT_TOO_LARGE ? 431 : 400);
-	else if (class == H2_CLASS_CONTROL)
-		accept_control(link, s);
-	else
-		accept_call(link, s, class, request);
-}
-
 void h2call_end_control(struct h2link *link)
 {
 	LIST_FOREACH(node, &link->calls)
@@ -734,62 +642,4 @@ void h2call_end_control(struct h2link *link)
 		c->has_rx_end = true;
 		stream_tell(&c->base, true, false);
 	}
-}
-
-int h2call_new(struct h2link *link, struct stream **ret)
-{
-	if (!h2_has_room(link->h2))
-		return -EAGAIN;
-	struct h2call *c = call_new(link);
-	if (!c)
-		return -ENOMEM;
-	*ret = &c->base;
-	return 0;
-}
-
-int h2call_open_control(struct h2link *link, struct stream **ret)
-{
-	const struct http_field upgrade = { SPAN_LIT(H2_FIELD_UPGRADE),
-					    SPAN_LIT(H2_UPGRADE_CONTROL) };
-	const struct h2_head head = { .method = SPAN_LIT("GET"),
-				      .scheme = SPAN_LIT("https"),
-				      .authority = SPAN_LIT("control"),
-				      .path = SPAN_LIT("/"),
-				      .fields = &upgrade,
-				      .field_count = 1 };
-	struct h2call *c = call_new(link);
-	if (!c)
-		return -ENOMEM;
-	struct stream *s = NULL;
-	int r = h2_open(link->h2, &head, false, &s);
-	if (r < 0) {
-		dispose(c);
-		return r;
-	}
-	c->class = H2_CLASS_CONTROL;
-	c->is_head_done = true;
-	h2_set_first(s);
-	h2_hold(s);
-	attach(c, s);
-	*ret = &c->base;
-	return 0;
-}
-
-void h2call_answered(struct stream *s, const struct h2_head *head, bool is_end)
-{
-	(void)is_end; /* reading tells */
-	struct h2call *c = s->user;
-	struct h2call_room room;
-	struct span bytes = {};
-	if (!c || !c->link || c->is_lost || c->is_stopped || c->class == H2_CLASS_CONTROL)
-		return;
-	c->is_answered = true;
-	room.at = h2link_scratch(c->link, &room.cap);
-	int r = room.at ? h2call_head_response_in(c, head, room, &bytes) : -ENOMEM;
-	if (r == 0)
-		r = bufq_append_copy(&c->ready, bytes);
-	if (r < 0)
-		call_break(c);
-	else
-		stream_tell(&c->base, true, false);
 }

@@ -42,7 +42,21 @@ struct h2call {
 	struct loop_garbage garbage;
 };
 
+/* ---- h2call.c: a call's life ---- */
+
+/* One without a stream of HTTP/2 yet; on the link's list. NULL: memory. */
+[[nodiscard]] struct h2call *h2call_make(struct h2link *link);
+/* Its stream, which it takes. */
+void h2call_attach(struct h2call *c, struct stream *h2);
+/* Its user's body bytes are frames from now on. */
+void h2call_begin_frames(struct h2call *c);
+/* It can't go on: both its user and the peer are told. */
+void h2call_break(struct h2call *c);
+/* Nobody has it any more. */
+void h2call_dispose(struct h2call *c);
+
 /*
+ * ---- h2call_head.c ----
  * Heads from one form to the other. Texts of *ret_head are borrowed from room (scratch of the link)
  * and from frame.
  */
