@@ -30,7 +30,7 @@ struct edge_conn {
 	struct list rpc;        /* streams that the daemon opened besides */
 	unsigned int rpc_count;
 	struct tunnel_counters counters; /* 0 until registered */
-	uint64_t lost_counted, stalls_counted;
+	uint64_t lost_counted, stalls_counted, trailers_counted;
 	bool is_leaving;
 	bool is_replaced;   /* its daemon has a newer connection of this index */
 	struct timer leave; /* its turn in a drain has come */
@@ -92,6 +92,8 @@ static void conn_count(struct edge_conn *c)
 	metric_add(shard, c->counters.stalls, (int64_t)(stats.credit_stalls - c->stalls_counted));
 	c->lost_counted = stats.lost_packets;
 	c->stalls_counted = stats.credit_stalls;
+	c->env->trailers_raw += stats.dropped_trailers - c->trailers_counted;
+	c->trailers_counted = stats.dropped_trailers;
 }
 
 /* Its end, when it has never been more than a stranger. */

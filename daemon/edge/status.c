@@ -191,11 +191,13 @@ static void refresh_links(struct edge_worker *ew)
 	tunnel_metrics_tell(links, ew->worker);
 }
 
-static void refresh_front(const struct edge_status *st, struct metric_shard *shard,
-			  const struct front_drops *d)
+static void refresh_front(const struct edge_status *st, const struct edge_worker *ew)
 {
+	static const struct front_drops none;
+	const struct front_drops *d = ew->front ? front_get_drops(ew->front) : &none;
+	struct metric_shard *shard = ew->worker->metrics;
+	metric_set(shard, st->trailers_raw, (int64_t)(d->trailers_raw + ew->conns.trailers_raw));
 	metric_set(shard, st->clients, (int64_t)d->clients);
-	metric_set(shard, st->trailers_raw, (int64_t)d->trailers_raw);
 	metric_set(shard, st->trailers_refused, (int64_t)d->trailers_refused);
 	metric_set(shard, st->frames, (int64_t)d->frames_malformed);
 }
@@ -237,12 +239,11 @@ static void refresh(struct worker *worker, void *arg)
 	metric_set(shard, st->datagrams, (int64_t)ew->conns.datagrams);
 	metric_set(shard, st->rpc_timeouts, (int64_t)ew->conns.rpc_timeouts);
 	metric_set(shard, st->suspicions, (int64_t)ew->conns.suspicions);
-	if (ew->front)
-		refresh_front(st, shard, front_get_drops(ew->front));
 	udp_metrics_refresh(&st->udp, shard, e->udp_fronts[worker->index], &ew->flows);
 	if (worker->index == 0)
 		refresh_tunnels(e, worker);
 	refresh_links(ew);
+	refresh_front(st, ew);
 }
 
 /* Ready: the listeners are there. */

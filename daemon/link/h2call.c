@@ -440,6 +440,18 @@ static ssize_t read_frames(struct h2call *c, size_t max)
 	return n;
 }
 
+/* What isn't framed has no place for trailers. */
+static ssize_t read_plain(struct h2call *c, struct bufq *to, size_t max)
+{
+	ssize_t n = stream_read(c->h2, to, max);
+	if (n == 0) {
+		c->has_rx_end = true;
+		if (c->link && h2_trailers(c->h2)->count)
+			c->link->dropped_trailers++;
+	}
+	return n;
+}
+
 /*
  * A reset would overtake on a bridge what came before it. Frames have a place for it behind the
  * rest; otherwise it waits a moment.
@@ -478,7 +490,7 @@ static ssize_t op_read(struct stream *s, struct bufq *to, size_t max)
 		return 0;
 	if (!c->h2)
 		return -EAGAIN;
-	ssize_t n = c->is_framed ? read_frames(c, max) : stream_read(c->h2, to, max);
+	ssize_t n = c->is_framed ? read_frames(c, max) : read_plain(c, to, max);
 	if (n == -ECONNRESET)
 		n = tell_reset(c);
 	if (c->is_framed && !bufq_is_empty(&c->ready))

@@ -484,6 +484,7 @@ static void op_get_stats(struct link *base, struct link_stats *ret)
 		.since = link->since,
 		.congestion = -1,
 		.suspicions = link->suspicions,
+		.dropped_trailers = link->dropped_trailers,
 		.local = link->local,
 		.peer = link->peer,
 	};

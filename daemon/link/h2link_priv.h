@@ -38,6 +38,7 @@ struct h2link {
 	struct ip_port local, peer;
 	nsec_t since;
 	uint64_t suspicions;
+	uint64_t dropped_trailers;
 	char group[24];
 	char cipher[32];
 	struct loop_task closed;

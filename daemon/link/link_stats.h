@@ -23,7 +23,8 @@ struct link_stats {
 	unsigned int mtu;     /* UDP payload bytes of the current path */
 	unsigned int streams; /* open now */
 	uint64_t streams_total;
-	int8_t ecn; /* 1 validated, 0 testing or off, -1 failed */
+	uint64_t dropped_trailers; /* bodies whose trailers had no place (HTTP/2) */
+	int8_t ecn;                /* 1 validated, 0 testing or off, -1 failed */
 	bool is_migrated;
 	uint64_t credit_stalls; /* times link-level send credit was 0 with data waiting */
 	struct ip_port local, peer;
