@@ -301,4 +301,4 @@ packages_unit :=
 
 # Measurements (selftests/bench), each with its budgets in selftests/bench/budget.txt.
 bench_c := selftests/bench/count_allocs.c # preloaded by counts, which compiles it
-benches := pipe counts compare
+benches := pipe counts compare goodput recovery

@@ -22,6 +22,8 @@ enum {
 	PATH_TRIES = 20, /* to move a link, PATH_PAUSE apart */
 };
 #define PATH_PAUSE (100 * NSEC_PER_MSEC)
+/* An edge that hasn't answered the goodbye by then may be dead: nothing idle waits for it. */
+#define GOODBYE (2 * NSEC_PER_SEC)
 
 struct tunnel {
 	struct tunnel_env *env;
@@ -183,6 +185,14 @@ static void on_unregistered(struct control *c, void *user)
 	control_free(c);
 	t->control = NULL;
 	link_drain(t->link);
+}
+
+/* Nothing but the goodbye is under way, and nobody answers: nothing waits for that. */
+static bool is_talking_to_itself(struct tunnel *t)
+{
+	struct link_stats stats = {};
+	link_get_stats(t->link, &stats);
+	return t->is_draining && t->link->suspicion && stats.streams <= 1;
 }
 
 /* The control stream's end: FIN means going away, anything else a lost connection (spec §4, §6). */
@@ -361,6 +371,8 @@ static void on_link_state(struct link *link, enum link_state state, void *user)
 		if (t->is_registered)
 			report(t, TUNNEL_REPORT_SUSPECT, NULL);
 		check_path(t);
+	} else if (state == LINK_STATE_DRAINING && is_talking_to_itself(t)) {
+		link_close(link, 0, "");
 	} else if (state == LINK_STATE_CLOSED) {
 		t->close_info = link->close_info;
 		char text[160];
@@ -541,7 +553,7 @@ static void drain_one(struct tunnel *t, nsec_t grace)
 	t->is_draining = true;
 	timer_start(loop, &t->grace, nsec_add(loop_now(loop), grace));
 	if (t->control) /* gone when the edge went away first: then the link drains already */
-		control_unregister(t->control, grace);
+		control_unregister(t->control, MIN(grace, GOODBYE));
 }
 
 void tunnel_drain(struct tunnel_env *env, uint64_t serial)

@@ -196,7 +196,9 @@ static void on_watch(struct timer *timer)
 	if (link->base.role == LINK_ROLE_SERVER)
 		patience = MAX(patience, nsec_add(set->keep_alive, SILENCE));
 	if (link->asked && now >= link->asked + patience) {
-		h2_close(link->h2, H2_CODE_NO_ERROR, "no answer to PING");
+		/* Not NO_ERROR, which says that we are going away: if it wakes up it may come back.
+		 */
+		h2_close(link->h2, H2_CODE_INTERNAL_ERROR, "no answer to PING");
 		h2link_end(link, LINK_END_IDLE, -ETIMEDOUT, "no answer to PING");
 		return;
 	}

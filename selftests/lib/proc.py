@@ -99,6 +99,11 @@ class Process:
         self.signal(signal.SIGKILL)
         return self.wait_exit(5)
 
+    def is_stopped(self):
+        """Every thread of it is."""
+        tasks = pathlib.Path(f"/proc/{self.pid}/task").iterdir()
+        return all((t / "stat").read_text().rsplit(")", 1)[1].split()[0] == "T" for t in tasks)
+
     def cpu_seconds(self):
         """User and system time of all its threads."""
         total = 0.0

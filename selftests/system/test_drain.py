@@ -92,6 +92,17 @@ def test_idle(pair, which):
     assert ended - started < (0.2 if SLOW == 1 else seconds(0.5)), f"{ended - started:.3f} s"
 
 
+def test_idle_and_unanswered(pair):
+    """The edge hangs and never answers the goodbye: the daemon, idle, doesn't wait its 20 s of grace."""
+    edge, daemon = pair
+    edge.process.signal(signal.SIGSTOP)
+    until(edge.process.is_stopped, 5, "the edge to hang")
+    started = time.monotonic()
+    ended, code = time_exit(daemon.process, 1)
+    edge.process.signal(signal.SIGCONT)
+    assert code == 0 and ended - started < seconds(4), f"{ended - started:.3f} s"
+
+
 @pytest.mark.parametrize("which", ["aditd", "adit-edge"])
 def test_in_flight(pair, which):
     """A request of 3 s ends whole; the exit follows; waiting for it costs nothing."""

@@ -208,7 +208,8 @@ def test_idle_network_noise(make_topology):
 
 @pytest.mark.parametrize("protocol", ["quic", "http2"])
 def test_stopped(make_topology, protocol):
-    """SIGSTOP for 30 s under load, then SIGCONT: served within 5 s, and nothing spins."""
+    """SIGSTOP for 30 s under load, then SIGCONT: served within 5 s, and nothing spins. On HTTP/2 for
+    38 s: the edges have given up then, and say so without telling it to go elsewhere."""
     ground = Ground(make_topology, protocol, connections=4).serve()
     daemon, stop = ground.daemon, threading.Event()
 
@@ -219,7 +220,7 @@ def test_stopped(make_topology, protocol):
     visitor = threading.Thread(target=load, daemon=True)
     visitor.start()
     daemon.process.signal(signal.SIGSTOP)
-    time.sleep(30)
+    time.sleep(30 if protocol == "quic" else 38)
     stop.set()
     visitor.join(10)
     daemon.process.signal(signal.SIGCONT)

@@ -33,7 +33,7 @@ KINDS = {
     "draining": Kind("edge is draining", 8, MOST_DIALS, 5),     # again after 1 s
     "duplicate": Kind("EDUPCONN", 8, MOST_DIALS, 5),
     "exception": Kind("malformed registration", 8, MOST_DIALS, 5),
-    "silent": Kind("no answer|in time|registration lost", 4, MOST_DIALS, 10),
+    "silent": Kind("no answer|in time|registration lost|closed by the peer", 4, MOST_DIALS, 10),
     "close": Kind("registration lost", 8, MOST_DIALS, 5),
 }
 
