@@ -15,7 +15,7 @@ include daemon/daemon.mk selftests/selftests.mk packaging/packaging.mk
 
 # ---- where: on this machine if it has what is needed, else in the build root ------------------
 # packaging/buildroot sets ADIT_ROOT (a root's hash) in what it runs.
-passed := V T U O CC DEMO_ARGS ORIGIN FUZZ_SECONDS SOAK_SECONDS SEED PEER CI
+passed := V T U O CC DEMO_ARGS ORIGIN FUZZ_SECONDS SOAK_SECONDS SEED PEER PROTOCOL ROUNDS ONLY CI
 goals := $(or $(MAKECMDGOALS),all)
 outside := help clean
 light := all demo debug tsan

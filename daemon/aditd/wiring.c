@@ -41,7 +41,8 @@ static void use_limits(struct wiring *w, const struct conf_limits *l)
 	h2->trailer_max = l->trailers_size;
 	h2->trailer_field_max = l->trailers_fields;
 	w->proxy.active_max = MAX(l->streams / w->shared->worker_count, 1U);
-	flow_table_set_limits(&w->flows, MAX(l->flows / w->shared->worker_count, 1U),
+	w->proxy.flow_max = MAX(l->flows / w->shared->worker_count, 1U);
+	flow_table_set_limits(&w->flows, w->proxy.flow_max,
 			      MAX(l->flow_registrations / w->shared->worker_count, 1U));
 }
 

@@ -87,7 +87,7 @@ const struct schema_option schema_limits[] = {
 	  .help = "A configuration sent to or by an edge; a larger local one isn't uploaded." },
 	{ .key = "connect-message", LATER_SIZE(connect_message, 16 * KIB, 4 * MIB), .def = "256K",
 	  .help = "A ConnectRequest or ConnectResponse." },
-	{ .key = "flows", LIMIT(flows, 1, 10000000), .def = "65536", .help = "UDP flows of the process." },
+	{ .key = "flows", LIMIT(flows, 1, 10000000), .def = "65536", .help = "UDP flows of the process, and as many TCP flows to private networks." },
 	{ .key = "flow-registrations", LIMIT(flow_registrations, 1, 10000000), .def = "20000", .help = "New flows a second." },
 	{ .key = "flow-queue", LIMIT_SIZE(flow_queue, 4 * KIB, 16 * MIB), .def = "64K", .help = "Bytes of one flow that wait at the edge until the daemon has taken it." },
 	{ .key = "icmp-answers", LATER(icmp_answers, 0, 1000000), .def = "1000", .help = "ICMP answers made here a second." },

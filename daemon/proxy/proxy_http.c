@@ -711,8 +711,8 @@ void proxy_http_start(struct proxy_env *env, struct stream *stream, struct bufq 
 		px_forward(px, rest);
 }
 
-void proxy_refuse(struct proxy_env *env, struct stream *stream, enum proxy_reason reason,
-		  const char *detail)
+static void refuse(struct proxy_env *env, struct stream *stream, enum proxy_reason reason,
+		   bool is_limited, const char *detail)
 {
 	char text[256];
 	int n = snprintf(text, sizeof(text), "%s: %s", proxy_reason_info(reason)->name, detail);
@@ -720,8 +720,8 @@ void proxy_refuse(struct proxy_env *env, struct stream *stream, enum proxy_reaso
 	struct span bytes = {};
 	struct bufq out;
 	bufq_init(&out, env->worker->slab);
-	int r = tunnel_head_write_error(span_of(text, MIN((size_t)n, sizeof(text) - 1)), buf,
-					sizeof(buf), &bytes);
+	int r = tunnel_head_write_error(span_of(text, MIN((size_t)n, sizeof(text) - 1)), is_limited,
+					buf, sizeof(buf), &bytes);
 	if (r == 0)
 		r = bufq_append_copy(&out, bytes);
 	/* An answer of this size fits any sane window; a peer that grants less gets a reset. */
@@ -732,6 +732,17 @@ void proxy_refuse(struct proxy_env *env, struct stream *stream, enum proxy_reaso
 	bufq_clear(&out);
 	stream_stop(stream, STREAM_CODE_NONE);
 	stream_close(stream);
+}
+
+void proxy_refuse(struct proxy_env *env, struct stream *stream, enum proxy_reason reason,
+		  const char *detail)
+{
+	refuse(env, stream, reason, false, detail);
+}
+
+void proxy_refuse_limited(struct proxy_env *env, struct stream *stream, const char *detail)
+{
+	refuse(env, stream, PROXY_REASON_OVERLOADED, true, detail);
 }
 
 void proxy_http_abort_all(struct proxy_env *env)

@@ -31,6 +31,8 @@ struct proxy_env {
 	struct list flows;        /* of TCP */
 	unsigned int active;
 	unsigned int active_max;   /* of this worker; over it: overloaded */
+	unsigned int flow_count;   /* of them in flows */
+	unsigned int flow_max;     /* of this worker */
 	uint64_t trailers_raw;     /* bodies whose trailers had no place */
 	uint64_t trailers_refused; /* trailers that may not pass */
 	uint64_t frames_malformed; /* framed bodies of the edge */
@@ -49,6 +51,10 @@ void proxy_http_start(struct proxy_env *env, struct stream *stream, struct bufq 
 /* Answers a request with an error and ends the stream (kinds that aren't served, bad messages). */
 void proxy_refuse(struct proxy_env *env, struct stream *stream, enum proxy_reason reason,
 		  const char *detail);
+
+/* The same for a flow over the limit: overloaded, and the edge is told why
+ * (FlowConnectRateLimited). */
+void proxy_refuse_limited(struct proxy_env *env, struct stream *stream, const char *detail);
 
 /* Why there is no room for another exchange (static text), or NULL. */
 const char *proxy_lacks(const struct proxy_env *env);

@@ -81,6 +81,7 @@ static void tcp_end(struct proxy_tcp *t)
 	stream_close(TAKE_PTR(t->tunnel));
 	list_remove(&t->node);
 	t->env->active--;
+	t->env->flow_count--;
 	tcp_count(t);
 	loop_defer_free(t->env->worker->loop, &t->garbage);
 }
@@ -228,20 +229,27 @@ static struct proxy_tcp *tcp_new(struct proxy_env *env, struct stream *stream,
 	bufq_init(&t->early, env->worker->slab);
 	list_append(&env->flows, &t->node);
 	env->active++;
+	env->flow_count++;
 	metric_add(env->worker->metrics, env->metrics->tcp_total, 1);
 	metric_add(env->worker->metrics, env->metrics->tcp_active, 1);
 	account_begin(env, &t->rules->network);
 	return t;
 }
 
-static void tcp_refuse(struct proxy_env *env, struct stream *stream, struct span dest,
-		       enum proxy_reason reason, const char *detail)
+static void tcp_note_refusal(struct proxy_env *env, struct span dest, enum proxy_reason reason,
+			     const char *detail)
 {
 	account_refused(env, &env->rules->network, reason);
 	if (log_limit_pass(&env->log_limit, loop_now(env->worker->loop), 10))
 		log_warning(env->worker->log, "proxy", "flow refused",
 			    KV_STR("reason", proxy_reason_info(reason)->name),
 			    KV_SPAN("destination", dest), KV_STR("detail", detail));
+}
+
+static void tcp_refuse(struct proxy_env *env, struct stream *stream, struct span dest,
+		       enum proxy_reason reason, const char *detail)
+{
+	tcp_note_refusal(env, dest, reason, detail);
 	proxy_refuse(env, stream, reason, detail);
 }
 
@@ -257,6 +265,12 @@ void proxy_tcp_start(struct proxy_env *env, struct stream *stream, struct bufq *
 	if (!destination_is_allowed(env->rules->conf, &dest.ip, tcp_is_own_address(&dest.ip))) {
 		tcp_refuse(env, stream, req->dest, PROXY_REASON_ACCESS_DENIED,
 			   "the destination is not allowed by [network]");
+		return;
+	}
+	if (env->flow_count >= env->flow_max) {
+		static const char detail[] = "too many active flows";
+		tcp_note_refusal(env, req->dest, PROXY_REASON_OVERLOADED, detail);
+		proxy_refuse_limited(env, stream, detail);
 		return;
 	}
 	const char *lacks = proxy_lacks(env);

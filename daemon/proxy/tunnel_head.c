@@ -243,11 +243,14 @@ int tunnel_head_write_response(const struct http_head *head, struct arena *arena
 	return connect_finish(&w, ret);
 }
 
-int tunnel_head_write_error(struct span error, void *buf, size_t cap, struct span *ret)
+int tunnel_head_write_error(struct span error, bool is_limited, void *buf, size_t cap,
+			    struct span *ret)
 {
 	struct connect_writer w;
 	connect_writer_init(&w, buf, cap);
-	connect_response_begin(&w, error, 0);
+	connect_response_begin(&w, error, is_limited ? 1 : 0);
+	if (is_limited)
+		connect_add(&w, SPAN_LIT(CONNECT_KEY_LIMITED), SPAN_LIT("true"));
 	return connect_finish(&w, ret);
 }
 

@@ -32,8 +32,8 @@
 /* Writes an answer at the daemon: HttpStatus first, then the fields with canonical names. */
 [[nodiscard]] int tunnel_head_write_response(const struct http_head *head, struct arena *arena,
 					     void *buf, size_t cap, struct span *ret);
-/* Writes a failure before any head: the error text alone. */
-[[nodiscard]] int tunnel_head_write_error(struct span error, void *buf, size_t cap,
+/* Writes a failure before any head: the error text, and whether the limit of flows is why. */
+[[nodiscard]] int tunnel_head_write_error(struct span error, bool is_limited, void *buf, size_t cap,
 					  struct span *ret);
 
 /*

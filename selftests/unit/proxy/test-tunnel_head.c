@@ -378,10 +378,19 @@ static void test_error(void **state)
 	(void)state;
 	struct span message;
 	struct connect_response resp;
-	assert_int_equal(tunnel_head_write_error(SPAN_LIT("no"), buf, sizeof(buf), &message), 0);
+	assert_int_equal(tunnel_head_write_error(SPAN_LIT("no"), false, buf, sizeof(buf), &message),
+			 0);
 	assert_int_equal(connect_response_decode(span_skip(message, PREAMBLE_MAX), &resp), 0);
 	assert_true(span_eq_str(resp.error, "no"));
-	assert_int_equal(tunnel_head_write_error(SPAN_LIT("no"), buf, 16, &message), -ENOBUFS);
+	assert_int_equal(tunnel_head_write_error(SPAN_LIT("no"), false, buf, 16, &message),
+			 -ENOBUFS);
+	assert_int_equal(tunnel_head_write_error(SPAN_LIT("no"), true, buf, sizeof(buf), &message),
+			 0);
+	assert_int_equal(connect_response_decode(span_skip(message, PREAMBLE_MAX), &resp), 0);
+	struct connect_iter it = {};
+	struct connect_meta m;
+	assert_true(connect_next(&resp.meta, &it, &m));
+	assert_true(span_eq_str(m.name, "FlowConnectRateLimited") && span_eq_str(m.value, "true"));
 }
 
 int main(void)
