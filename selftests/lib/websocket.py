@@ -22,6 +22,39 @@ GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 MESSAGE_MAX = 4 << 20
 
 
+async def _copy(reader, writer):
+    with contextlib.suppress(OSError):
+        while piece := await reader.read(65536):
+            writer.write(piece)
+            await writer.drain()
+    with contextlib.suppress(OSError):
+        writer.close()
+
+
+async def _join(plain, address, context, name):
+    near = await asyncio.open_connection(sock=plain)
+    try:
+        far = await asyncio.open_connection(*address, ssl=context, server_hostname=name)
+    except OSError:
+        near[1].close()
+        return
+    await asyncio.gather(_copy(near[0], far[1]), _copy(far[0], near[1]))
+
+
+def tls_socket(address, context, name):
+    """A plain TCP socket that a thread joins to this address by TLS.
+
+    For clients that read and write in two threads, as websockets.sync does: OpenSSL's objects don't
+    bear that, and not every Python locks them; now and then such a client hangs.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname(), seconds(20))
+        theirs, _ = listener.accept()
+    threading.Thread(target=asyncio.run, args=(_join(theirs, address, context, name),),
+                     daemon=True).start()
+    return ours
+
+
 class EchoOrigin:
     """Runs in a thread of its own. ssl: a context; path: a unix socket."""
 

@@ -25,7 +25,8 @@ from lib.proc import Processes
 from lib.sockets import read_all, reset
 from lib.tunnelrpc import WEBSOCKET, http_response
 from lib.wait import holds, seconds, until
-from lib.websocket import EchoOrigin, RawOrigin, accept_of, field, raw_visitor, read_head
+from lib.websocket import (EchoOrigin, RawOrigin, accept_of, field, raw_visitor, read_head,
+                           tls_socket)
 
 pytestmark = pytest.mark.group("http")
 
@@ -58,9 +59,11 @@ def dial(pipe, path="/echo", host=f"ws.{DOMAIN}", tls=False, **options):
     """A client, as a context."""
     where = pipe.edge.https_port if tls else pipe.edge.http_port
     if tls:
-        options["ssl"] = ssl.create_default_context(cafile=str(pipe.edge.authority.path))
-    sock = socket.create_connection(("127.0.0.1", where), timeout=seconds(20))
-    return connect(f"{'wss' if tls else 'ws'}://{host}:{where}{path}", sock=sock, max_size=4 << 20,
+        context = ssl.create_default_context(cafile=str(pipe.edge.authority.path))
+        sock = tls_socket(("127.0.0.1", where), context, host)
+    else:
+        sock = socket.create_connection(("127.0.0.1", where), timeout=seconds(20))
+    return connect(f"ws://{host}:{where}{path}", sock=sock, max_size=4 << 20,
                    open_timeout=seconds(10), close_timeout=seconds(10), compression=None, **options)
 
 
