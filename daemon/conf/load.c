@@ -449,7 +449,7 @@ static int gather_set(struct loader *l, const char *set)
 	struct span left = span_trim(span_first(all, equals));
 	size_t dot = span_find(left, '.');
 	if (equals == all.len || dot == left.len) {
-		conf_report_add(l->report, CONF_SEVERITY_ERROR, "--set", 0,
+		conf_report_add(l->report, CONF_SEVERITY_ERROR, "command line", 0,
 				"%.100s; accepted: section.key=value or section.name.key=value",
 				set);
 		return 0;
@@ -464,7 +464,7 @@ static int gather_set(struct loader *l, const char *set)
 	if (!kind || !key || (last > dot && !name))
 		return -ENOMEM;
 
-	struct conf_item at = { .text = set + equals + 1, .file = "--set" };
+	struct conf_item at = { .text = set + equals + 1, .file = "command line" };
 	struct conf_section *s;
 	int r = section_get(l, kind, name, &at, &s);
 	return r < 0 || !s ? r : value_add(l, s, key, &at, CONF_RANK_COMMAND_LINE);

@@ -23,7 +23,7 @@ enum conf_severity : uint8_t {
 
 struct conf_message {
 	enum conf_severity severity;
-	char *file;        /* path, or "environment", "--set", … ; owned by the report */
+	char *file;        /* path, or "environment", "command line", … ; owned by the report */
 	unsigned int line; /* from 1; 0: the message belongs to no line */
 	char *text;        /* "[section] key: found; accepted"; owned by the report */
 };

@@ -96,7 +96,7 @@ struct schema_section {
 /* One given text: a value, or one item of a list. */
 struct conf_item {
 	const char *text;
-	const char *file;  /* path, "--set", "environment variable NAME" */
+	const char *file;  /* path, "command line", "environment variable NAME" */
 	unsigned int line; /* 0: none */
 };
 

@@ -236,6 +236,14 @@ static int check_config(const struct init_params *p, bool *ret_taken)
 	return r < 0 ? EXIT_CONFIG : EXIT_OK;
 }
 
+/* How the edge is started with what was made. */
+static void print_start(const struct init_params *p)
+{
+	(void)printf("adit-edge --config %s", p->config);
+	if (p->state_option)
+		(void)printf(" --state-dir %s", p->state_option);
+}
+
 static int make_tunnel(const struct init_params *p)
 {
 	bool taken = false;
@@ -273,12 +281,12 @@ static int make_tunnel(const struct init_params *p)
 		(void)replace_config(p, span_of(old, old_len));
 		return code;
 	}
-	(void)printf("made tunnel %s\njoin token in %s\n", p->tunnel, path);
-	(void)printf(
-		"next: adit-edge --config %s, and on the other host: aditd --token-file %s.token --url "
-		"http://localhost:8080\n"
-		"(cloudflared takes the same token with --edge %s --cacert %s/" CA_FILE ")\n",
-		p->config, p->tunnel, p->advertise, p->state_dir);
+	(void)printf("made tunnel %s\njoin token in %s\nnext: ", p->tunnel, path);
+	print_start(p);
+	(void)printf(", and on the other host: aditd --token-file %s.token --url "
+		     "http://localhost:8080\n"
+		     "(cloudflared takes the same token with --edge %s --cacert %s/" CA_FILE ")\n",
+		     p->tunnel, p->advertise, p->state_dir);
 	return EXIT_OK;
 }
 
@@ -329,9 +337,10 @@ int init_run(const struct init_params *p)
 		code = make_config(p);
 	if (!code && p->tunnel)
 		return make_tunnel(p);
-	if (!code)
-		(void)printf(
-			"next: adit-edge init … --tunnel NAME --hostname HOST, or start it: adit-edge --config %s\n",
-			p->config);
-	return code;
+	if (code)
+		return code;
+	(void)fputs("next: adit-edge init … --tunnel NAME --hostname HOST, or start it: ", stdout);
+	print_start(p);
+	(void)putchar('\n');
+	return EXIT_OK;
 }

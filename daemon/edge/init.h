@@ -15,6 +15,7 @@ enum { INIT_HOSTNAMES_MAX = 256 };
 struct init_params {
 	const char *config; /* path of edge.conf */
 	const char *state_dir;
+	const char *state_option; /* --state-dir as it was given; NULL: state_dir is the default */
 	const char *domain;
 	const char *advertise; /* host:port */
 	const char *tunnel;    /* NULL: none */

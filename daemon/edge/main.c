@@ -72,6 +72,7 @@ static int run_init(const struct options *o, const struct paths *paths)
 	struct init_params p = {
 		.config = o->config ? o->config : paths->config,
 		.state_dir = paths->state,
+		.state_option = o->state_dir,
 		.domain = o->domain,
 		.advertise = o->advertise,
 		.tunnel = o->tunnel,

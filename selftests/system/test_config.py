@@ -93,7 +93,7 @@ def test_good_configuration_passes(processes, tmp_path, files):
 
 
 @pytest.mark.parametrize("options, env, place", [
-    (["--set", "tunnel.protocol=pigeon"], {}, "--set"),
+    (["--set", "tunnel.protocol=pigeon"], {}, "command line"),
     ([], {"TUNNEL_TRANSPORT_PROTOCOL": "pigeon"}, "environment|TUNNEL_TRANSPORT_PROTOCOL")])
 def test_other_sources(processes, tmp_path, files, options, env, place):
     """T5: a wrong value from the command line or the environment is named by its source."""

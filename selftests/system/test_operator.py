@@ -6,9 +6,11 @@
 import os
 import pathlib
 import re
+import shlex
 
 import pytest
 
+from lib import ports
 from lib.adit import DOMAIN, Daemon, Edge, binary, section, write_token
 from lib.wait import until
 
@@ -57,6 +59,18 @@ def test_domain_that_is_none(init):
     """64, and the option is named."""
     refused = init("home", domain="bad name")
     assert refused.code == 64 and "--domain" in refused.log
+
+
+def test_what_init_prints_starts_the_edge(init, processes, tmp_path):
+    """The next command works as it is printed, also where the state isn't in its default place."""
+    done = init("home", "a.adit.test")
+    printed = re.search(r"^next: adit-edge (.*), and on the other host", done.log, re.MULTILINE)[1]
+    free = [f"{key}=127.0.0.1:{ports.free()}" for key in ("edge.listen", "http.listen",
+                                                          "metrics.listen")]
+    edge = processes.start("edge", [binary("adit-edge"), *shlex.split(printed),
+                                    *[word for key in free for word in ("--set", key)],
+                                    "--run-dir", tmp_path / "run"])
+    edge.wait_line("start: listening")
 
 
 def test_two_in_one_folder(processes, tmp_path):
