@@ -330,18 +330,20 @@ void call_port_close(struct call_port *port)
 int flow_call_open(struct flow_caller *f, struct flow_call *c, const struct flow_call_user *user,
 		   const struct ip_port *dest, nsec_t idle)
 {
+	*c = (struct flow_call){
+		.user = user,
+		.dest = *dest,
+		.idle = idle,
+		.active = loop_now(f->worker->loop),
+		.state = CALL_STATE_WAITING,
+		.timer.on_expire = on_timer,
+	};
 	random_bytes(c->id.bytes, sizeof(c->id.bytes));
+	bufq_init(&c->held, f->worker->slab);
 	int r = map_insert(&f->calls, &c->node, dgram_id_span(&c->id));
 	if (r < 0)
 		return r;
 	c->caller = f;
-	c->user = user;
-	c->dest = *dest;
-	c->idle = idle;
-	c->active = now_of(c);
-	c->state = CALL_STATE_WAITING;
-	c->timer.on_expire = on_timer;
-	bufq_init(&c->held, f->worker->slab);
 	arm_idle(c);
 	return 0;
 }

@@ -63,7 +63,7 @@ struct flow_caller {
 	uint64_t unanswered; /* of those, the latter */
 };
 
-/* Embedded in whoever has the flow; zeroed before it is opened. */
+/* Embedded in whoever has the flow; zeroed before it is opened first. */
 struct flow_call {
 	struct flow_caller *caller; /* NULL: not open */
 	const struct flow_call_user *user;
@@ -95,7 +95,10 @@ void call_port_open(struct call_port *port, struct datagram_pipe *pipe, bool is_
 /* The link has ended; its flows live on without one. Harmless on one that isn't open. */
 void call_port_close(struct call_port *port);
 
-/* Makes a flow with a new id; it is registered when it has a link and a payload. 0 or -ENOMEM. */
+/*
+ * Makes a flow with a new id, also of one that was closed; it is registered when it has a link and
+ * a payload. 0 or -ENOMEM.
+ */
 [[nodiscard]] int flow_call_open(struct flow_caller *f, struct flow_call *c,
 				 const struct flow_call_user *user, const struct ip_port *dest,
 				 nsec_t idle);

@@ -364,6 +364,26 @@ static void test_lost_while_waiting(void **state)
 	assert_payload(fx, &fx->other, 1, SPAN_LIT("two"));
 }
 
+/* A flow that is closed while payloads wait, and made again, has nothing of the one before. */
+static void test_made_again(void **state)
+{
+	struct fixture *fx = *state;
+	flow_call_bind(&fx->call, &fx->link.port);
+	flow_call_send(&fx->call, SPAN_LIT("one"));
+	flow_call_send(&fx->call, SPAN_LIT("two"));
+	struct dgram_id before = fx->call.id;
+	flow_call_close(&fx->call);
+	assert_int_equal(
+		flow_call_open(&fx->caller, &fx->call, &user, &dest, IDLE_SEC * NSEC_PER_SEC), 0);
+	assert_false(dgram_id_eq(&fx->call.id, &before));
+	flow_call_bind(&fx->call, &fx->other.port);
+	assert_int_equal(fx->other.count, 0);
+	flow_call_send(&fx->call, SPAN_LIT("three"));
+	assert_registration(fx, &fx->other, 0, SPAN_LIT("three"));
+	respond(fx, &fx->other, DGRAM3_CODE_OK);
+	assert_int_equal(fx->other.count, 1);
+}
+
 /* After silence the flow is asked for before the payload, once in a while. */
 static void test_silence(void **state)
 {
@@ -438,6 +458,7 @@ int main(void)
 		T(test_unanswered),
 		T(test_another_link),
 		T(test_lost_while_waiting),
+		T(test_made_again),
 		T(test_silence),
 		T(test_idle),
 		T(test_malformed),
