@@ -237,7 +237,7 @@ static struct flow_call *find(const struct flow_caller *f, const struct dgram_id
 	return node ? MAP_ENTRY(node, struct flow_call, node) : NULL;
 }
 
-static void take_response(struct flow_caller *f, struct span datagram)
+static void take_response(struct flow_caller *f, const struct call_port *port, struct span datagram)
 {
 	struct dgram3_response r;
 	if (dgram3_response_read(datagram, &r) < 0) {
@@ -245,11 +245,12 @@ static void take_response(struct flow_caller *f, struct span datagram)
 		return;
 	}
 	struct flow_call *c = find(f, &r.id);
-	if (!c) /* the answer to a repeat of one that has ended */
+	/* The answer to a repeat of one that has ended, or has left this link since. */
+	if (!c || c->port != port)
 		return;
 	c->heard = now_of(c);
 	bool is_ok = r.code == DGRAM3_CODE_OK;
-	if (!c->port || !step(c, is_ok ? CALL_EVENT_ACCEPTED : CALL_EVENT_REFUSED))
+	if (!step(c, is_ok ? CALL_EVENT_ACCEPTED : CALL_EVENT_REFUSED))
 		return;
 	if (is_ok)
 		accept_flow(c);
@@ -281,7 +282,7 @@ void flow_caller_datagram(struct flow_caller *f, struct call_port *port, struct 
 		type = DGRAM3_TYPE_REGISTER; /* no more a daemon's to send than that */
 	switch (type) {
 	case DGRAM3_TYPE_RESPONSE:
-		take_response(f, datagram);
+		take_response(f, port, datagram);
 		return;
 	case DGRAM3_TYPE_PAYLOAD:
 		take_payload(f, port, datagram);

@@ -347,6 +347,23 @@ static void test_another_link(void **state)
 	assert_int_equal(fx->other.count, 2);
 }
 
+/* What a link says of a flow that has left it says nothing about the one that it is on now. */
+static void test_answer_of_the_link_before(void **state)
+{
+	struct fixture *fx = *state;
+	flow_call_bind(&fx->call, &fx->link.port);
+	flow_call_send(&fx->call, SPAN_LIT("one"));
+	flow_call_bind(&fx->call, &fx->other.port);
+	assert_registration(fx, &fx->other, 0, SPAN_LIT("one"));
+	respond(fx, &fx->link, DGRAM3_CODE_TOO_MANY);
+	assert_int_equal(fx->caller.refusals, 0);
+	respond(fx, &fx->link, DGRAM3_CODE_OK);
+	flow_call_send(&fx->call, SPAN_LIT("two"));
+	assert_int_equal(fx->other.count, 1); /* it waits still */
+	respond(fx, &fx->other, DGRAM3_CODE_OK);
+	assert_payload(fx, &fx->other, 1, SPAN_LIT("two"));
+}
+
 /* What waits when its link ends goes by another. */
 static void test_lost_while_waiting(void **state)
 {
@@ -457,6 +474,7 @@ int main(void)
 		T(test_refused_and_again),
 		T(test_unanswered),
 		T(test_another_link),
+		T(test_answer_of_the_link_before),
 		T(test_lost_while_waiting),
 		T(test_made_again),
 		T(test_silence),
