@@ -21,6 +21,14 @@ void ratelimit_init(struct ratelimit *limit, nsec_t interval, uint32_t burst)
 	limit->depth = cost_of(limit, burst);
 }
 
+void ratelimit_set_rate(struct ratelimit *limit, uint32_t per_second)
+{
+	struct ratelimit now;
+	ratelimit_init(&now, MAX(NSEC_PER_SEC / per_second, (nsec_t)1), per_second);
+	if (limit->interval != now.interval || limit->depth != now.depth)
+		*limit = now;
+}
+
 nsec_t ratelimit_ready_at(const struct ratelimit *limit, nsec_t now, uint32_t count)
 {
 	nsec_t cost = cost_of(limit, count);

@@ -15,6 +15,9 @@ struct ratelimit {
 
 /* burst: tokens that the bucket holds, and has now. */
 void ratelimit_init(struct ratelimit *limit, nsec_t interval, uint32_t burst);
+/* So many tokens a second, 1 or more, and a second's worth of them held. What was taken stays taken
+ * where that is the rate already. */
+void ratelimit_set_rate(struct ratelimit *limit, uint32_t per_second);
 /* Takes count tokens, or none and returns false. */
 bool ratelimit_take(struct ratelimit *limit, nsec_t now, uint32_t count);
 /* When count tokens will be there: now or later; NSEC_NEVER when the bucket holds fewer. */

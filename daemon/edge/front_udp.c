@@ -26,7 +26,7 @@ struct udp_client {
 	unsigned int listen;
 	struct ip_port addr;
 	struct ip_addr local;
-	struct edge_link *el;  /* referenced; NULL: none */
+	struct edge_link *el;  /* referenced */
 	struct flow_call call; /* open where the link is this worker's */
 	nsec_t active;         /* else: when it sent last */
 	struct timer timer;    /* … and when it is forgotten */
@@ -47,8 +47,7 @@ struct front_udp {
 	struct front_udp_params p;
 	struct udp_batch *batch;
 	struct map clients;
-	struct ratelimit rate; /* of new ones */
-	unsigned int rate_limit;
+	struct ratelimit rate;              /* of new ones */
 	const struct edge_tunnel **tunnels; /* by port; of the roster in force; NULL: none */
 	struct udp_forward forward;
 	struct front_udp_stats stats;
@@ -118,9 +117,11 @@ static void on_idle(struct flow_call *call)
 	client_end(CONTAINER_OF(call, struct udp_client, call));
 }
 
-static const struct edge_tunnel *tunnel_of(const struct front_udp *f, unsigned int listen)
+/* A link that is good for flows through a socket's tunnel; NULL: there is none. */
+static struct edge_link *pick(struct front_udp *f, unsigned int listen)
 {
-	return f->tunnels[f->listeners[listen].port];
+	const struct edge_tunnel *tunnel = f->tunnels[f->listeners[listen].port];
+	return tunnel ? directory_pick_flows(f->p.directory, tunnel) : NULL;
 }
 
 static void use_link(struct udp_client *c, struct edge_link *el)
@@ -136,8 +137,7 @@ static void on_lost(struct flow_call *call)
 {
 	struct udp_client *c = CONTAINER_OF(call, struct udp_client, call);
 	struct front_udp *f = c->front;
-	const struct edge_tunnel *tunnel = tunnel_of(f, c->listen);
-	struct edge_link *el = tunnel ? directory_pick_flows(f->p.directory, tunnel) : NULL;
+	struct edge_link *el = pick(f, c->listen);
 	struct call_port *port = el && el->worker == f->p.worker ? edge_conn_flow_port(el) : NULL;
 	if (!port)
 		return;
@@ -232,39 +232,36 @@ static void send_there(struct udp_client *c, const struct udp_arrival *a)
 		f->stats.forward_full++;
 }
 
-/* The link that a client's datagrams take, or a better one; NULL: there is none. */
-static struct edge_link *choose(struct front_udp *f, const struct edge_link *now,
-				unsigned int listen)
+/* The link that a client's datagrams take: the one of before while it is good, or the only one;
+ * NULL: there is none. now: NULL for a new client. */
+static struct edge_link *choose(struct front_udp *f, struct edge_link *now, unsigned int listen)
 {
-	const struct edge_tunnel *tunnel = tunnel_of(f, listen);
-	struct edge_link *el = tunnel ? directory_pick_flows(f->p.directory, tunnel) : NULL;
-	bool keeps = now && edge_link_is_usable(now) && (!el || edge_link_suspicion(el));
-	return keeps ? NULL : el;
+	bool is_usable = now && edge_link_is_usable(now);
+	if (is_usable && !edge_link_suspicion(now))
+		return now;
+	struct edge_link *el = pick(f, listen);
+	return is_usable && (!el || edge_link_suspicion(el)) ? now : el;
 }
 
 static void take_client(struct front_udp *f, const struct udp_arrival *a)
 {
 	struct udp_client *c = client_find(f, a);
+	struct edge_link *el = choose(f, c ? c->el : NULL, a->listen);
 	f->stats.rx_datagrams++;
-	if (!c || !c->el || !edge_link_is_usable(c->el) || edge_link_suspicion(c->el)) {
-		struct edge_link *el = choose(f, c ? c->el : NULL, a->listen);
-		bool has_link = el || (c && c->el && edge_link_is_usable(c->el));
-		if (!has_link) {
-			f->stats.no_link++;
-			return;
-		}
-		if (!c && !ratelimit_take(&f->rate, loop_now(f->p.worker->loop), 1)) {
-			f->stats.rate++;
-			return;
-		}
-		if (!c)
-			c = client_new(f, a);
-		if (!c)
-			return;
-		if (el)
-			use_link(c, el);
+	if (!el) {
+		f->stats.no_link++;
+		return;
 	}
-	if (c->el->worker == f->p.worker)
+	if (!c && !ratelimit_take(&f->rate, loop_now(f->p.worker->loop), 1)) {
+		f->stats.rate++;
+		return;
+	}
+	if (!c)
+		c = client_new(f, a);
+	if (!c)
+		return;
+	use_link(c, el);
+	if (el->worker == f->p.worker)
 		send_here(c, a->bytes);
 	else
 		send_there(c, a);
@@ -350,9 +347,9 @@ void front_udp_use_roster(struct front_udp *f, struct roster *roster)
 	const struct edge_conf *conf = roster->conf;
 	const struct conf_limits *l = &conf->common.limits;
 	unsigned int workers = worker_set_count(f->p.worker->set);
-	unsigned int rate = MAX(l->flow_registrations / workers, 1U);
 	f->p.roster = roster;
 	f->clients.limit = MAX(l->flows / workers, 1U);
+	ratelimit_set_rate(&f->rate, MAX(l->flow_registrations / workers, 1U));
 	f->p.flows->held_max = l->flow_queue;
 	for (size_t i = 0; i < conf->udp_port_count; i++) {
 		f->tunnels[i] = NULL;
@@ -360,10 +357,6 @@ void front_udp_use_roster(struct front_udp *f, struct roster *roster)
 			if (strcmp(conf->tunnels[k].name, conf->udp_ports[i].tunnel) == 0)
 				f->tunnels[i] = roster->tunnels[k].shared;
 	}
-	if (rate == f->rate_limit)
-		return;
-	f->rate_limit = rate;
-	ratelimit_init(&f->rate, MAX(NSEC_PER_SEC / rate, (nsec_t)1), rate);
 }
 
 int front_udp_new(const struct front_udp_params *params, struct front_udp **ret,

@@ -184,11 +184,7 @@ void flow_table_init(struct flow_table *t, const struct flow_table_params *param
 void flow_table_set_limits(struct flow_table *t, unsigned int flows, unsigned int registrations)
 {
 	t->flows.limit = flows;
-	if (registrations == t->rate)
-		return;
-	t->rate = registrations;
-	ratelimit_init(&t->registrations, MAX(NSEC_PER_SEC / registrations, (nsec_t)1),
-		       registrations);
+	ratelimit_set_rate(&t->registrations, registrations);
 }
 
 void flow_table_done(struct flow_table *t)

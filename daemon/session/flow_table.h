@@ -68,7 +68,6 @@ struct flow_table {
 	struct flow_table_params p;
 	struct map flows; /* by id */
 	struct ratelimit registrations;
-	unsigned int rate; /* of registrations, a second */
 	struct flow_counters by_index[FLOW_INDEX_MAX];
 };
 

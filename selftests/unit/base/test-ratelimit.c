@@ -31,6 +31,23 @@ static void test_bucket(void **state UNUSED)
 	assert_false(ratelimit_take(&r, now, 1));
 }
 
+static void test_rate(void **state UNUSED)
+{
+	struct ratelimit r = {};
+	nsec_t now = 1000 * NSEC_PER_SEC;
+	ratelimit_set_rate(&r, 4);
+	assert_true(ratelimit_take(&r, now, 4));
+	ratelimit_set_rate(&r, 4);
+	assert_false(ratelimit_take(&r, now, 1));
+	assert_true(ratelimit_ready_at(&r, now, 1) == now + NSEC_PER_SEC / 4);
+	ratelimit_set_rate(&r, 5);
+	assert_true(ratelimit_take(&r, now, 5));
+	assert_false(ratelimit_take(&r, now, 1));
+	ratelimit_set_rate(&r, UINT32_MAX); /* more than one a nanosecond isn't told apart */
+	assert_true(ratelimit_take(&r, now, UINT32_MAX));
+	assert_false(ratelimit_take(&r, now, 1));
+}
+
 static void test_bucket_ends(void **state UNUSED)
 {
 	struct ratelimit r = {};
@@ -74,6 +91,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bucket),
+		cmocka_unit_test(test_rate),
 		cmocka_unit_test(test_bucket_ends),
 		cmocka_unit_test(test_backoff),
 	};
