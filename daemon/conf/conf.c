@@ -82,13 +82,12 @@ size_t edge_conf_udp_listeners(const struct edge_conf *c)
 	return listeners(c->udp_ports, c->udp_port_count);
 }
 
-const struct conf_edge_tunnel *edge_conf_find_tunnel(const struct edge_conf *c,
-						     const struct uuid *id)
+size_t edge_conf_find_tunnel(const struct edge_conf *c, const char *name)
 {
-	for (size_t i = 0; i < c->tunnel_count; i++)
-		if (uuid_eq(&c->tunnels[i].id, id))
-			return &c->tunnels[i];
-	return NULL;
+	size_t i = 0;
+	while (i < c->tunnel_count && strcmp(c->tunnels[i].name, name) != 0)
+		i++;
+	return i;
 }
 
 void conf_cut_to_descriptors(unsigned int *limit, const char *key, struct log *log)

@@ -96,8 +96,7 @@ constexpr size_t EDGE_CONF_UDP_LISTENERS_MAX = 256;
 size_t edge_conf_tcp_listeners(const struct edge_conf *c);
 size_t edge_conf_udp_listeners(const struct edge_conf *c);
 
-/* The tunnel with this id, or NULL. */
-const struct conf_edge_tunnel *edge_conf_find_tunnel(const struct edge_conf *c,
-						     const struct uuid *id);
+/* The index of the tunnel of this name, or their count. */
+size_t edge_conf_find_tunnel(const struct edge_conf *c, const char *name);
 
 #endif

@@ -247,14 +247,6 @@ static const char *tunnel_names(const struct edge_conf *c, char *buf, size_t siz
 	return buf;
 }
 
-static bool is_tunnel(const struct edge_conf *c, const char *name)
-{
-	for (size_t i = 0; i < c->tunnel_count; i++)
-		if (strcmp(c->tunnels[i].name, name) == 0)
-			return true;
-	return false;
-}
-
 /* [tcp], [udp] and [network] lead to a tunnel of this file. */
 static void check_references(struct loader *l, const struct edge_conf *c)
 {
@@ -266,7 +258,7 @@ static void check_references(struct loader *l, const struct edge_conf *c)
 		bool is_reference = false;
 		for (size_t k = 0; k < ARRAY_SIZE(kinds); k++)
 			is_reference = is_reference || strcmp(s->schema->kind, kinds[k]) == 0;
-		if (!is_reference || !at || is_tunnel(c, at->text))
+		if (!is_reference || !at || edge_conf_find_tunnel(c, at->text) < c->tunnel_count)
 			continue;
 		load_error(l, s, "tunnel", at, "there is no [tunnel %s]; accepted: %s",
 			   load_quote(at->text, false, found, sizeof(found)),

@@ -104,15 +104,6 @@ static size_t room_for_names(unsigned int family, size_t hosts, size_t tunnels)
 	return room > tunnels ? room - tunnels : 0;
 }
 
-/* Its index, or their count: ports stay while the program runs, tunnels may go. */
-static uint32_t tunnel_of_name(const struct edge_conf *conf, const char *name)
-{
-	size_t i = 0;
-	while (i < conf->tunnel_count && strcmp(conf->tunnels[i].name, name) != 0)
-		i++;
-	return (uint32_t)i;
-}
-
 /* Every name in the snapshot's order, behind them what is nobody's, then the ports. */
 static void hosts_init(struct front_metrics *m, struct metric_registry *reg, const int *f,
 		       const struct edge_conf *conf)
@@ -142,7 +133,9 @@ static void hosts_init(struct front_metrics *m, struct metric_registry *reg, con
 		struct names names = { .tunnel = conf->tcp_ports[p].tunnel };
 		for (unsigned int i = 0; i < F_NAMED_; i++)
 			names.in[i] = n < named[i] ? text : "other";
-		m->ports[p].tunnel = tunnel_of_name(conf, conf->tcp_ports[p].tunnel);
+		/* Ports stay while the program runs, tunnels may go: then it is their count. */
+		m->ports[p].tunnel =
+			(uint32_t)edge_conf_find_tunnel(conf, conf->tcp_ports[p].tunnel);
 		host_init(&m->ports[p], reg, f, &names);
 	}
 }

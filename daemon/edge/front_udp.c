@@ -352,10 +352,8 @@ void front_udp_use_roster(struct front_udp *f, struct roster *roster)
 	ratelimit_set_rate(&f->rate, MAX(l->flow_registrations / workers, 1U));
 	f->p.flows->held_max = l->flow_queue;
 	for (size_t i = 0; i < conf->udp_port_count; i++) {
-		f->tunnels[i] = NULL;
-		for (size_t k = 0; k < conf->tunnel_count; k++)
-			if (strcmp(conf->tunnels[k].name, conf->udp_ports[i].tunnel) == 0)
-				f->tunnels[i] = roster->tunnels[k].shared;
+		size_t k = edge_conf_find_tunnel(conf, conf->udp_ports[i].tunnel);
+		f->tunnels[i] = k < conf->tunnel_count ? roster->tunnels[k].shared : NULL;
 	}
 }
 

@@ -229,9 +229,8 @@ static int check_config(const struct init_params *p, bool *ret_taken)
 			(void)fprintf(stderr, "%s\n",
 				      conf_message_print(&report.messages[i], line, sizeof(line)));
 	conf_report_done(&report);
-	*ret_taken = false;
-	for (size_t i = 0; r == 0 && p->tunnel && i < conf->tunnel_count; i++)
-		*ret_taken |= strcmp(conf->tunnels[i].name, p->tunnel) == 0;
+	*ret_taken =
+		r == 0 && p->tunnel && edge_conf_find_tunnel(conf, p->tunnel) < conf->tunnel_count;
 	edge_conf_unref(conf);
 	return r < 0 ? EXIT_CONFIG : EXIT_OK;
 }

@@ -63,10 +63,8 @@ static const struct gather_ops gather_ops = {
 static const struct conf_edge_tunnel *find_tunnel(const struct edge *e, const char *name)
 {
 	const struct edge_conf *c = e->roster->conf;
-	for (size_t i = 0; i < c->tunnel_count; i++)
-		if (strcmp(c->tunnels[i].name, name) == 0)
-			return &c->tunnels[i];
-	return NULL;
+	size_t i = edge_conf_find_tunnel(c, name);
+	return i < c->tunnel_count ? &c->tunnels[i] : NULL;
 }
 
 /* Answers by itself where something is wrong with the wish; then returns what the method returns,

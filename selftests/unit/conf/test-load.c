@@ -181,8 +181,8 @@ static void test_example_edge(void **state)
 	assert_int_equal(t->secret_sha256[0], 0xe3);
 	assert_int_equal(t->host_count, 2);
 	assert_int_equal(t->hosts[1].host.kind, HOST_KIND_SUFFIX);
-	assert_ptr_equal(edge_conf_find_tunnel(c, &t->id), t);
-	assert_null(edge_conf_find_tunnel(c, &(struct uuid){}));
+	assert_ptr_equal(&c->tunnels[edge_conf_find_tunnel(c, t->name)], t);
+	assert_int_equal(edge_conf_find_tunnel(c, "nobody"), c->tunnel_count);
 	assert_int_equal(c->tcp_port_count, 1);
 	assert_string_equal(c->tcp_ports[0].name, "ssh");
 	assert_int_equal(c->tcp_ports[0].listens[0].addr.port, 2222);
