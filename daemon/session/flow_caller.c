@@ -64,7 +64,7 @@ static void send_payload(struct flow_call *c, struct span payload)
 {
 	uint8_t buf[DGRAM3_MAX];
 	struct packer p = packer_over(buf, sizeof(buf));
-	size_t max = c->port->is_ours ? DGRAM_PAYLOAD_MAX_ADIT : DGRAM_PAYLOAD_MAX;
+	size_t max = dgram3_payload_max(c->port->is_ours);
 	const struct dgram3_payload d = { .id = c->id, .payload = payload };
 	if (dgram3_payload_write(&p, &d, max) < 0)
 		drop(c, CALL_DROP_TOO_BIG);
@@ -261,7 +261,7 @@ static void take_response(struct flow_caller *f, const struct call_port *port, s
 static void take_payload(struct flow_caller *f, struct call_port *port, struct span datagram)
 {
 	struct dgram3_payload d;
-	size_t max = port->is_ours ? DGRAM_PAYLOAD_MAX_ADIT : DGRAM_PAYLOAD_MAX;
+	size_t max = dgram3_payload_max(port->is_ours);
 	if (dgram3_payload_read(datagram, max, &d) < 0) {
 		f->drops[CALL_DROP_MALFORMED]++;
 		return;

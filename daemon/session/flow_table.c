@@ -138,7 +138,7 @@ static void take_registration(struct flow_table *t, struct flow_port *port, stru
 static void take_payload(struct flow_table *t, struct flow_port *port, struct span datagram)
 {
 	struct dgram3_payload d;
-	size_t max = port->is_ours ? DGRAM_PAYLOAD_MAX_ADIT : DGRAM_PAYLOAD_MAX;
+	size_t max = dgram3_payload_max(port->is_ours);
 	if (dgram3_payload_read(datagram, max, &d) < 0) {
 		flow_table_drop(t, port->index, FLOW_DROP_MALFORMED);
 		return;

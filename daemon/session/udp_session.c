@@ -31,7 +31,7 @@ void udp_session_touch(struct udp_session *s)
 static size_t payload_max(const struct flow_port *port)
 {
 	size_t max = datagram_max(port->pipe);
-	size_t agreed = port->is_ours ? DGRAM_PAYLOAD_MAX_ADIT : DGRAM_PAYLOAD_MAX;
+	size_t agreed = dgram3_payload_max(port->is_ours);
 	return max < DGRAM3_PAYLOAD_HEAD ? 0 : MIN(max - DGRAM3_PAYLOAD_HEAD, agreed);
 }
 

@@ -16,9 +16,6 @@ enum {
 	FLAG_PAYLOAD = 0x04,
 };
 
-/* Of a QUIC packet: what a payload between our own ends can't have (docs/protocol.md §11.2). */
-#define PACKET_OVERHEAD 59
-
 int dgram3_type(struct span in, enum dgram3_type *ret)
 {
 	if (in.len == 0)
@@ -146,15 +143,6 @@ void dgram3_payload_head(const struct dgram_id *id, uint8_t ret[DGRAM3_PAYLOAD_H
 {
 	ret[0] = DGRAM3_TYPE_PAYLOAD;
 	memcpy(ret + 1, id->bytes, DGRAM_ID_LEN);
-}
-
-size_t dgram3_payload_max(size_t packet_size, bool is_adit)
-{
-	if (!is_adit)
-		return DGRAM_PAYLOAD_MAX;
-	if (packet_size < PACKET_OVERHEAD)
-		return 0;
-	return MIN(packet_size - PACKET_OVERHEAD, (size_t)DGRAM_PAYLOAD_MAX_ADIT);
 }
 
 /* ---- ICMP ---- */

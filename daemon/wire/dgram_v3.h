@@ -78,17 +78,17 @@ uint16_t dgram3_idle_sec(nsec_t idle);
 /* What a hint means: seconds, or the default. */
 nsec_t dgram3_idle(uint16_t idle_sec);
 
-/* max: the longest payload that this peer may send, DGRAM_PAYLOAD_MAX or DGRAM_PAYLOAD_MAX_ADIT. */
+/* The longest payload that may be exchanged with a peer; what fits, its connection knows. */
+static inline size_t dgram3_payload_max(bool is_ours)
+{
+	return is_ours ? DGRAM_PAYLOAD_MAX_ADIT : DGRAM_PAYLOAD_MAX;
+}
+/* max: dgram3_payload_max() of this peer. */
 [[nodiscard]] int dgram3_payload_read(struct span in, size_t max, struct dgram3_payload *ret);
 [[nodiscard]] int dgram3_payload_write(struct packer *p, const struct dgram3_payload *d,
 				       size_t max);
 /* Only what stands before the payload, for a buffer that holds it already. */
 void dgram3_payload_head(const struct dgram_id *id, uint8_t ret[DGRAM3_PAYLOAD_HEAD]);
-/*
- * Longest payload that we send on a connection whose QUIC packets have up to packet_size bytes
- * now. Towards others the size of the packets says nothing: they may be larger a moment later.
- */
-size_t dgram3_payload_max(size_t packet_size, bool is_adit);
 
 /* One IP packet, 1 to DGRAM3_PACKET_MAX bytes; its content isn't looked at. */
 [[nodiscard]] int dgram3_icmp_read(struct span in, struct span *ret_packet);
