@@ -53,9 +53,7 @@ static void read_addr(const ares_dns_rr_t *rr, enum dns_type type, struct dns_an
 				  : (const void *)ares_dns_rr_get_addr(rr, ARES_RR_A_ADDR);
 	if (!bytes || to->count == DNS_ADDRS_MAX)
 		return;
-	struct ip_addr *a = &to->addrs[to->count++];
-	*a = (struct ip_addr){ .family = is_v6 ? IP_FAMILY_V6 : IP_FAMILY_V4 };
-	memcpy(a->bytes, bytes, ip_family_len(a->family));
+	to->addrs[to->count++] = ip_addr_from(is_v6 ? IP_FAMILY_V6 : IP_FAMILY_V4, bytes);
 }
 
 /* The root as a target says that the service isn't there; port 0 leads nowhere. */

@@ -48,15 +48,12 @@ int sockaddr_to_ip_port(const struct sockaddr *sa, socklen_t len, struct ip_port
 	if (len >= sizeof(struct sockaddr_in) && sa->sa_family == AF_INET) {
 		struct sockaddr_in sin;
 		memcpy(&sin, sa, sizeof(sin));
-		p.ip.family = IP_FAMILY_V4;
-		memcpy(p.ip.bytes, &sin.sin_addr, 4);
+		p.ip = ip_addr_from(IP_FAMILY_V4, &sin.sin_addr);
 		p.port = ntohs(sin.sin_port);
 	} else if (len >= sizeof(struct sockaddr_in6) && sa->sa_family == AF_INET6) {
 		struct sockaddr_in6 sin6;
 		memcpy(&sin6, sa, sizeof(sin6));
-		p.ip.family = IP_FAMILY_V6;
-		memcpy(p.ip.bytes, &sin6.sin6_addr, 16);
-		p.ip = ip_addr_unmap(p.ip);
+		p.ip = ip_addr_unmap(ip_addr_from(IP_FAMILY_V6, &sin6.sin6_addr));
 		p.port = ntohs(sin6.sin6_port);
 		p.scope = p.ip.family == IP_FAMILY_V6 ? sin6.sin6_scope_id : 0;
 	} else {

@@ -254,18 +254,14 @@ static struct ip_addr v4_destination(const struct cmsghdr *c)
 {
 	struct in_pktinfo info;
 	memcpy(&info, CMSG_DATA(c), sizeof(info));
-	struct ip_addr a = { .family = IP_FAMILY_V4 };
-	memcpy(a.bytes, &info.ipi_addr, 4);
-	return a;
+	return ip_addr_from(IP_FAMILY_V4, &info.ipi_addr);
 }
 
 static struct ip_addr v6_destination(const struct cmsghdr *c)
 {
 	struct in6_pktinfo info;
 	memcpy(&info, CMSG_DATA(c), sizeof(info));
-	struct ip_addr a = { .family = IP_FAMILY_V6 };
-	memcpy(a.bytes, &info.ipi6_addr, 16);
-	return ip_addr_unmap(a);
+	return ip_addr_unmap(ip_addr_from(IP_FAMILY_V6, &info.ipi6_addr));
 }
 
 static void read_cmsg(const struct cmsghdr *c, struct udp_msg *m)

@@ -11,14 +11,13 @@
 
 static const char bad_id[] = "session id is not 16 bytes";
 
-/* ret is zero before; IPv4-mapped addresses are folded. */
+/* IPv4-mapped addresses are folded. */
 static int read_address(struct span bytes, struct ip_addr *ret)
 {
 	if (bytes.len != 4 && bytes.len != 16)
 		return -EINVAL;
-	struct ip_addr a = { .family = bytes.len == 4 ? IP_FAMILY_V4 : IP_FAMILY_V6 };
-	memcpy(a.bytes, bytes.ptr, bytes.len);
-	*ret = ip_addr_unmap(a);
+	enum ip_family family = bytes.len == 4 ? IP_FAMILY_V4 : IP_FAMILY_V6;
+	*ret = ip_addr_unmap(ip_addr_from(family, bytes.ptr));
 	return 0;
 }
 

@@ -46,12 +46,8 @@ static struct dgram_id take_id(struct cursor *c)
 
 static struct ip_addr take_addr(struct cursor *c, enum ip_family family)
 {
-	struct ip_addr a = { .family = family };
-	size_t len = ip_family_len(family);
-	const uint8_t *p = cursor_take(c, len);
-	if (p)
-		memcpy(a.bytes, p, len);
-	return a;
+	const uint8_t *p = cursor_take(c, ip_family_len(family));
+	return p ? ip_addr_from(family, p) : (struct ip_addr){};
 }
 
 /* ---- registration ---- */

@@ -7,7 +7,7 @@
 
 #include <errno.h>
 
-#include "util/cursor.h"
+#include "util/endian.h"
 #include "util/macro.h"
 
 enum {
@@ -68,13 +68,6 @@ uint16_t ip_checksum_update(uint16_t checksum, struct span before, struct span a
 
 /* ---- reading ---- */
 
-static struct ip_addr addr_at(const uint8_t *bytes, enum ip_family family)
-{
-	struct ip_addr a = { .family = family };
-	memcpy(a.bytes, bytes, ip_family_len(family));
-	return a;
-}
-
 /* An option of two bytes is legal, of fewer it would never end. */
 static int check_options(struct span options)
 {
@@ -106,8 +99,8 @@ static int read_v4(struct span in, struct ip_packet *ret)
 	struct span packet = span_first(in, total);
 	uint16_t fragment = load_be16(in.ptr + 6);
 	*ret = (struct ip_packet){
-		.src = addr_at(in.ptr + IP4_SRC, IP_FAMILY_V4),
-		.dst = addr_at(in.ptr + IP4_DST, IP_FAMILY_V4),
+		.src = ip_addr_from(IP_FAMILY_V4, in.ptr + IP4_SRC),
+		.dst = ip_addr_from(IP_FAMILY_V4, in.ptr + IP4_DST),
 		.protocol = (enum ip_protocol)in.ptr[9],
 		.ttl = in.ptr[IP4_TTL],
 		.tos = in.ptr[1],
@@ -145,8 +138,8 @@ static int read_v6(struct span in, struct ip_packet *ret)
 	if (payload_len == 0)
 		return -EBADMSG; /* nothing, or a jumbogram */
 	*ret = (struct ip_packet){
-		.src = addr_at(in.ptr + IP6_SRC, IP_FAMILY_V6),
-		.dst = addr_at(in.ptr + IP6_DST, IP_FAMILY_V6),
+		.src = ip_addr_from(IP_FAMILY_V6, in.ptr + IP6_SRC),
+		.dst = ip_addr_from(IP_FAMILY_V6, in.ptr + IP6_DST),
 		.protocol = (enum ip_protocol)in.ptr[6],
 		.ttl = in.ptr[IP6_HOP_LIMIT],
 		.tos = (uint8_t)(load_be16(in.ptr) >> 4),

@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #include "daemon/wire/hex.h"
-#include "util/cursor.h"
+#include "util/endian.h"
 
 enum { ID, SPAN, PARENT, FLAGS, PARTS };
 

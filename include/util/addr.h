@@ -45,6 +45,14 @@ static inline bool ip_port_eq(const struct ip_port *a, const struct ip_port *b)
 	return a->port == b->port && a->scope == b->scope && ip_addr_eq(&a->ip, &b->ip);
 }
 
+/* From its bytes in network order, as many as the family has. */
+static inline struct ip_addr ip_addr_from(enum ip_family family, const void *bytes)
+{
+	struct ip_addr a = { .family = family };
+	memcpy(a.bytes, bytes, ip_family_len(family));
+	return a;
+}
+
 /* 127.0.0.0/8 or ::1. */
 static inline bool ip_addr_is_loopback(const struct ip_addr *a)
 {
@@ -78,9 +86,7 @@ static inline struct ip_addr ip_addr_unmap(struct ip_addr a)
 	static const uint8_t prefix[12] = { [10] = 0xff, [11] = 0xff };
 	if (a.family != IP_FAMILY_V6 || memcmp(a.bytes, prefix, 12) != 0)
 		return a;
-	struct ip_addr v4 = { .family = IP_FAMILY_V4 };
-	memcpy(v4.bytes, a.bytes + 12, 4);
-	return v4;
+	return ip_addr_from(IP_FAMILY_V4, a.bytes + 12);
 }
 
 #endif
