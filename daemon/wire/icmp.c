@@ -15,36 +15,41 @@ enum {
 	CHECKSUM = 2,
 };
 
-/* Type of a kind; two kinds have one type in IPv4. */
-static const struct {
+struct numbers {
 	uint8_t v4, v6;
-} types[] = {
+};
+
+/* Type of a kind; two kinds have one type in IPv4. */
+static const struct numbers types[] = {
 	[ICMP_KIND_ECHO_REQUEST] = { 8, 128 }, [ICMP_KIND_ECHO_REPLY] = { 0, 129 },
 	[ICMP_KIND_UNREACHABLE] = { 3, 1 },    [ICMP_KIND_TOO_BIG] = { 3, 2 },
 	[ICMP_KIND_TIME_EXCEEDED] = { 11, 3 }, [ICMP_KIND_BAD_PARAMETER] = { 12, 4 },
 };
 
-static const struct {
-	uint8_t v4, v6;
-} unreachable_codes[] = {
+static const struct numbers unreachable_codes[] = {
 	[ICMP_UNREACHABLE_NET] = { 0, 0 },
 	[ICMP_UNREACHABLE_HOST] = { 1, 3 },
 	[ICMP_UNREACHABLE_PORT] = { 3, 4 },
 	[ICMP_UNREACHABLE_PROHIBITED] = { 13, 1 },
 };
 
+static uint8_t number_of(enum ip_family family, struct numbers n)
+{
+	return family == IP_FAMILY_V4 ? n.v4 : n.v6;
+}
+
 uint8_t icmp_unreachable_code(enum ip_family family, enum icmp_unreachable what)
 {
-	return family == IP_FAMILY_V4 ? unreachable_codes[what].v4 : unreachable_codes[what].v6;
+	return number_of(family, unreachable_codes[what]);
 }
 
 enum icmp_kind icmp_kind_of(enum ip_family family, uint8_t type, uint8_t code)
 {
-	bool is_v4 = family == IP_FAMILY_V4;
-	if (is_v4 && type == types[ICMP_KIND_TOO_BIG].v4 && code == V4_FRAGMENTATION_NEEDED)
+	if (family == IP_FAMILY_V4 && type == types[ICMP_KIND_TOO_BIG].v4 &&
+	    code == V4_FRAGMENTATION_NEEDED)
 		return ICMP_KIND_TOO_BIG;
 	for (unsigned int k = ICMP_KIND_ECHO_REQUEST; k < ARRAY_SIZE(types); k++)
-		if (type == (is_v4 ? types[k].v4 : types[k].v6))
+		if (type == number_of(family, types[k]))
 			return (enum icmp_kind)k;
 	return ICMP_KIND_OTHER;
 }
@@ -75,12 +80,10 @@ int icmp_read(const struct ip_packet *p, struct icmp_message *ret)
 		m.id = cursor_be16(&c);
 		m.seq = cursor_be16(&c);
 	} else if (m.kind != ICMP_KIND_OTHER) {
-		m.mtu = cursor_be32(&c);
+		uint32_t word = cursor_be32(&c);
+		if (m.kind == ICMP_KIND_TOO_BIG)
+			m.mtu = family == IP_FAMILY_V4 ? word & 0xffff : word;
 	}
-	if (m.kind != ICMP_KIND_TOO_BIG)
-		m.mtu = 0;
-	else if (family == IP_FAMILY_V4)
-		m.mtu &= 0xffff;
 	m.data = cursor_rest(&c);
 	*ret = m;
 	return 0;
@@ -100,18 +103,19 @@ bool icmp_checksum_ok(const struct ip_packet *p)
 
 /* ---- writing ---- */
 
-/* Appends type, code, checksum, four bytes and data; sum_with is what the checksum begins with. */
-static int write_message(struct packer *p, uint64_t sum_with, const uint8_t head[ICMP_HEAD_LEN],
-			 struct span data)
+/* Appends type, code, checksum, four bytes and data. */
+static int write_message(struct packer *p, const struct ip_addr *src, const struct ip_addr *dst,
+			 const uint8_t head[ICMP_HEAD_LEN], struct span data)
 {
-	uint8_t *at = packer_room(p, ICMP_HEAD_LEN + data.len);
+	size_t len = ICMP_HEAD_LEN + data.len;
+	uint8_t *at = packer_room(p, len);
 	if (!at)
 		return packer_finish(p);
 	memcpy(at, head, ICMP_HEAD_LEN);
 	if (data.len)
 		memcpy(at + ICMP_HEAD_LEN, data.ptr, data.len);
 	store_be16(at + CHECKSUM, 0);
-	uint64_t sum = ip_sum(sum_with, span_of(at, ICMP_HEAD_LEN + data.len));
+	uint64_t sum = ip_sum(sum_before(src, dst, len), span_of(at, len));
 	store_be16(at + CHECKSUM, (uint16_t)~ip_sum_fold(sum));
 	return 0;
 }
@@ -128,17 +132,14 @@ static int write_head(struct packer *p, const struct ip_addr *src, const struct 
 int icmp_echo_write_message(struct packer *p, const struct icmp_echo *e)
 {
 	enum icmp_kind kind = e->is_reply ? ICMP_KIND_ECHO_REPLY : ICMP_KIND_ECHO_REQUEST;
-	uint8_t head[ICMP_HEAD_LEN] = { e->src.family == IP_FAMILY_V4 ? types[kind].v4
-								      : types[kind].v6,
-					e->code };
+	uint8_t head[ICMP_HEAD_LEN] = { number_of(e->src.family, types[kind]), e->code };
 	if (ip_head_len(e->src.family) == 0 || e->src.family != e->dst.family)
 		return -EINVAL;
 	if (e->data.len > UINT16_MAX - IP4_HEAD_LEN - ICMP_HEAD_LEN)
 		return -EMSGSIZE;
 	store_be16(head + 4, e->id);
 	store_be16(head + 6, e->seq);
-	return write_message(p, sum_before(&e->src, &e->dst, ICMP_HEAD_LEN + e->data.len), head,
-			     e->data);
+	return write_message(p, &e->src, &e->dst, head, e->data);
 }
 
 int icmp_echo_write(struct packer *p, const struct icmp_echo *e)
@@ -154,7 +155,7 @@ int icmp_error_write(struct packer *p, const struct icmp_error *e)
 	bool is_v4 = e->dst.family == IP_FAMILY_V4;
 	if (!icmp_kind_is_error(e->kind))
 		return -EINVAL;
-	uint8_t head[ICMP_HEAD_LEN] = { is_v4 ? types[e->kind].v4 : types[e->kind].v6, e->code };
+	uint8_t head[ICMP_HEAD_LEN] = { number_of(e->dst.family, types[e->kind]), e->code };
 	if (e->kind == ICMP_KIND_TOO_BIG) {
 		head[1] = is_v4 ? V4_FRAGMENTATION_NEEDED : 0;
 		store_be32(head + 4, is_v4 ? MIN(e->mtu, (uint32_t)UINT16_MAX) : e->mtu);
@@ -163,10 +164,7 @@ int icmp_error_write(struct packer *p, const struct icmp_error *e)
 	}
 	struct span quote = span_first(e->quote, is_v4 ? ICMP_QUOTE_MAX_V4 : ICMP_QUOTE_MAX_V6);
 	int r = write_head(p, &e->src, &e->dst, ICMP_TTL, ICMP_HEAD_LEN + quote.len);
-	if (r < 0)
-		return r;
-	return write_message(p, sum_before(&e->src, &e->dst, ICMP_HEAD_LEN + quote.len), head,
-			     quote);
+	return r < 0 ? r : write_message(p, &e->src, &e->dst, head, quote);
 }
 
 int icmp_requote_write(struct packer *p, const struct icmp_requote *q, struct span message)

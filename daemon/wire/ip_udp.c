@@ -63,8 +63,9 @@ int ip_udp_write(struct packer *p, const struct ip_head *h, const struct ip_udp 
 		return r;
 	size_t at = p->len - UDP_HEAD_LEN;
 	packer_bytes(p, u->payload);
-	if (packer_finish(p) < 0)
-		return packer_finish(p);
+	r = packer_finish(p);
+	if (r < 0)
+		return r;
 	/* The sum of the pseudo-header is in the checksum's place already. */
 	uint64_t sum = ip_sum(0, span_skip(packer_span(p), at));
 	uint16_t checksum = (uint16_t)~ip_sum_fold(sum);
