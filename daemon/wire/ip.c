@@ -185,9 +185,14 @@ static bool is_multicast(const struct ip_addr *a)
 	return a->family == IP_FAMILY_V6 ? a->bytes[0] == 0xff : (a->bytes[0] & 0xf0) == 0xe0;
 }
 
-/* Names one host that an answer can reach: neither "any" nor several, nor reserved in IPv4. */
+/*
+ * Names one host that an answer can reach: neither "any" nor several, nor the host where it is
+ * looked at, nor reserved in IPv4 (RFC 1812 §5.3.7).
+ */
 static bool is_one_host(const struct ip_addr *a)
 {
+	if (ip_addr_is_loopback(a))
+		return false;
 	if (a->family == IP_FAMILY_V4)
 		return a->bytes[0] != 0 && a->bytes[0] < 0xe0;
 	return !ip_addr_is_any(a) && !is_multicast(a);

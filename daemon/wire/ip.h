@@ -63,8 +63,8 @@ struct ip_head {
 bool ip_checksum_ok(const struct ip_packet *p);
 /*
  * May this packet be answered with an ICMP error? No error about an ICMP error, to or about several
- * hosts, or about later fragments (RFC 1812 §4.3.2.7, RFC 4443 §2.4 e). is_too_big: with the
- * error "packet too big", which IPv6 allows for multicast too.
+ * hosts, to a loopback address, or about later fragments (RFC 1812 §4.3.2.7, RFC 4443 §2.4 e).
+ * is_too_big: with the error "packet too big", which IPv6 allows for multicast too.
  */
 bool ip_may_report(const struct ip_packet *p, bool is_too_big);
 

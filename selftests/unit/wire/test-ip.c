@@ -291,6 +291,7 @@ static void test_may_report(void **state)
 		{ "10.0.0.1", "10.0.0.2", IP_PROTOCOL_ICMP4, 11, false, false },
 		{ "10.0.0.1", "10.0.0.2", IP_PROTOCOL_ICMP4, 12, false, false },
 		{ "0.0.0.0", "10.0.0.2", IP_PROTOCOL_UDP, 0, false, false },
+		{ "127.0.0.1", "10.0.0.2", IP_PROTOCOL_UDP, 0, false, false },
 		{ "224.0.0.1", "10.0.0.2", IP_PROTOCOL_UDP, 0, false, false },
 		{ "255.255.255.255", "10.0.0.2", IP_PROTOCOL_UDP, 0, false, false },
 		{ "10.0.0.1", "224.0.0.5", IP_PROTOCOL_UDP, 0, false, false },
@@ -301,6 +302,7 @@ static void test_may_report(void **state)
 		{ "2001:db8::1", "2001:db8::2", IP_PROTOCOL_ICMP6, 127, false, false },
 		{ "2001:db8::1", "2001:db8::2", IP_PROTOCOL_ICMP6, 137, false, false },
 		{ "::", "2001:db8::2", IP_PROTOCOL_UDP, 0, false, false },
+		{ "::1", "2001:db8::2", IP_PROTOCOL_UDP, 0, false, false },
 		{ "ff02::1", "2001:db8::2", IP_PROTOCOL_UDP, 0, false, false },
 		{ "2001:db8::1", "ff02::1", IP_PROTOCOL_UDP, 0, false, true },
 	};
