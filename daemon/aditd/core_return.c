@@ -60,11 +60,17 @@ static void schedule(struct supervisor_core *c, nsec_t now)
 	c->back.next_at = nsec_add(now, about(c, MIN(wait, LONGEST_NSEC)));
 }
 
+/* QUIC has to prove itself from the start. */
+static void doubt(struct supervisor_core *c)
+{
+	c->back.is_sequel = false;
+	c->back.confirmed = 0;
+}
+
 static void plan(struct supervisor_core *c, nsec_t now)
 {
 	schedule(c, now);
-	c->back.is_sequel = false;
-	c->back.confirmed = 0;
+	doubt(c);
 }
 
 void core_return_plan(struct supervisor_core *c, nsec_t now)
@@ -101,6 +107,7 @@ static int dial(struct supervisor_core *c, unsigned int index, const struct ip_p
 void core_return_hurry(struct supervisor_core *c, nsec_t soon)
 {
 	c->back.probes = 0;
+	doubt(c);
 	if (c->back.next_at != NSEC_NEVER)
 		c->back.next_at = MIN(c->back.next_at, soon);
 }
@@ -181,7 +188,6 @@ void core_return_lost(struct supervisor_core *c, const struct core_link *link, n
 		c->back.flaps = 0;
 	} else if (link->is_returned) {
 		c->back.flaps++;
-		c->back.is_sequel = false;
-		c->back.confirmed = 0;
+		doubt(c);
 	}
 }
