@@ -54,12 +54,26 @@ void core_spread_plan(struct supervisor_core *c, nsec_t now)
 	c->spread.next_at = nsec_add(now, wait + core_random(c, wait / 2));
 }
 
+static void plan_anew(struct supervisor_core *c, nsec_t now)
+{
+	c->spread.next_at = NSEC_NEVER;
+	core_spread_plan(c, now);
+}
+
+void core_spread_hurry(struct supervisor_core *c, nsec_t now)
+{
+	nsec_t before = c->spread.next_at;
+	c->spread.failures = 0;
+	plan_anew(c, now);
+	c->spread.next_at = MIN(c->spread.next_at, before);
+}
+
 void core_spread_run(struct supervisor_core *c, nsec_t now)
 {
 	if (now < c->spread.next_at)
 		return;
-	c->spread.next_at = NSEC_NEVER;
-	core_spread_plan(c, now);
+	/* Also when nobody will say what became of it: the index may find better things to do. */
+	plan_anew(c, now);
 	for (unsigned int k = 1; k <= c->p.connections; k++) {
 		unsigned int i = (c->spread.last + k) % c->p.connections;
 		struct core_try what = { .purpose = CORE_PURPOSE_SPREAD,
@@ -72,7 +86,8 @@ void core_spread_run(struct supervisor_core *c, nsec_t now)
 	}
 }
 
-void core_spread_ended(struct supervisor_core *c, bool is_done)
+void core_spread_ended(struct supervisor_core *c, bool is_done, nsec_t now)
 {
 	c->spread.failures = is_done ? 0 : c->spread.failures + 1;
+	plan_anew(c, now);
 }

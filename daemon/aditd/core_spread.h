@@ -20,7 +20,9 @@ struct core_spread {
 /* Connections or addresses are others now. */
 void core_spread_plan(struct supervisor_core *c, nsec_t now);
 void core_spread_run(struct supervisor_core *c, nsec_t now);
-/* A move has succeeded or failed. */
-void core_spread_ended(struct supervisor_core *c, bool is_done);
+/* The network is another one: failures are forgotten. */
+void core_spread_hurry(struct supervisor_core *c, nsec_t now);
+/* A move has succeeded or failed: when the next one is. */
+void core_spread_ended(struct supervisor_core *c, bool is_done, nsec_t now);
 
 #endif

@@ -127,7 +127,7 @@ void core_try_failed(struct supervisor_core *c, unsigned int index, const struct
 	if (was->purpose == CORE_PURPOSE_RETURN)
 		core_return_failed(c, now);
 	if (was->purpose == CORE_PURPOSE_SPREAD)
-		core_spread_ended(c, false);
+		core_spread_ended(c, false, now);
 	if (was->purpose != CORE_PURPOSE_CONNECT && ix->state == INDEX_STATE_UP)
 		return;
 	ix->attempts = MIN(ix->attempts + 1, (unsigned int)ATTEMPTS_MAX);

@@ -234,6 +234,7 @@ void supervisor_core_network_changed(struct supervisor_core *c, nsec_t now)
 		dial_anew(c, i, soon);
 	}
 	core_return_hurry(c, nsec_add(now, core_random(c, SHAKE_NSEC)));
+	core_spread_hurry(c, now);
 	c->p.ops->probe_all_but(EDGE_INDEXES_MAX, c->p.user);
 	finish(c, now);
 }
@@ -310,7 +311,7 @@ void supervisor_core_registered(struct supervisor_core *c, unsigned int index, u
 	if (was.purpose == CORE_PURPOSE_RETURN)
 		core_return_registered(c, now);
 	else if (was.purpose == CORE_PURPOSE_SPREAD)
-		core_spread_ended(c, true);
+		core_spread_ended(c, true, now);
 	core_return_plan(c, now);
 	core_spread_plan(c, now);
 	finish(c, now);

@@ -121,6 +121,31 @@ static void test_refused(void **state)
 	}
 }
 
+/* Refused for an hour, then taken: what was before is forgotten with a success or a new network. */
+static void test_after_refusals(void **state)
+{
+	(void)state;
+	for (int is_new_network = 0; is_new_network < 2; is_new_network++) {
+		struct world *w = up(4, 2);
+		unsigned int counts[WORLD_ADDRS] = {};
+		lose(w, 1, 2);
+		w->answer.cause = CONTROL_CAUSE_RETRY;
+		set_addr(w, 1, WORLD_SAYS);
+		world_run(w, 3600 * SEC);
+		set_addr(w, 1, WORLD_OPEN);
+		nsec_t from = w->now;
+		if (is_new_network)
+			supervisor_core_network_changed(w->core, w->now);
+		for (; counts[1] == 0; count(w, counts))
+			world_run(w, 100 * MSEC);
+		assert_true(w->now - from < (is_new_network ? 31 : 901) * SEC);
+		world_run(w, 31 * SEC);
+		count(w, counts);
+		assert_int_equal(counts[1], 2);
+		world_free(w);
+	}
+}
+
 /* What moves goes on being what it was: by the same transport, and new on QUIC if it was that. */
 static void test_same_transport(void **state)
 {
@@ -171,9 +196,8 @@ static void test_new_network(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_back),
-		cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_same_transport),
+		cmocka_unit_test(test_back),           cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_after_refusals), cmocka_unit_test(test_same_transport),
 		cmocka_unit_test(test_new_network),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
