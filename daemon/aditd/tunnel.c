@@ -192,7 +192,7 @@ static bool is_talking_to_itself(struct tunnel *t)
 {
 	struct link_stats stats = {};
 	link_get_stats(t->link, &stats);
-	return t->is_draining && t->link->suspicion && stats.streams <= 1;
+	return t->is_draining && t->link->suspicion && stats.running == 0;
 }
 
 /* The control stream's end: FIN means going away, anything else a lost connection (spec §4, §6). */

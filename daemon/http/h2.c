@@ -408,6 +408,7 @@ void h2_get_stats(const struct h2_conn *c, struct h2_stats *ret)
 {
 	*ret = c->stats;
 	ret->streams = c->stream_count;
+	ret->running = c->stream_count - c->held_count;
 	ret->has_unsent =
 		!c->is_shut && (!bufq_is_empty(&c->out) || nghttp2_session_want_write(c->session));
 }

@@ -13,6 +13,7 @@ struct h2_stats {
 	uint64_t rx_bytes, tx_bytes, rx_frames, tx_frames;
 	uint64_t rtt_nsec; /* of SETTINGS and PINGs, smoothed; 0: not known yet */
 	unsigned int streams;
+	unsigned int running; /* of them: without those of h2_hold() */
 	uint64_t streams_total;
 	uint64_t credit_stalls; /* times the connection's send credit was 0 with data waiting */
 	uint64_t resets_by_peer;

@@ -214,7 +214,7 @@ static void on_watch(struct timer *timer)
 		ask(link, now);
 	if (link->base.suspicion)
 		watch_in(link, WATCH_HOPE);
-	else if (is_waiting || link->asked || stats.streams > 1 || stats.has_unsent)
+	else if (is_waiting || link->asked || stats.running > 0 || stats.has_unsent)
 		watch_in(link, WATCH_BUSY);
 	else
 		timer_start(loop_of(link), timer, MAX(idle_at, now + WATCH_BUSY));
@@ -500,6 +500,7 @@ static void op_get_stats(struct link *base, struct link_stats *ret)
 	ret->rx_bytes = s.rx_bytes;
 	ret->tx_bytes = s.tx_bytes;
 	ret->streams = s.streams;
+	ret->running = s.running;
 	ret->streams_total = s.streams_total;
 	ret->credit_stalls = s.credit_stalls;
 	struct tcp_info info = {};

@@ -22,6 +22,7 @@ struct link_stats {
 	uint64_t suspicions;  /* times the peer seemed to be gone */
 	unsigned int mtu;     /* UDP payload bytes of the current path */
 	unsigned int streams; /* open now */
+	unsigned int running; /* of them: all but the control stream */
 	uint64_t streams_total;
 	uint64_t dropped_trailers; /* bodies whose trailers had no place (HTTP/2) */
 	int8_t ecn;                /* 1 validated, 0 testing or off, -1 failed */

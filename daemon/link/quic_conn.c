@@ -258,7 +258,6 @@ static void tear_down(struct quic_link *link)
 	timer_stop(&link->silence_timer);
 	loop_task_cancel(&link->flush);
 	quic_stream_lose_all(link);
-	link->stats.streams = 0;
 	quic_dgram_clear(link);
 	quic_window_close(link);
 	forget_cids(link);
@@ -552,6 +551,7 @@ void quic_conn_get_stats(const struct quic_link *link, struct link_stats *ret)
 		(void)sockaddr_to_ip_port(path->remote.addr, path->remote.addrlen, &s.peer);
 	}
 	s.streams = link->stream_count;
+	s.running = quic_stream_running(link);
 	s.streams_total = link->streams_total;
 	*ret = s;
 }

@@ -301,6 +301,11 @@ struct quic_stream *quic_stream_new(struct quic_link *link, int64_t id)
 	return qs;
 }
 
+unsigned int quic_stream_running(const struct quic_link *link)
+{
+	return link->stream_count - (link->control ? 1 : 0);
+}
+
 void quic_stream_lose_all(struct quic_link *link)
 {
 	LIST_FOREACH(n, &link->streams)

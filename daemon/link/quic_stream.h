@@ -45,6 +45,8 @@ struct quic_stream {
 
 /* A stream of the library's id: the peer's (then it joins link->arrivals) or ours. NULL: memory. */
 struct quic_stream *quic_stream_new(struct quic_link *link, int64_t id);
+/* Open streams but for the control stream. */
+unsigned int quic_stream_running(const struct quic_link *link);
 
 /* What the library says about a stream. */
 void quic_stream_on_data(struct quic_stream *qs, struct span data, bool is_fin);

@@ -42,8 +42,7 @@ uint64_t quic_window_start(const struct quic_worker *qw)
  */
 void quic_window_recount(struct quic_link *link)
 {
-	bool is_idle = link->base.role == LINK_ROLE_SERVER &&
-		       link->stream_count <= (link->control ? 1U : 0U);
+	bool is_idle = link->base.role == LINK_ROLE_SERVER && quic_stream_running(link) == 0;
 	uint64_t due = is_idle ? 0 : link->reserved;
 	struct slab *slab = link->qw->worker->slab;
 	if (due > link->counted)

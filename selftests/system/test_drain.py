@@ -121,6 +121,24 @@ def test_in_flight(pair, which):
     assert spent < seconds(0.1), f"{spent:.3f} s of CPU while it drained"
 
 
+@pytest.mark.parametrize("pair", ["quic"], indirect=True)
+def test_in_flight_over_silence(pair):
+    """The edge hangs while a request is the only thing that is left of a link: that is waited for."""
+    edge, daemon = pair
+    download = Download(edge)
+    daemon.process.signal(signal.SIGTERM)
+    daemon.process.wait_line("from=up event=drain", count=2)
+    before = download.lines
+    until(lambda: download.lines > before + 2, 5, "the end of the control stream")
+    edge.process.signal(signal.SIGSTOP)
+    until(edge.process.is_stopped, 5, "the edge to hang")
+    daemon.process.wait_line("from=draining event=suspect")
+    edge.process.signal(signal.SIGCONT)
+    _, code = time_exit(daemon.process)
+    lines, _ = download.wait()
+    assert lines == LINES and download.error is None and code == 0
+
+
 @pytest.mark.parametrize("which", ["aditd", "adit-edge"])
 def test_second_signal(pair, which):
     """It doesn't wait any longer; the visitor sees that the answer isn't whole."""

@@ -445,6 +445,10 @@ static void test_drain(void **state)
 	h2_hold(control_served->s);
 	struct h2_call *served, *call = ask("GET", true, &served);
 	answer(served, call);
+	struct h2_stats stats;
+	h2_get_stats(server->conn, &stats);
+	assert_int_equal(stats.streams, 2);
+	assert_int_equal(stats.running, 1);
 	/* One that is on its way when the other end drains is refused. */
 	struct h2_call *late;
 	assert_int_equal(h2_call_open(client, "GET", NULL, true, &late), 0);
