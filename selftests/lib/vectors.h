@@ -41,6 +41,15 @@ static inline bool vector_is(const struct vector_case *c, const char *key, const
 	return v && strcmp(v, value) == 0;
 }
 
+/* A field that has to be there, as a number: decimal, or hexadecimal with 0x. */
+static inline unsigned long vector_number(const struct vector_case *c, const char *key)
+{
+	const char *text = vector_get(c, key);
+	if (!text)
+		abort();
+	return strtoul(text, NULL, 0);
+}
+
 /* Kind of the override on the whole case, or NULL. */
 static inline const char *vector_override(const struct vector_case *c)
 {
@@ -74,6 +83,21 @@ static inline void vector_heap_free(struct span s)
 {
 	const uint8_t *p = s.len ? s.ptr : s.ptr - 1;
 	free((void *)(uintptr_t)p);
+}
+
+/* Gives f such a copy with one bit wrong, for every bit; returns how many there are. */
+static inline unsigned int vector_flip_bits(struct span s, int (*f)(struct span in))
+{
+	struct span copy = vector_heap_copy(s);
+	uint8_t *bytes = (uint8_t *)(uintptr_t)copy.ptr;
+	unsigned int bit = 0;
+	for (; bit < 8 * copy.len; bit++) {
+		bytes[bit / 8] ^= (uint8_t)(1U << bit % 8);
+		(void)f(copy);
+		bytes[bit / 8] ^= (uint8_t)(1U << bit % 8);
+	}
+	vector_heap_free(copy);
+	return bit;
 }
 
 #endif

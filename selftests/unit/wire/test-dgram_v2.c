@@ -27,13 +27,6 @@ static bool is_datagram(const struct vector_case *c)
 	       !vector_get(c, "encode");
 }
 
-static unsigned long number(const struct vector_case *c, const char *key)
-{
-	const char *text = vector_get(c, key);
-	assert_non_null(text);
-	return strtoul(text, NULL, 0);
-}
-
 static void check_session(const struct vector_case *c, const struct dgram2 *d)
 {
 	char text[UUID_TEXT_LEN + 1];
@@ -42,9 +35,9 @@ static void check_session(const struct vector_case *c, const struct dgram2 *d)
 	assert_int_equal(uuid_from_span(dgram_id_span(&d->id), &u), 0);
 	uuid_format(&u, text);
 	assert_string_equal(text, vector_get(c, "demux_session_id"));
-	assert_int_equal(d->content.len, number(c, "demux_payload_len"));
-	assert_int_equal(d->content.len, number(c, "session_id_offset"));
-	assert_int_equal(c->len - 1, number(c, "type_offset"));
+	assert_int_equal(d->content.len, vector_number(c, "demux_payload_len"));
+	assert_int_equal(d->content.len, vector_number(c, "session_id_offset"));
+	assert_int_equal(c->len - 1, vector_number(c, "type_offset"));
 
 	uint8_t tail[DGRAM2_PAYLOAD_TAIL];
 	dgram2_payload_tail(&d->id, tail);
@@ -57,7 +50,7 @@ static void check_packet(const struct vector_case *c, const struct dgram2 *d)
 	struct packer p = packer_over(bytes, sizeof(bytes));
 	struct packer q = packer_over(digits, sizeof(digits));
 	assert_true(d->type != DGRAM2_TYPE_PAYLOAD);
-	assert_int_equal(d->content.len, number(c, "demux_packet_len"));
+	assert_int_equal(d->content.len, vector_number(c, "demux_packet_len"));
 	if (d->type != DGRAM2_TYPE_PACKET) {
 		trace_write(&p, &d->trace);
 		hex_encode(&q, packer_span(&p));
@@ -87,7 +80,7 @@ static void test_recorded(void **state)
 		}
 		assert_int_equal(r, 0);
 		if (vector_get(c, "datagram_type"))
-			assert_int_equal(d.type, number(c, "datagram_type"));
+			assert_int_equal(d.type, vector_number(c, "datagram_type"));
 		if (vector_is(c, "demux", "session")) {
 			check_session(c, &d);
 			sessions++;
@@ -176,15 +169,7 @@ static void test_bit_flips(void **state)
 		const struct vector_case *c = &vector_cases[i];
 		if (!is_datagram(c) || c->len > 128)
 			continue;
-		struct span copy = vector_heap_copy(vector_span(c));
-		uint8_t *bytes = (uint8_t *)(uintptr_t)copy.ptr;
-		for (size_t bit = 0; bit < 8 * copy.len; bit++) {
-			bytes[bit / 8] ^= (uint8_t)(1U << bit % 8);
-			(void)exercise_dgram2(copy);
-			bytes[bit / 8] ^= (uint8_t)(1U << bit % 8);
-			count++;
-		}
-		vector_heap_free(copy);
+		count += vector_flip_bits(vector_span(c), exercise_dgram2);
 	}
 	print_message("%u bit flips\n", count);
 	assert_true(count > 5000);

@@ -26,13 +26,6 @@ static bool begins(const struct vector_case *c, const char *prefix)
 	return strncmp(c->name, prefix, strlen(prefix)) == 0;
 }
 
-static unsigned long number(const struct vector_case *c, const char *key)
-{
-	const char *text = vector_get(c, key);
-	assert_non_null(text);
-	return strtoul(text, NULL, 0);
-}
-
 static bool is_kind(const struct vector_case *c, const char *kind)
 {
 	const char *override = vector_override(c);
@@ -49,7 +42,7 @@ static void check_id(const struct vector_case *c, const struct dgram_id *id)
 static void check_payload(const struct vector_case *c, struct span payload)
 {
 	const char *digits = vector_get(c, "payload_hex");
-	assert_int_equal(payload.len, number(c, "payload_len"));
+	assert_int_equal(payload.len, vector_number(c, "payload_len"));
 	if (digits) {
 		uint8_t bytes[64];
 		struct packer p = packer_over(bytes, sizeof(bytes));
@@ -68,7 +61,7 @@ static void check_register(const struct vector_case *c, const struct dgram3_regi
 	struct packer p = packer_over(text, sizeof(text));
 	ip_port_print(&p, &r->dest);
 	assert_true(span_eq_str(packer_span(&p), vector_get(c, "dest")));
-	assert_int_equal(r->idle_sec, number(c, "idle_hint_seconds"));
+	assert_int_equal(r->idle_sec, vector_number(c, "idle_hint_seconds"));
 	assert_int_equal(r->is_traced, vector_is(c, "traced", "true"));
 	check_id(c, &r->id);
 	check_payload(c, r->payload);
@@ -243,7 +236,7 @@ static void check_text(const struct vector_case *c, struct span text)
 		assert_true(span_eq_str(text, "ab"));
 		return;
 	}
-	assert_int_equal(text.len, number(c, "error_message_len"));
+	assert_int_equal(text.len, vector_number(c, "error_message_len"));
 	if (want)
 		assert_true(span_eq_str(text, want));
 	for (size_t i = 0; !want && i < text.len; i++)
@@ -268,7 +261,7 @@ static void test_responses(void **state)
 			assert_int_equal(r, 0);
 			check_id(c, &d.id);
 			check_text(c, d.text);
-			assert_int_equal(d.code, number(c, "response_code"));
+			assert_int_equal(d.code, vector_number(c, "response_code"));
 			assert_int_equal(dgram3_response_write(&p, &d), 0);
 			/* Never a byte behind the text. */
 			assert_int_equal(span_eq(packer_span(&p), in), !vector_override(c));
@@ -317,7 +310,7 @@ static void test_icmp(void **state)
 			uint8_t room[ROOM];
 			struct packer p = packer_over(room, sizeof(room));
 			assert_int_equal(r, 0);
-			assert_int_equal(packet.len, number(c, "ip_packet_len"));
+			assert_int_equal(packet.len, vector_number(c, "ip_packet_len"));
 			assert_int_equal(dgram3_icmp_write(&p, packet), 0);
 			assert_true(span_eq(packer_span(&p), in));
 		} else {
@@ -415,15 +408,7 @@ static void test_bit_flips(void **state)
 		const struct vector_case *c = &vector_cases[i];
 		if (!begins(c, "v3_") || !vector_is(c, "decode", "ok") || c->len > 64)
 			continue;
-		struct span copy = vector_heap_copy(vector_span(c));
-		uint8_t *bytes = (uint8_t *)(uintptr_t)copy.ptr;
-		for (size_t bit = 0; bit < 8 * copy.len; bit++) {
-			bytes[bit / 8] ^= (uint8_t)(1U << bit % 8);
-			(void)exercise_dgram3(copy);
-			bytes[bit / 8] ^= (uint8_t)(1U << bit % 8);
-			count++;
-		}
-		vector_heap_free(copy);
+		count += vector_flip_bits(vector_span(c), exercise_dgram3);
 	}
 	print_message("%u bit flips\n", count);
 	assert_true(count > 10000);

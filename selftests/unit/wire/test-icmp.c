@@ -36,13 +36,6 @@ static const struct vector_case *find(const char *name)
 	return NULL;
 }
 
-static unsigned long number(const struct vector_case *c, const char *key)
-{
-	const char *text = vector_get(c, key);
-	assert_non_null(text);
-	return strtoul(text, NULL, 0);
-}
-
 static void assert_addr(const struct ip_addr *a, const char *want)
 {
 	uint8_t text[ADDR_TEXT_MAX];
@@ -79,16 +72,16 @@ static void check_kind(const struct vector_case *c, const struct icmp_message *m
 	};
 	if (vector_is(c, "icmp_body_kind", "Echo")) {
 		assert_true(m->kind == ICMP_KIND_ECHO_REQUEST || m->kind == ICMP_KIND_ECHO_REPLY);
-		assert_int_equal(m->id, number(c, "echo_id"));
-		assert_int_equal(m->seq, number(c, "echo_seq"));
-		assert_int_equal(m->data.len, number(c, "echo_data_len"));
+		assert_int_equal(m->id, vector_number(c, "echo_id"));
+		assert_int_equal(m->seq, vector_number(c, "echo_seq"));
+		assert_int_equal(m->data.len, vector_number(c, "echo_data_len"));
 		return;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
 		if (vector_is(c, "icmp_body_kind", kinds[i].name))
 			assert_int_equal(m->kind, kinds[i].kind);
 	if (vector_get(c, "quoted_len"))
-		assert_int_equal(m->data.len, number(c, "quoted_len"));
+		assert_int_equal(m->data.len, vector_number(c, "quoted_len"));
 }
 
 static void check_fields(const struct vector_case *c, const struct ip_packet *p,
@@ -96,15 +89,15 @@ static void check_fields(const struct vector_case *c, const struct ip_packet *p,
 {
 	assert_addr(&p->src, vector_get(c, "ip_src"));
 	assert_addr(&p->dst, vector_get(c, "ip_dst"));
-	assert_int_equal(p->ttl, number(c, "ip_ttl"));
+	assert_int_equal(p->ttl, vector_number(c, "ip_ttl"));
 	/* Recorded is the number in the first header; ours is the payload's. */
 	if (is_named(c, "hop_by_hop"))
 		assert_int_equal(p->protocol, IP_PROTOCOL_ICMP6);
 	else
-		assert_int_equal(p->protocol, number(c, "ip_protocol"));
-	assert_int_equal(m->type, number(c, "icmp_type"));
-	assert_int_equal(m->code, number(c, "icmp_code"));
-	assert_int_equal(m->checksum, number(c, "icmp_checksum"));
+		assert_int_equal(p->protocol, vector_number(c, "ip_protocol"));
+	assert_int_equal(m->type, vector_number(c, "icmp_type"));
+	assert_int_equal(m->code, vector_number(c, "icmp_code"));
+	assert_int_equal(m->checksum, vector_number(c, "icmp_checksum"));
 	check_kind(c, m);
 }
 
@@ -427,15 +420,7 @@ static void test_mutations(void **state)
 			(void)exercise_ip(cut);
 			vector_heap_free(cut);
 		}
-		struct span copy = vector_heap_copy(whole);
-		uint8_t *bytes = (uint8_t *)(uintptr_t)copy.ptr;
-		for (size_t bit = 0; bit < 8 * copy.len; bit++) {
-			bytes[bit / 8] ^= (uint8_t)(1U << bit % 8);
-			(void)exercise_ip(copy);
-			bytes[bit / 8] ^= (uint8_t)(1U << bit % 8);
-			count++;
-		}
-		vector_heap_free(copy);
+		count += vector_flip_bits(whole, exercise_ip);
 	}
 	print_message("%u bit flips\n", count);
 	assert_true(count > 10000);

@@ -22,7 +22,7 @@ static void check_good(const struct vector_case *c, const struct trace *t)
 	struct packer p = packer_over(bytes, sizeof(bytes));
 	trace_write(&p, t);
 	assert_true(span_eq(packer_span(&p), vector_span(c)));
-	assert_int_equal(c->len, strtoul(vector_get(c, "length"), NULL, 10));
+	assert_int_equal(c->len, vector_number(c, "length"));
 
 	p = packer_over(text, sizeof(text));
 	trace_print(&p, t);
