@@ -357,6 +357,17 @@ void tunnel_network_changed(struct tunnel_env *env)
 	check_path(LIST_ENTRY(node, struct tunnel, node));
 }
 
+/* The link has ended: what follows from that, a registration that is lost too, has been told. */
+static void link_ended(struct tunnel *t)
+{
+	t->close_info = t->link->close_info;
+	const char *what = t->is_connected && !t->is_registered ? "not registered: " : "";
+	char text[160];
+	(void)snprintf(text, sizeof(text), "%s%s%s%s", what, link_end_name(t->close_info.end),
+		       t->close_info.reason[0] ? ": " : "", t->close_info.reason);
+	tunnel_end(t, text);
+}
+
 static void on_link_state(struct link *link, enum link_state state, void *user)
 {
 	struct tunnel *t = user;
@@ -374,15 +385,7 @@ static void on_link_state(struct link *link, enum link_state state, void *user)
 	} else if (state == LINK_STATE_DRAINING && is_talking_to_itself(t)) {
 		link_close(link, 0, "");
 	} else if (state == LINK_STATE_CLOSED) {
-		t->close_info = link->close_info;
-		char text[160];
-		if (t->text[0])
-			(void)snprintf(text, sizeof(text), "%s", t->text);
-		else
-			(void)snprintf(
-				text, sizeof(text), "%s%s%s", link_end_name(link->close_info.end),
-				link->close_info.reason[0] ? ": " : "", link->close_info.reason);
-		tunnel_end(t, text);
+		link_ended(t);
 	}
 }
 

@@ -19,7 +19,7 @@ from . import netns, ports
 from .adit import DOMAIN, Daemon, Edge
 from .proc import Processes
 from .steady import Client, CountingOrigin
-from .wait import seconds, until
+from .wait import during, seconds, until
 from .wan import Wan
 
 HOST = f"a.{DOMAIN}"
@@ -291,10 +291,9 @@ def tell(log, at):
 def until_served(edge, limit, what="a request to be served"):
     """Seconds until a request succeeds, each given 2 s and the next begun 50 ms later."""
     started = time.monotonic()
-    while True:
+    for _ in during(limit):
         got = edge.fetch("/x", "-H", "X-Number: 0", timeout=2)
         took = time.monotonic() - started
-        assert took < limit, f"{what}: not within {limit:g} s: {got}\n{edge.process.tail(12)}"
-        if got.status == 200:
+        if got.status == 200 and took < limit:
             return took
-        time.sleep(0.05)
+    raise AssertionError(f"{what}: not within {limit:g} s: {got}\n{edge.process.tail(12)}")

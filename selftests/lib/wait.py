@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting for conditions. Every wait has a deadline; ADIT_SLOW stretches all of them."""
+"""Waiting for conditions. Every wait has a deadline; ADIT_SLOW stretches all of them.
+
+Where time itself is the subject of a test, lasts() and during() say so; nothing else sleeps.
+"""
 import os
 import time
 
@@ -23,9 +26,35 @@ def until(condition, timeout=10, what="condition", step=0.02):
         time.sleep(step)
 
 
-def holds(condition, duration, what="condition", step=0.05):
-    """Asserts that condition() stays true for a while (for things that must not happen)."""
+def lasts(duration, what):
+    """Lets time pass that the test is about: an outage, a silence, a period that is measured."""
+    print(f"{max(0, duration):.1f} s: {what}", flush=True)
+    time.sleep(max(0, duration))
+
+
+def during(duration, step=0.05):
+    """Runs the body of a loop for a while, with a pause of `step` after each time."""
     end = time.monotonic() + duration
     while time.monotonic() < end:
-        assert condition(), f"no longer true: {what}"
+        yield
         time.sleep(step)
+
+
+def holds(condition, duration, what="condition", step=0.05):
+    """Asserts that condition() stays true for a while (for things that must not happen)."""
+    for _ in during(duration, step):
+        assert condition(), f"no longer true: {what}"
+
+
+def settled(value, quiet, timeout=10, what="value"):
+    """Polls until value() has been the same for so many seconds, and returns it."""
+    last, since = value(), time.monotonic()
+
+    def look():
+        nonlocal last, since
+        now = value()
+        if now != last:
+            last, since = now, time.monotonic()
+        return time.monotonic() >= since + quiet
+    until(look, timeout, f"{what} to settle")
+    return last

@@ -285,12 +285,11 @@ class Visitor:
         self.thread.start()
 
     def _run(self):
-        while not self.is_over.is_set():
+        while not self.is_over.wait(0.005):
             links = [link for edge in self.ground.edges for link in edge.live]
             link = links[self.answered % len(links)] if links else None
             if not link:
                 self.failed.append("no connection")
-                time.sleep(0.01)
                 continue
             try:
                 answer = link.request(path="/")
@@ -301,7 +300,6 @@ class Visitor:
             except (AssertionError, ConnectionError) as error:
                 if not (link.unregistered or link.closed):
                     self.failed.append(f"{error!r}")
-            self.is_over.wait(0.005)
 
     def end(self):
         self.is_over.set()

@@ -20,7 +20,7 @@ import pytest
 from lib import netns
 from lib.origin import Origin, digest, pattern
 from lib.topology import E1, HOST, until_served
-from lib.wait import holds, seconds, until
+from lib.wait import holds, lasts, seconds, settled, until
 
 pytestmark = pytest.mark.group("supervisor")
 
@@ -162,7 +162,7 @@ def test_address_gone_then_back(slow_ground):
     ground.ip("address", "del", f"{FIRST}/24", "dev", "d0")
     ground.ip("link", "set", "d1", "down")
     got = download.got
-    time.sleep(1)
+    lasts(1, "no way to the edge")
     assert download.got < got + (1 << 20), "nothing came"
     ground.ip("address", "add", "10.81.9.7/24", "dev", "d0")
     ground.way("10.81.9.1")
@@ -175,7 +175,7 @@ def test_interface_down_and_up(make_topology, protocol):
     ground = Ground(make_topology, protocol, connections=4).serve()
     ground.ip("link", "set", "d1", "down")
     ground.ip("link", "set", "d0", "down")
-    time.sleep(20)
+    lasts(20, "no network")
     ground.ip("link", "set", "d0", "up")
     ground.way("10.81.9.1")
     until_served(ground.edge, seconds(5))
@@ -192,8 +192,7 @@ def test_idle_network_noise(make_topology):
     ground.ip("address", "change", f"{FIRST}/24", "dev", "d0", "valid_lft", "1000",
               "preferred_lft", "1000")
     until(lambda: changes() >= 1, 5, "the first messages")
-    holds(lambda: True, 0.3)
-    before = changes()
+    before = settled(changes, 0.3, what="the first messages")
     for number in range(20):
         ground.way("10.81.9.1")
         ground.ip("address", "change", f"{FIRST}/24", "dev", "d0", "valid_lft", 900 - number,
@@ -214,13 +213,12 @@ def test_stopped(make_topology, protocol):
     daemon, stop = ground.daemon, threading.Event()
 
     def load():
-        while not stop.is_set():
+        while not stop.wait(0.05):
             ground.edge.fetch("/x", timeout=1)
-            time.sleep(0.05)
     visitor = threading.Thread(target=load, daemon=True)
     visitor.start()
     daemon.process.signal(signal.SIGSTOP)
-    time.sleep(30 if protocol == "quic" else 38)
+    lasts(30 if protocol == "quic" else 38, "stopped")
     stop.set()
     visitor.join(10)
     daemon.process.signal(signal.SIGCONT)

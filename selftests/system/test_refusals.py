@@ -10,13 +10,14 @@ longest wait that is left, or 5 s after `adit reconnect`.
 """
 import collections
 import re
+import signal
 import time
 
 import pytest
 
-from lib.adit import DOMAIN, Daemon, Edge
+from lib.adit import DOMAIN, Daemon, Edge, section
 from lib.topology import TRANSPORTS
-from lib.wait import SLOW, seconds, until
+from lib.wait import SLOW, lasts, seconds, until
 
 pytestmark = pytest.mark.group("supervisor")
 
@@ -33,7 +34,7 @@ KINDS = {
     "draining": Kind("edge is draining", 8, MOST_DIALS, 5),     # again after 1 s
     "duplicate": Kind("EDUPCONN", 8, MOST_DIALS, 5),
     "exception": Kind("malformed registration", 8, MOST_DIALS, 5),
-    "silent": Kind("no answer|in time|registration lost|closed by the peer", 4, MOST_DIALS, 10),
+    "silent": Kind("registration (timeout: no answer|lost)|not registered: peer", 4, MOST_DIALS, 10),
     "close": Kind("registration lost", 8, MOST_DIALS, 5),
 }
 
@@ -41,9 +42,9 @@ KINDS = {
 class Refused:
     """An edge that refuses and a daemon that tries."""
 
-    def __init__(self, processes, folder, kind, transport):
-        self.kind, self.name = kind, f"{kind}-{transport}"
-        self.edge = Edge(processes, folder, f"edge-{self.name}", workers=1)
+    def __init__(self, processes, folder, kind, transport, **options):
+        self.kind, self.transport, self.name = kind, transport, f"{kind}-{transport}"
+        self.edge = Edge(processes, folder, f"edge-{self.name}", workers=1, **options)
         self.edge.start()
         self.edge.adit("edge", "refuse", kind)
         self.daemon = Daemon(processes, folder, f"aditd-{self.name}", token_file=self.edge.token_file,
@@ -98,8 +99,7 @@ class Refused:
 def test_refusals(processes, tmp_path):
     pairs = [Refused(processes, tmp_path, kind, transport)
              for transport in TRANSPORTS for kind in KINDS]
-    until(lambda: time.monotonic() >= pairs[-1].daemon.process.started + PERIOD, PERIOD + 5,
-          "the period", 0.5)
+    lasts(pairs[-1].daemon.process.started + PERIOD - time.monotonic(), "refusals")
     faults = [fault for pair in pairs for fault in pair.check()]
     for pair in pairs:
         pair.accept()
@@ -108,3 +108,23 @@ def test_refusals(processes, tmp_path):
     assert not faults, "\n".join(faults)
     for pair in pairs:
         pair.daemon.wait_ready(CONNECTIONS, 20)
+
+
+@pytest.fixture(name="unanswered", params=TRANSPORTS)
+def fixture_unanswered(processes, tmp_path, request):
+    """An edge that answers no registration, and waits a second for one to begin."""
+    return Refused(processes, tmp_path, "silent", request.param,
+                   extra=section("limits", register_timeout="1s"))
+
+
+def test_closed_meanwhile(unanswered):
+    """Row 6: the edge goes while a registration is under way: that is what was lost."""
+    edge, log = unanswered.edge, unanswered.daemon.process
+    until(lambda: edge.counter("adit_edge_registrations_total", result="ordered"), 5, "a registration")
+    edge.process.signal(signal.SIGKILL if unanswered.transport == "http2" else signal.SIGTERM)
+    log.wait_line('connection failed .*cause="?registration lost', 5)
+
+
+def test_closed_before(unanswered):
+    """Row 6: the edge closes a connection that waits for the end of another one's registration."""
+    unanswered.daemon.process.wait_line('connection failed .*cause="not registered: peer', 10)

@@ -12,7 +12,7 @@ import pytest
 
 from lib.adit import DOMAIN, section
 from lib.visitor import Visitor
-from lib.wait import SLOW, seconds, until
+from lib.wait import SLOW, during, seconds, until
 
 pytestmark = pytest.mark.group("http")
 
@@ -278,13 +278,12 @@ def hold(pipe, first, drip, duration):
     """MANY visitors that begin a request and drip bytes until the edge ends them all; how many did
     not end."""
     visitors = [Visitor(pipe.edge, source=f"127.0.0.{20 + n % 4}") for n in range(MANY)]
-    end = time.monotonic() + seconds(duration)
     try:
         for visitor in visitors:
             visitor.send(first)
             visitor.socket.setblocking(False)
         left = set(visitors)
-        while left and time.monotonic() < end:
+        for _ in during(seconds(duration), 0.1):
             for visitor in list(left):
                 try:
                     if drip:
@@ -296,7 +295,8 @@ def hold(pipe, first, drip, duration):
                     continue
                 except OSError:
                     left.discard(visitor)
-            time.sleep(0.1)     # the pace of the drip
+            if not left:
+                break
         return len(left)
     finally:
         for visitor in visitors:

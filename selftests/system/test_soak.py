@@ -21,7 +21,7 @@ import pytest
 
 from lib.steady import Client
 from lib.topology import E1, E2, HOST, PATIENCE, TRANSPORTS
-from lib.wait import SLOW, until
+from lib.wait import SLOW, lasts, until
 
 pytestmark = pytest.mark.group("supervisor")
 
@@ -125,14 +125,13 @@ class Faults:
             deck = deck or self.random.sample(self.kinds, len(self.kinds))
             fault = deck.pop()
             length = self.random.uniform(1, EVERY - 2)
-            print(f"{fault.__name__} for {length:.1f} s", flush=True)
             self.seen[fault.__name__] += 1
             fault(length)
-            time.sleep(max(0, began + EVERY - time.monotonic()))
+            lasts(began + EVERY - time.monotonic(), "no fault")
 
     def _block(self, length, *what, **how):
         number = self.ground.block(*what, **how)
-        time.sleep(length)
+        lasts(length, f"{what} {how}")
         self.ground.unblock(number)
 
     def lose_address(self, length):
@@ -147,12 +146,12 @@ class Faults:
 
     def bad_wire(self, length):
         self.ground.wan.set(loss="3%", jitter="20ms", twice="1%", reorder="1%")
-        time.sleep(length)
+        lasts(length, "bad wire")
         self.ground.wan.set(loss=0, jitter=0, twice=0, reorder=0)
 
     def _stop(self, length, program):
         program.process.signal(19)      # SIGSTOP, and SIGCONT
-        time.sleep(length)
+        lasts(length, f"{program.name} stopped")
         program.process.signal(18)
 
     def stop_edge(self, length):
@@ -163,7 +162,7 @@ class Faults:
         edge = self.random.choice(self.ground.edges)
         self.absences.begin(edge)
         edge.process.kill()
-        time.sleep(length)
+        lasts(length, f"{edge.name} killed")
         edge.start()
         self.absences.end(edge)
 

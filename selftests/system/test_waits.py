@@ -29,7 +29,7 @@ from lib.scenarios import Scenarios
 from lib.steady import Client
 from lib.topology import (E1, HOST, PATIENCE, TRANSPORTS, Load, ground, retransmitted, tell,
                           until_served)
-from lib.wait import SLOW, seconds, until
+from lib.wait import SLOW, during, lasts, seconds, until
 
 pytestmark = [pytest.mark.group("supervisor"), pytest.mark.timeout(400)]
 
@@ -66,8 +66,7 @@ def everything_lost(folder, outage):
         made.make_daemon(AUTO, connections=LINKS).serve()
         scenarios.together()
         made.block("all")
-        began = time.monotonic()
-        until(lambda: time.monotonic() >= began + outage, outage + 5, "the end of the outage", 0.5)
+        lasts(outage, "everything lost")
         assert made.daemon.ready() == 0
         made.unblock()
         back = time.monotonic()
@@ -105,7 +104,7 @@ def address_lost(folder, transport):
         until(lambda: len(load.log) > 40, 10, "load")
         cut = time.monotonic()
         took = made.lose_address_of(2, 5)
-        until(lambda: time.monotonic() > cut + seconds(8), 15, "more load")
+        lasts(cut + seconds(8) - time.monotonic(), "more load")
         log = load.end()
         failed = [r for r in log if r.failed]
         print(f"under load, {transport}: up elsewhere after {took:.1f} s; failed:",
@@ -197,8 +196,7 @@ def udp_comes_and_goes(folder):
         changes = collections.Counter()
         for step in range(1, 10):
             fault = made.block("udp") if fault is None else made.unblock(fault)
-            while time.monotonic() < began + 20 * step:
-                time.sleep(0.2)
+            for _ in during(began + 20 * step - time.monotonic(), 0.2):
                 for index, protocol in made.protocols().items():
                     if seen.get(index, protocol) != protocol:
                         print(f"{time.monotonic() - began:.1f} s: index {index} on {protocol}")
@@ -239,10 +237,10 @@ def idle(folder, transport):
         for edge in made.edges:
             until_served(edge, seconds(2))
         scenarios.together()
-        time.sleep(SETTLED)
+        lasts(SETTLED, "nothing to do")
         made.hub.nft(COUNTERS)
         before, began = made.daemon.process.cpu_seconds(), time.monotonic()
-        time.sleep(60 * IDLE_MINUTES)
+        lasts(60 * IDLE_MINUTES, "idle")
         minutes = (time.monotonic() - began) / 60
         used = (made.daemon.process.cpu_seconds() - before) / (60 * minutes)
         listed = json.loads(made.hub.run("nft", "-j", "list", "counters"))["nftables"]
