@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from lib import certs, netns, notify, proc, topology, wait  # noqa: E402  (the path is set above)
+from lib import certs, needs, netns, notify, proc, topology, wait  # noqa: E402  (the path is set above)
 from lib.pipe import Pipe  # noqa: E402
 
 LOG_LINES = 40
@@ -51,8 +51,7 @@ def processes(tmp_path):
 @pytest.fixture
 def net():
     """Network namespaces of one test."""
-    if not netns.usable():
-        pytest.skip("needs root: network namespaces")
+    needs.namespaces()
     made = netns.Net()
     yield made
     made.close()
@@ -61,8 +60,7 @@ def net():
 @pytest.fixture
 def make_topology(tmp_path):
     """Makes two edges, a daemon's host and a visitor around a router (lib.topology)."""
-    if not netns.usable():
-        pytest.skip("needs root: network namespaces")
+    needs.namespaces()
     with contextlib.ExitStack() as made:
         yield lambda **options: made.enter_context(topology.ground(tmp_path, **options))
 

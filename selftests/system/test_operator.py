@@ -10,7 +10,7 @@ import shlex
 
 import pytest
 
-from lib import ports
+from lib import needs, ports
 from lib.adit import DOMAIN, Daemon, Edge, binary, section, write_token
 from lib.wait import until
 
@@ -89,8 +89,7 @@ def test_environment_alone(processes, tmp_path, variable, name):
     write_token(tmp_path / "token", "0" * 32, TUNNEL, bytes(32),
                 {"v": 1, "edge": ["127.0.0.1:7844"]})
     env = {variable: str(tmp_path / name), "XDG_CONFIG_HOME": str(tmp_path / "empty")}
-    if os.path.exists("/etc/adit/adit.conf"):
-        pytest.skip("there is a configuration on this machine")
+    needs.no_configuration()
     done = processes.run("check", [binary("aditd"), "--check"], env=env)
     assert done.code == 0 and "fine" in done.log, done.log
 
@@ -182,8 +181,7 @@ def as_user(uid, gid):
 def test_who_may_use_the_socket(processes, tmp_path):
     """§11: with the operators' group on the run folder its members may read and nobody else; changing
     is for root and the daemon's own user."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root: other users")
+    needs.root("other users")
     operators, member, stranger = 64200, 64201, 64202
     tmp_path.chmod(0o755)
     for above in tmp_path.parents[:2]:

@@ -13,7 +13,7 @@ import ssl
 
 import pytest
 
-from lib import certs
+from lib import certs, needs
 from lib.adit import DOMAIN, Daemon, Edge, binary, peer_edge_keys, section, write_token
 from lib.crowd import allow_files
 from lib.origin import Origin
@@ -215,8 +215,7 @@ def test_stopping(edge, daemon):
 
 def test_who_may(edge, daemon):
     """§11: changing is for root and the daemon's own user."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root: other users")
+    needs.root("other users")
     for program in (edge, daemon):
         (program.run / "control").chmod(0o666)
         for folder in (program.run, *program.run.parents[:4]):
@@ -305,8 +304,7 @@ def test_old_stream_keeps_its_rule(processes, edge):
 def test_as_service_user(processes, tmp_path):
     """§14: after the drop adit-edge reads its file as its own user: init gives it the group, and a
     file that it can't read is said at the start and refused later."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root: changes the user")
+    needs.root("changes the user")
     for above in [tmp_path, *tmp_path.parents[:2]]:
         above.chmod(0o755)
     wrap = with_service_user(tmp_path)

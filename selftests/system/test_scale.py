@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from lib import needs
 from lib import tunnelrpc as rpc
 from lib.adit import Edge, section
 from lib.crowd import allow_files
@@ -29,8 +30,7 @@ LIB = pathlib.Path(__file__).resolve().parents[1]
 @pytest.fixture(name="service_edge", scope="module")
 def fixture_service_edge():
     """adit-edge started as root; the user adit-edge exists and owns run folder and certificates."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root: changes the user")
+    needs.root("changes the user")
     folder = pathlib.Path(tempfile.mkdtemp(prefix="adit-service-"))
     folder.chmod(0o755)
     processes = Processes(folder)

@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+from lib import needs
 from lib.adit import Daemon, Edge, Program, binary, section, write_token
 from lib.wait import until
 
@@ -77,8 +78,7 @@ def test_no_file_named(processes, program):
                                               ("adit-edge", ())])
 def test_default_file_is_missing(processes, tmp_path, program, options):
     """§1: without any configuration two lines of help, which name the file, and 78."""
-    if os.path.exists("/etc/adit"):
-        pytest.skip("there is a configuration on this machine")
+    needs.no_configuration()
     done = start(processes, program, *options, env={"XDG_CONFIG_HOME": str(tmp_path)})
     name = "edge" if program == "adit-edge" else "nobody" if options else "adit"
     assert done.code == 78 and len(done.log.splitlines()) == 2, done.log
@@ -88,8 +88,7 @@ def test_default_file_is_missing(processes, tmp_path, program, options):
 
 def test_log_names_no_file_that_isnt_there(processes, tmp_path, token):
     """Started without a file, the log and status name none."""
-    if os.path.exists("/etc/adit"):
-        pytest.skip("there is a configuration on this machine")
+    needs.no_configuration()
     process = processes.start("aditd", [binary("aditd"), "--token-file", token, "--run-dir",
                                         tmp_path / "run", "--state-dir", tmp_path / "state",
                                         "--set", "metrics.listen=off"],
@@ -146,9 +145,9 @@ def fixture_full(tmp_path):
     mounted = []
 
     def fill(folder):
+        needs.root("a file system of its own")
         argv = ["mount", "-t", "tmpfs", "-o", "size=4k", "none", str(folder)]
-        if subprocess.run(argv, stderr=subprocess.DEVNULL, check=False).returncode:
-            pytest.skip("needs root: a file system of its own")
+        subprocess.run(argv, check=True)
         mounted.append(folder)
         (folder / "filler").write_bytes(bytes(4096))
         return folder

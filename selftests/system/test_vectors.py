@@ -6,13 +6,12 @@ would prove nothing. So they are held against the vectors first.
 """
 import json
 import pathlib
-import shutil
 import subprocess
 import sys
 
 import pytest
 
-from lib import capnp, tunnelrpc as rpc
+from lib import capnp, needs, tunnelrpc as rpc
 
 pytestmark = pytest.mark.group("wire")
 
@@ -134,9 +133,9 @@ def test_reader_agrees_with_record(name):
         assert got[1] == parsed["dest"]
 
 
-@pytest.mark.skipif(not shutil.which("capnp"), reason="the capnp tool is not installed")
 def test_capnp_tool_reads_what_we_write():
     """T3: the reference tool decodes our messages, and we read its many-segment ones."""
+    needs.tool("capnp")
     schema = str(DATA / "tunnel.capnp")
     request = rpc.http_request("POST", "a.example.com", "/x?y", [("X-A", "1"), ("X-A", "2")])[8:]
     shown = subprocess.run(["capnp", "convert", "binary:json", schema, "ConnectRequest"],

@@ -23,7 +23,7 @@ import time
 
 import pytest
 
-from lib import netns
+from lib import needs
 from lib.origin import Origin, digest, pattern
 from lib.scenarios import Scenarios
 from lib.steady import Client
@@ -40,8 +40,7 @@ scenarios = Scenarios()
 
 @pytest.fixture(scope="module", name="running")
 def fixture_running(request, tmp_path_factory):
-    if not netns.usable():
-        pytest.skip("needs root: network namespaces")
+    needs.namespaces()
     asked = [item.callspec.params["name"] for item in request.session.items
              if item.module is request.module]
     scenarios.start(asked, tmp_path_factory.mktemp("waits"))

@@ -4,17 +4,15 @@
     aditd, adit-edge --WATCHDOG=1--> a socket in place of the service manager's
     the test --ptrace--> one worker
 """
-import os
 import time
 
 import pytest
 
-from lib import ptrace
+from lib import needs, ptrace
 from lib.adit import DOMAIN, Daemon, Edge
-from lib.wait import SLOW, until
+from lib.wait import SLOW, lasts, until
 
-pytestmark = [pytest.mark.group("http"),
-              pytest.mark.skipif(os.geteuid() != 0, reason="needs root: ptrace of another process")]
+pytestmark = pytest.mark.group("http")
 
 PERIOD = 1.5 * SLOW
 FED = "WATCHDOG=1"
@@ -69,12 +67,12 @@ def test_idle(start, service_manager):
 def test_worker_held(start, service_manager, worker):
     """T9: with one worker held, it stops within a period while the control thread still answers; it
     goes on when the worker does."""
+    needs.root("ptrace of another process")
     program = start()
     wait_feeds(service_manager, 1)
     with ptrace.held(ptrace.thread(program.process.pid, f"adit-w{worker}")):
         since = time.monotonic() - service_manager.started
-        until(lambda: time.monotonic() - service_manager.started > since + 2 * PERIOD,
-              3 * PERIOD, "two periods")
+        lasts(2 * PERIOD, "a worker held")
         assert program.adit("version").stdout.count("\n") == 2, "the control thread answers"
         late = [at - since for at in feeds(service_manager) if at > since]
         assert len(late) <= 1 and not [at for at in late if at > PERIOD], late
