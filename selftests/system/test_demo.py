@@ -49,6 +49,7 @@ def test_until_interrupted(processes, scratch):
             except OSError:
                 return ""
         assert until(fetch, 20, "an answer").startswith("origin mine")
+        demo.wait_line("end: +Ctrl-C", 20)
         os.killpg(demo.pid, signal.SIGINT)
         assert demo.wait_exit(15) in (0, 130, -signal.SIGINT), demo.tail()
         assert children_of_session(demo.pid) == []
