@@ -121,12 +121,13 @@ static void post_drain(struct stream_io *sio)
 	loop_task_post(sio->base.loop, &sio->drain_task, LOOP_PHASE_WORK);
 }
 
+/* What was handed to the kernel is still delivered, to a peer that reads slowly too. */
 static void on_linger_end(struct timer *timer)
 {
-	free_later(CONTAINER_OF(timer, struct stream_io, linger), true);
+	struct stream_io *sio = CONTAINER_OF(timer, struct stream_io, linger);
+	free_later(sio, iostream_has_unsent(sio->io));
 }
 
-/* What was handed to the kernel is still delivered. */
 static void on_loop_end(struct loop_leftover *leftover)
 {
 	free_later(CONTAINER_OF(leftover, struct stream_io, leftover), false);

@@ -62,7 +62,7 @@ static void enter_closed(struct http_conn *conn)
 
 void conn_step_to(struct http_conn *conn, enum conn_event event)
 {
-	enum conn_state next = conn_fsm_next(conn->state, event);
+	enum conn_state last = conn->state, next = conn_fsm_next(last, event);
 	assert(next != CONN_STATE_INVALID);
 	conn->state = next;
 	switch (next) {
@@ -83,6 +83,9 @@ void conn_step_to(struct http_conn *conn, enum conn_event event)
 		enter_linger(conn);
 		break;
 	case CONN_STATE_CLOSED:
+		/* The visitor may still be reading the last answer: a reset would destroy it. */
+		if (last == CONN_STATE_IDLE && conn->has_served)
+			stream_finish(conn->s);
 		enter_closed(conn);
 		break;
 	case CONN_STATE_INVALID:

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from lib.adit import DOMAIN, section
-from lib.wait import seconds, until
+from lib.wait import lasts, seconds, until
 
 pytestmark = pytest.mark.group("edge")
 
@@ -33,10 +33,10 @@ def visitor(pipe, data=b"", source="127.0.0.1"):
         yield sock
 
 
-def all_of(sock):
-    """What comes until the end of the connection, and how long that took."""
+def all_of(sock, resets=True):
+    """What comes until the end of the connection, which may be a reset, and how long that took."""
     started, answer = time.monotonic(), b""
-    with contextlib.suppress(ConnectionResetError):
+    with contextlib.suppress(*[ConnectionResetError] * resets):
         while data := sock.recv(65536):
             answer += data
     return answer, time.monotonic() - started
@@ -90,11 +90,24 @@ def test_stuck_body(pipe):
 
 
 def test_idle(pipe):
-    """idle-timeout: a connection that asks nothing more is closed without a word."""
+    """idle-timeout: a connection that asks nothing more is closed without a word, and not reset."""
     with visitor(pipe, head(method="GET", target="/x")) as sock:
-        answer, took = all_of(sock)
+        answer, took = all_of(sock, resets=False)
     assert answer.count(b"HTTP/1.1 ") == 1 and answer.startswith(b"HTTP/1.1 200 "), answer
     assert 0.5 < took < seconds(4)
+
+
+def test_idle_while_it_reads(pipe):
+    """idle-timeout: what the kernel still has to deliver when that is over is delivered."""
+    size = 60000
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.settimeout(seconds(10))
+        sock.connect(("127.0.0.1", pipe.edge.http_port))
+        sock.sendall(head(method="GET", target=f"/bytes/{size}"))
+        lasts(seconds(1.5), "a visitor that doesn't read")
+        answer, _ = all_of(sock, resets=False)
+    assert len(answer.partition(b"\r\n\r\n")[2]) == size
 
 
 def test_connections_of_a_client(pipe):

@@ -594,6 +594,7 @@ static void test_idle_timeout(void **state)
 	expect_out(TEXT("2\r\n\r\n/a"));
 	wait_closed();
 	expect_out(""); /* silently */
+	assert_int_equal(out_end, 0);
 }
 
 static void test_body_timeout(void **state)
