@@ -82,7 +82,8 @@ struct edge {
 	struct quic_server *server;
 	struct directory **directories; /* one per worker */
 	struct edge_worker *edge_workers;
-	struct front_udp **udp_fronts; /* one per worker */
+	struct front_udp **udp_fronts;  /* one per worker */
+	struct udp_clients **udp_peers; /* theirs */
 	unsigned int http_count;
 	unsigned int https_count;
 	_Atomic uint64_t next_serial;

@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#include "daemon/edge/udp_clients.h"
 #include "util/cleanup.h"
 
 enum {
@@ -18,7 +19,7 @@ enum {
 struct udp_batch_message {
 	struct message message;
 	struct udp_forward *from;
-	struct front_udp *to;
+	struct udp_clients *to;
 	struct worker *to_worker;
 	unsigned int count;
 	size_t used;
@@ -56,10 +57,10 @@ static void on_arrival(struct message *message, void *owner)
 	(void)owner;
 	struct udp_batch_message *m = CONTAINER_OF(message, struct udp_batch_message, message);
 	for (unsigned int i = 0; i < m->count; i++)
-		front_udp_take(m->to, &m->items[i].arrival, m->items[i].el);
+		udp_clients_take_forwarded(m->to, &m->items[i].arrival, m->items[i].el);
 	forget_links(m);
 	m->message.on_deliver = on_return;
-	mailbox_post(front_udp_worker(m->from->front)->mailbox, &m->message);
+	mailbox_post(m->from->clients->p.worker->mailbox, &m->message);
 }
 
 static void post(struct udp_forward *u, unsigned int to)
@@ -71,7 +72,7 @@ static void post(struct udp_forward *u, unsigned int to)
 static void on_flush(struct loop_task *task)
 {
 	struct udp_forward *u = CONTAINER_OF(task, struct udp_forward, flush);
-	for (unsigned int i = 0; i < worker_set_count(u->set); i++)
+	for (unsigned int i = 0; i < worker_set_count(u->clients->p.worker->set); i++)
 		if (u->building[i])
 			post(u, i);
 }
@@ -90,22 +91,19 @@ static struct udp_batch_message *message_for(struct udp_forward *u, unsigned int
 		return NULL;
 	m->message = (struct message){ .on_deliver = on_arrival, .on_discard = discard };
 	m->from = u;
-	m->to = u->fronts[to];
-	m->to_worker = worker_set_get(u->set, to);
+	m->to = u->clients->p.peers[to];
+	m->to_worker = worker_set_get(u->clients->p.worker->set, to);
 	m->count = 0;
 	m->used = 0;
 	u->under_way++;
 	u->building[to] = m;
-	loop_task_post(front_udp_worker(u->front)->loop, &u->flush, LOOP_PHASE_FLUSH);
+	loop_task_post(u->clients->p.worker->loop, &u->flush, LOOP_PHASE_FLUSH);
 	return m;
 }
 
-void udp_forward_init(struct udp_forward *u, struct front_udp *front, struct worker_set *set,
-		      struct front_udp *const *fronts)
+void udp_forward_init(struct udp_forward *u, struct udp_clients *clients)
 {
-	*u = (struct udp_forward){
-		.front = front, .set = set, .fronts = fronts, .flush.run = on_flush
-	};
+	*u = (struct udp_forward){ .clients = clients, .flush.run = on_flush };
 }
 
 void udp_forward_done(struct udp_forward *u)

@@ -62,11 +62,12 @@ int udp_metrics_init(struct udp_metrics *m, struct metric_registry *reg, int dro
 }
 
 void udp_metrics_refresh(const struct udp_metrics *m, struct metric_shard *shard,
-			 const struct front_udp *front, const struct flow_caller *flows)
+			 struct front_udp *front, const struct flow_caller *flows)
 {
 	const struct front_udp_stats *s = front_udp_get_stats(front);
-	const uint64_t of_front[UDP_METRICS_FRONT] = { s->too_many,    s->rate,
-						       s->no_link,     s->forward_full,
+	const struct udp_clients_stats *c = &front_udp_clients(front)->stats;
+	const uint64_t of_front[UDP_METRICS_FRONT] = { c->too_many,    c->rate,
+						       c->no_link,     c->forward_full,
 						       s->client_full, s->client_error };
 	const uint64_t of_registrations[UDP_METRICS_REGISTRATIONS] = {
 		flows->registrations, flows->repeats, flows->refusals, flows->unanswered
@@ -80,5 +81,5 @@ void udp_metrics_refresh(const struct udp_metrics *m, struct metric_shard *shard
 	metric_set(shard, m->flows, (int64_t)flows->calls.count);
 	metric_set(shard, m->rx, (int64_t)s->rx_datagrams);
 	metric_set(shard, m->tx, (int64_t)s->tx_datagrams);
-	metric_set(shard, m->forwarded, (int64_t)s->forwarded);
+	metric_set(shard, m->forwarded, (int64_t)c->forwarded);
 }

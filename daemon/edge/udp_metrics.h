@@ -19,6 +19,6 @@ struct udp_metrics {
 /* drops: the family adit_drops_total. 0 or a negative errno. */
 [[nodiscard]] int udp_metrics_init(struct udp_metrics *m, struct metric_registry *reg, int drops);
 void udp_metrics_refresh(const struct udp_metrics *m, struct metric_shard *shard,
-			 const struct front_udp *front, const struct flow_caller *flows);
+			 struct front_udp *front, const struct flow_caller *flows);
 
 #endif

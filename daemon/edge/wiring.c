@@ -101,11 +101,15 @@ static int open_udp(struct edge *e, struct edge_worker *ew)
 		.roster = edge_worker_roster(ew),
 		.directory = e->directories[ew->worker->index],
 		.flows = &ew->flows,
-		.fronts = e->udp_fronts,
+		.peers = e->udp_peers,
 	};
 	flow_caller_init(&ew->flows, ew->worker, 0);
-	int r = front_udp_new(&params, &e->udp_fronts[ew->worker->index], &at);
-	return r < 0 ? complain(e, &at, r) : EXIT_OK;
+	struct front_udp **front = &e->udp_fronts[ew->worker->index];
+	int r = front_udp_new(&params, front, &at);
+	if (r < 0)
+		return complain(e, &at, r);
+	e->udp_peers[ew->worker->index] = front_udp_clients(*front);
+	return EXIT_OK;
 }
 
 /* Those that the front hasn't taken. */
@@ -266,7 +270,8 @@ int edge_wiring_open(struct edge *e, uid_t uid, gid_t gid)
 	e->edge_workers = calloc(e->worker_count, sizeof(*e->edge_workers));
 	e->directories = calloc(e->worker_count, sizeof(struct directory *));
 	e->udp_fronts = calloc(e->worker_count, sizeof(struct front_udp *));
-	if (!e->edge_workers || !e->directories || !e->udp_fronts)
+	e->udp_peers = calloc(e->worker_count, sizeof(struct udp_clients *));
+	if (!e->edge_workers || !e->directories || !e->udp_fronts || !e->udp_peers)
 		return EXIT_FAILED;
 	for (unsigned int i = 0; i < e->worker_count; i++) {
 		struct edge_worker *ew = &e->edge_workers[i];
@@ -304,6 +309,7 @@ void edge_wiring_close(struct edge *e)
 		edge_tunnels_close(e, ew);
 	}
 	free(TAKE_PTR(e->udp_fronts));
+	free(TAKE_PTR(e->udp_peers));
 	free(TAKE_PTR(e->edge_workers));
 	free(TAKE_PTR(e->directories));
 }

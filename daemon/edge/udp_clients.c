@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Clients of UDP. One is known by its address, by the way it came in and by where it sent to. On
+ * the worker that reads its datagrams it says which link they take; on the worker of that link it
+ * has the flow. Often these are one.
+ */
+#include "daemon/edge/udp_clients.h"
+
+#include <stdlib.h>
+
+#include "daemon/edge/edge_conn.h"
+#include "util/cleanup.h"
+
+static struct udp_route route_of(const struct udp_clients *u, unsigned int way)
+{
+	return u->p.ops->route(u->p.user, way);
+}
+
+static void client_release(struct loop_garbage *garbage)
+{
+	free(CONTAINER_OF(garbage, struct udp_client, garbage));
+}
+
+static void client_end(struct udp_client *c)
+{
+	struct udp_clients *u = c->clients;
+	flow_call_close(&c->call);
+	timer_stop(&c->timer);
+	map_remove(&u->map, &c->node);
+	edge_link_unref(TAKE_PTR(c->el));
+	loop_defer_free(u->p.worker->loop, &c->garbage);
+}
+
+static void on_route_timer(struct timer *timer)
+{
+	struct udp_client *c = CONTAINER_OF(timer, struct udp_client, timer);
+	struct loop *loop = c->clients->p.worker->loop;
+	nsec_t due = nsec_add(c->active, route_of(c->clients, c->way).idle);
+	if (loop_now(loop) < due)
+		timer_start(loop, &c->timer, due);
+	else
+		client_end(c);
+}
+
+/* ---- from the tunnel ---- */
+
+static void on_payload(struct flow_call *call, struct span payload)
+{
+	struct udp_client *c = CONTAINER_OF(call, struct udp_client, call);
+	c->clients->p.ops->answer(c->clients->p.user, c, payload);
+}
+
+static void on_idle(struct flow_call *call)
+{
+	client_end(CONTAINER_OF(call, struct udp_client, call));
+}
+
+/* A link that is good for flows of a way; NULL: there is none. */
+static struct edge_link *pick(const struct udp_clients *u, unsigned int way)
+{
+	const struct edge_tunnel *tunnel = route_of(u, way).tunnel;
+	return tunnel ? directory_pick_flows(u->p.directory, tunnel) : NULL;
+}
+
+static void use_link(struct udp_client *c, struct edge_link *el)
+{
+	if (c->el == el)
+		return;
+	edge_link_unref(c->el);
+	c->el = edge_link_ref(el);
+}
+
+/* What waits can't go to another worker; another link of this one will do. */
+static void on_lost(struct flow_call *call)
+{
+	struct udp_client *c = CONTAINER_OF(call, struct udp_client, call);
+	struct edge_link *el = pick(c->clients, c->way);
+	struct call_port *port =
+		el && el->worker == c->clients->p.worker ? edge_conn_flow_port(el) : NULL;
+	if (!port)
+		return;
+	use_link(c, el);
+	flow_call_bind(call, port);
+}
+
+static const struct flow_call_user call_user = {
+	.on_payload = on_payload,
+	.on_idle = on_idle,
+	.on_lost = on_lost,
+};
+
+/* ---- the table ---- */
+
+static void put_ip_port(struct packer *p, const struct ip_port *addr)
+{
+	packer_be16(p, addr->port);
+	packer_u8(p, addr->ip.family);
+	packer_bytes(p, span_of(addr->ip.bytes, sizeof(addr->ip.bytes)));
+}
+
+static void make_key(const struct udp_arrival *a, uint8_t ret[UDP_CLIENT_KEY_LEN])
+{
+	struct packer p = packer_over(ret, UDP_CLIENT_KEY_LEN);
+	packer_be16(&p, (uint16_t)a->way);
+	put_ip_port(&p, &a->client);
+	put_ip_port(&p, &a->local);
+}
+
+static struct udp_client *client_find(const struct udp_clients *u, const struct udp_arrival *a)
+{
+	uint8_t key[UDP_CLIENT_KEY_LEN];
+	make_key(a, key);
+	struct map_node *node = map_find(&u->map, span_of(key, sizeof(key)));
+	return node ? MAP_ENTRY(node, struct udp_client, node) : NULL;
+}
+
+static struct udp_client *client_new(struct udp_clients *u, const struct udp_arrival *a)
+{
+	struct udp_client *c = u->map.count < u->map.limit ? calloc(1, sizeof(*c)) : NULL;
+	if (!c) {
+		u->stats.too_many++;
+		return NULL;
+	}
+	c->clients = u;
+	c->way = a->way;
+	c->addr = a->client;
+	c->local = a->local;
+	c->timer.on_expire = on_route_timer;
+	c->garbage.release = client_release;
+	make_key(a, c->key);
+	if (map_insert(&u->map, &c->node, span_of(c->key, sizeof(c->key))) < 0) {
+		u->stats.too_many++;
+		free(c);
+		return NULL;
+	}
+	return c;
+}
+
+/* ---- to the tunnel ---- */
+
+/* The link is this worker's. */
+static void send_here(struct udp_client *c, struct span bytes)
+{
+	struct udp_clients *u = c->clients;
+	timer_stop(&c->timer);
+	if (!c->call.caller) {
+		struct udp_route route = route_of(u, c->way);
+		if (flow_call_open(u->p.flows, &c->call, &call_user,
+				   route.dest ? route.dest : &c->local, route.idle) < 0) {
+			u->stats.too_many++;
+			client_end(c);
+			return;
+		}
+	}
+	struct call_port *port = edge_conn_flow_port(c->el);
+	if (port)
+		flow_call_bind(&c->call, port);
+	flow_call_send(&c->call, bytes);
+}
+
+static void send_there(struct udp_client *c, const struct udp_arrival *a)
+{
+	struct udp_clients *u = c->clients;
+	struct loop *loop = u->p.worker->loop;
+	flow_call_close(&c->call);
+	c->active = loop_now(loop);
+	if (!timer_is_armed(&c->timer))
+		timer_start(loop, &c->timer, nsec_add(c->active, route_of(u, c->way).idle));
+	if (udp_forward_add(&u->forward, a, c->el))
+		u->stats.forwarded++;
+	else
+		u->stats.forward_full++;
+}
+
+/* The link that a client's datagrams take: the one of before while it is good, or the only one;
+ * NULL: there is none. now: NULL for a new client. */
+static struct edge_link *choose(const struct udp_clients *u, struct edge_link *now,
+				unsigned int way)
+{
+	bool is_usable = now && edge_link_is_usable(now);
+	if (is_usable && !edge_link_suspicion(now))
+		return now;
+	struct edge_link *el = pick(u, way);
+	return is_usable && (!el || edge_link_suspicion(el)) ? now : el;
+}
+
+void udp_clients_take(struct udp_clients *u, const struct udp_arrival *a)
+{
+	struct udp_client *c = client_find(u, a);
+	struct edge_link *el = choose(u, c ? c->el : NULL, a->way);
+	if (!el) {
+		u->stats.no_link++;
+		return;
+	}
+	if (!c && !ratelimit_take(&u->rate, loop_now(u->p.worker->loop), 1)) {
+		u->stats.rate++;
+		return;
+	}
+	if (!c)
+		c = client_new(u, a);
+	if (!c)
+		return;
+	use_link(c, el);
+	if (el->worker == u->p.worker)
+		send_here(c, a->bytes);
+	else
+		send_there(c, a);
+}
+
+void udp_clients_take_forwarded(struct udp_clients *u, const struct udp_arrival *a,
+				struct edge_link *el)
+{
+	if (!u->is_running)
+		return;
+	struct udp_client *c = client_find(u, a);
+	if (!c)
+		c = client_new(u, a);
+	if (!c)
+		return;
+	use_link(c, el);
+	send_here(c, a->bytes);
+}
+
+/* ---- life ---- */
+
+void udp_clients_use_limits(struct udp_clients *u, const struct conf_limits *l)
+{
+	unsigned int workers = worker_set_count(u->p.worker->set);
+	u->map.limit = MAX(l->flows / workers, 1U);
+	ratelimit_set_rate(&u->rate, MAX(l->flow_registrations / workers, 1U));
+	u->p.flows->held_max = l->flow_queue;
+}
+
+void udp_clients_init(struct udp_clients *u, const struct udp_clients_params *params)
+{
+	*u = (struct udp_clients){ .p = *params };
+	map_init(&u->map, 0);
+	udp_forward_init(&u->forward, u);
+}
+
+void udp_clients_done(struct udp_clients *u)
+{
+	map_done(&u->map);
+}
+
+void udp_clients_start(struct udp_clients *u)
+{
+	u->is_running = true;
+}
+
+void udp_clients_stop(struct udp_clients *u)
+{
+	u->is_running = false;
+	MAP_FOREACH(node, &u->map)
+	client_end(MAP_ENTRY(node, struct udp_client, node));
+	udp_forward_done(&u->forward);
+}
