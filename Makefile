@@ -22,7 +22,7 @@ light := all demo debug tsan
 kind := $(if $(filter cross,$(goals)),cross,$(if $(filter-out $(outside) $(light),$(goals)),test,build))
 
 have_libs = $(shell pkg-config --exists "$(host_libs)" 2>/dev/null && \
-	test "$$(gcc -dumpversion)" -ge 14 2>/dev/null && echo yes)
+	test "$$(gcc -dumpversion)" -ge 14 2>/dev/null && type -P clang-19 >/dev/null && echo yes)
 have_tools = $(shell type -P $(host_tools) >/dev/null && \
 	python3 -c 'import $(subst $(space),$(comma),$(strip $(host_python)))' 2>/dev/null && echo yes)
 comma := ,
@@ -151,6 +151,24 @@ $(call say,LD,$@)
 $(Q)mkdir -p $(@D) && $(CC_$(1)) $(ldflags_$(1)) $(ldflags) $(call link_with,$^) $(2) -o $@
 endef
 
+# ---- programs for the kernel ---------------------------------------------------------------------
+# The same bytes in every mode. They are embedded as a C array, so that nothing is looked for at run
+# time. asm/types.h lies in the folder of a processor that matters to nobody here.
+bpf_flags := -std=gnu17 -target bpf -I. -Iinclude -idirafter /usr/include/$(shell uname -m)-linux-gnu \
+	-Wall -Wextra -Wshadow -Wundef -Werror -g -O2 -ffile-prefix-map=$(CURDIR)=.
+bpf_c := $(bpf_progs:%=bpf/%.bpf.c)
+bpf_embedded := $(bpf_progs:%=$(B)/gen/embed/%.bpf.h)
+
+$(bpf_progs:%=$(B)/bpf/%.bpf.o): $(B)/bpf/%.bpf.o: bpf/%.bpf.c Makefile
+	$(call say,BPF,$@)
+	$(Q)mkdir -p $(@D) && clang-19 $(bpf_flags) -MMD -MP -c $< -o $@
+-include $(bpf_progs:%=$(B)/bpf/%.bpf.d)
+
+$(B)/gen/embed/%.bpf.h: $(B)/bpf/%.bpf.o
+	$(call say,GEN,$@)
+	$(Q)mkdir -p $(@D) && { printf 'alignas(8) static const unsigned char embed_%s[] = {\n' $* && \
+		od -An -v -tu1 -w32 $< | sed 's/ \+/,/g; s/^,//; s/$$/,/' && echo '};'; } >$@
+
 # ---- rules by mode -----------------------------------------------------------------------------
 define mode_rules
 # A change of flags or compiler rebuilds what they made.
@@ -163,6 +181,7 @@ $$(dir_$(1))/version: FORCE
 # Only this object knows the version.
 $$(dir_$(1))/obj/daemon/base/version.o: $$(dir_$(1))/version
 $$(dir_$(1))/obj/daemon/base/version.o: private common += -DADIT_VERSION='"$$(ADIT_VERSION)"'
+$$(bpf_users:%.c=$$(dir_$(1))/obj/%.o): $$(bpf_embedded)
 endef
 
 define part_rules
@@ -248,8 +267,8 @@ unit_c := $(patsubst %,selftests/unit/%.c,$(unit_tests))
 fuzz_c := $(patsubst %,selftests/fuzz/%.c,$(fuzzers) $(if $(fuzzers),replay))
 part_c := $(patsubst %.o,%.c,$(foreach p,$(parts),$($(p)_objs)))
 tool_c := $(patsubst %.o,%.c,$(foreach t,$(test_tools),$($t_objs)))
-all_c := $(part_c) $(patsubst %.o,%.c,$(testlib_objs)) $(tool_c) $(unit_c) $(fuzz_c) $(bench_c)
-all_h := $(sort $(shell find include daemon netlink selftests -name '*.h' 2>/dev/null))
+all_c := $(part_c) $(patsubst %.o,%.c,$(testlib_objs)) $(tool_c) $(unit_c) $(fuzz_c) $(bench_c) $(bpf_c)
+all_h := $(sort $(shell find include daemon netlink bpf selftests -name '*.h' 2>/dev/null))
 scripts := $(sort $(shell grep -rlIE '^\#!.*\b(ba)?sh$$' packaging selftests .ci 2>/dev/null))
 analyzed := $(filter daemon/wire/% daemon/conf/%,$(part_c))
 
@@ -266,6 +285,12 @@ $(L)/tidy/%.ok: %.c .clang-tidy selftests/.clang-tidy
 		2> >(grep -v ' warnings\? generated' >&2) && \
 		clang-19 $(dialect) $(call flags_of,$<) -MM -MP -MT $@ -MF $@.d $< && touch $@
 
+$(L)/tidy/bpf/%.ok: bpf/%.c .clang-tidy bpf/.clang-tidy
+	$(call say,TIDY,$<)
+	$(Q)mkdir -p $(@D) && clang-tidy-19 --quiet $< -- $(bpf_flags) $(tidy_effort) \
+		2> >(grep -v ' warnings\? generated' >&2) && \
+		clang-19 $(bpf_flags) -MM -MP -MT $@ -MF $@.d $< && touch $@
+
 $(L)/analyzer/%.ok: %.c
 	$(call say,ANALYZ,$<)
 	$(Q)mkdir -p $(@D) && gcc $(dialect) $(warnings) $(call flags_of,$<) -O2 -fanalyzer \
@@ -277,12 +302,23 @@ $(L)/header/%.ok: %
 	$(Q)mkdir -p $(@D) && printf '#include "$<"\n#include "$<"\n' | gcc $(dialect) $(warnings) \
 		$(call flags_of,$<) -MMD -MP -MT $@ -MF $@.d -x c -c - -o $@.o && touch $@
 
+$(L)/header/bpf/%.ok: bpf/%
+	$(call say,HEADER,$<)
+	$(Q)mkdir -p $(@D) && printf '#include "bpf/$*"\n#include "bpf/$*"\n' | clang-19 $(bpf_flags) \
+		-Wno-unused-function -MMD -MP -MT $@ -MF $@.d -x c -c - -o $@.o && touch $@
+
+# What both kinds of compiler read.
+$(L)/header/include/abi/flow_abi.h.ok: $(L)/header-bpf/flow_abi.ok
+$(L)/header-bpf/%.ok: include/abi/%.h
+	$(Q)mkdir -p $(@D) && clang-19 $(bpf_flags) -x c -fsyntax-only $< && touch $@
+
 # version.c is a line, and only its own rule knows the version.
 tidy_ok := $(patsubst %.c,$(L)/tidy/%.ok,$(filter-out %/version.c,$(all_c)))
 analyzer_ok := $(patsubst %.c,$(L)/analyzer/%.ok,$(analyzed))
 header_ok := $(patsubst %,$(L)/header/%.ok,$(all_h))
 $(foreach t,$(unit_tests),$(eval $(L)/tidy/selftests/unit/$t.ok: \
 	$(patsubst %,$(B)/gen/data/%.h,$(basename $($(notdir $t)_data)))))
+$(bpf_users:%.c=$(L)/tidy/%.ok): $(bpf_embedded)
 ifneq ($(filter lint%,$(goals)),)
 -include $(addsuffix .d,$(tidy_ok) $(analyzer_ok) $(header_ok))
 endif
@@ -402,8 +438,9 @@ soak: $(call bins,release) $(call tools,release)
 		selftests/system/test_soak.py
 
 bench: ## measure; each figure beside its budget (selftests/bench)
-bench: $(call bins,release)
-	@for b in $(benches); do ADIT_BIN=$(abspath $(dir_release)/bin) selftests/bench/$$b || exit 1; done
+bench: $(call bins,release) $(bpf_progs:%=$(B)/bpf/%.bpf.o)
+	@for b in $(benches); do ADIT_BIN=$(abspath $(dir_release)/bin) ADIT_BPF=$(abspath $(B)/bpf) \
+		selftests/bench/$$b || exit 1; done
 
 cov: ## lines that the whole suite reaches [T=GROUP]
 cov: $(call tests_of,cov)
@@ -415,8 +452,10 @@ cov: $(call tests_of,cov)
 # make writes it from what it knows of each object; nothing is compiled.
 json_of = {"directory": "$(CURDIR)", "file": "$(1)", "command": "$(CC) $(common) $(cflags_release) \
 	$(call flags_of,$(1)) -c $(1)"}
+json_of_bpf = {"directory": "$(CURDIR)", "file": "$(1)", "command": "clang-19 $(bpf_flags) -c $(1)"}
 compile_commands.json: ## for editors and language servers
-	$(file >$@,[$(subst } {,}$(comma)$(newline){,$(strip $(foreach c,$(all_c),$(call json_of,$c))))])
+	$(file >$@,[$(subst } {,}$(comma)$(newline){,$(strip $(foreach c,$(filter-out bpf/%,$(all_c)),$(call json_of,$c)) \
+		$(foreach c,$(bpf_c),$(call json_of_bpf,$c))))])
 	@echo $@
 
 endif

@@ -38,7 +38,7 @@ conf_objs := $(addprefix daemon/conf/,arena.o conf.o credential.o diff.o dump.o 
 	pattern_translate.o push.o report.o rule.o schema.o schema_aditd.o schema_common.o schema_edge.o value.o)
 conf_libs := inih libsystemd libpcre2-8 libidn2
 
-net_objs := $(addprefix daemon/net/,ca.o digest.o dns_answer.o dot.o happy.o iostream.o outproxy.o resolve.o \
+net_objs := $(addprefix daemon/net/,bpf.o ca.o digest.o dns_answer.o dot.o happy.o iostream.o outproxy.o resolve.o \
 	resolve_record.o sockaddr.o tcp.o tlsbio.o \
 	tlscerts.o tlsctx.o udp.o)
 net_libs := openssl libcares libbpf libxdp
@@ -101,6 +101,10 @@ edge_libs := libsystemd sqlite3
 cli_objs := $(addprefix daemon/cli/,client.o main.o print.o verb_edge.o verb_reconnect.o verb_reload.o verb_status.o \
 	verb_version.o)
 cli_libs := libsystemd
+
+# Programs for the kernel: bpf/NAME.bpf.c, in "embed/NAME.bpf.h" for the files that load them.
+bpf_progs := flow
+bpf_users := daemon/net/bpf.c
 
 # Programs: the part with main() first, then every part that it links.
 progs := aditd adit-edge adit

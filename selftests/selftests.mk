@@ -56,6 +56,11 @@ unit_tests += netlink/test-monitor
 test-monitor_parts := netlink
 test-monitor_data := netlink.json
 
+# bpf
+unit_tests += bpf/test-flow
+test-flow_parts := net base
+test-flow_libs := libbpf
+
 # net
 unit_tests += $(addprefix net/test-,dot happy iostream outproxy resolve resolve_record tcp tlscerts tlsctx udp)
 test-resolve_parts := net base
@@ -291,7 +296,7 @@ rules_unit := route
 
 gateway_unit :=
 
-datapath_unit := datapath session netlink
+datapath_unit := bpf datapath session netlink
 
 edge_unit := edge access
 
@@ -301,4 +306,4 @@ packages_unit :=
 
 # Measurements (selftests/bench), each with its budgets in selftests/bench/budget.txt.
 bench_c := selftests/bench/count_allocs.c # preloaded by counts, which compiles it
-benches := pipe counts compare goodput recovery
+benches := flow_prog pipe counts compare goodput recovery

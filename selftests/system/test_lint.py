@@ -32,6 +32,16 @@ int sum(int a, int b);
 
 #endif
 """
+PROGRAM = SPDX + """#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+
+SEC("xdp")
+int pass(struct xdp_md *ctx)
+{
+	return ctx->data < ctx->data_end ? XDP_PASS : XDP_DROP;
+}
+"""
 SCRIPT = "#!/bin/bash\n# SPDX-License-Identifier: Apache-2.0\necho \"$1\"\n"
 
 
@@ -43,17 +53,19 @@ def write(tree, path, text):
 @pytest.fixture
 def tree(tmp_path):
     """The rules of this tree with one part of one file."""
-    for path in ("Makefile", ".clang-format", ".clang-tidy", "selftests/.clang-tidy", "selftests/lint",
-                 "packaging/packaging.mk"):
+    for path in ("Makefile", ".clang-format", ".clang-tidy", "bpf/.clang-tidy", "selftests/.clang-tidy",
+                 "selftests/lint", "packaging/packaging.mk"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (TOP / path).is_dir() else shutil.copy)(TOP / path, tmp_path / path)
     lists = (TOP / "daemon/daemon.mk").read_text()
     empty = "".join(f"{part}_objs :=\n" for part in re.search(
         r"^parts := ((?:.*\\\n)*.*)", lists, re.M).group(1).replace("\\\n", " ").split())
-    write(tmp_path, "daemon/daemon.mk", f"{lists}{empty}wire_objs := daemon/wire/sum.o\n")
+    write(tmp_path, "daemon/daemon.mk", f"{lists}{empty}wire_objs := daemon/wire/sum.o\n"
+                                           "bpf_progs := pass\nbpf_users :=\n")
     write(tmp_path, "selftests/selftests.mk", "# SPDX-License-Identifier: Apache-2.0\n")
     write(tmp_path, "daemon/wire/sum.c", CODE)
     write(tmp_path, "daemon/wire/sum.h", HEADER)
+    write(tmp_path, "bpf/pass.bpf.c", PROGRAM)
     write(tmp_path, "packaging/script", SCRIPT)
     return tmp_path
 
@@ -75,6 +87,10 @@ def in_header(text):
 
 def includes(line):
     return lambda tree: write(tree, "daemon/wire/sum.c", CODE.replace('sum.h"\n', f'sum.h"\n{line}\n'))
+
+
+def in_program(text):
+    return lambda tree: write(tree, "bpf/pass.bpf.c", PROGRAM + text)
 
 
 def another(path, text):
@@ -114,6 +130,14 @@ WRONG = [
     ("tree", "typedef", in_header("typedef struct x x;\n"), r"sum\.h:\d+: .*N1"),
     ("tree", "machine-path", in_code("/* /hom" "e/someone/adit */\n"), r"sum\.c:\d+: .*no path of one machine"),
     ("tree", "mirror", another("packaging/x", SCRIPT + "# http://deb.debia" "n.org\n"), r"x:4: .*mirrors"),
+    ("tree", "program-unlisted", another("bpf/more.bpf.c", PROGRAM), r"more\.bpf\.c:1: in no list"),
+    ("tree", "program-includes-daemon", lambda t: write(t, "bpf/pass.bpf.c", PROGRAM.replace(
+        "\n\n", '\n#include "daemon/wire/sum.h"\n\n', 1)), r"pass\.bpf\.c:3: .*includes daemon/wire"),
+    ("tree", "program-unknown", includes('#include "embed/gone.bpf.h"'), r"sum\.c:3: .*no bpf/gone\.bpf\.c"),
+    ("headers", "program-header", another("bpf/lib/b.h", SPDX + "#ifndef BPF_LIB_B_H\n#define BPF_LIB_B_H\n"
+                                          "__u32 b(void);\n#endif\n"), r"b\.h:\d+:\d+: error"),
+    ("format", "program", in_program("\n  int g(void);\n"), r"pass\.bpf\.c:\d+:\d+: error"),
+    ("tidy", "program", in_program("\nint f(int a)\n{\n\treturn a - a;\n}\n"), r"misc-redundant-expression"),
     ("headers", "not-alone", in_header("size_t len(void);\n"), r"sum\.h:\d+:\d+: error"),
     ("headers", "no-guard", another("daemon/wire/b.h", SPDX + "static inline int b(void)\n{\n\treturn 1;\n}\n"), r"b\.h.*redefinition"),
     ("format", "indentation", in_code("\nint f(void);\n  int g(void);\n"), r"sum\.c:\d+:\d+: error"),
