@@ -62,7 +62,8 @@ test-flow_parts := net base
 test-flow_libs := libbpf
 
 # net
-unit_tests += $(addprefix net/test-,dot happy iostream outproxy resolve resolve_record tcp tlscerts tlsctx udp)
+unit_tests += $(addprefix net/test-,bpf dot happy iostream outproxy resolve resolve_record tcp tlscerts tlsctx udp)
+test-bpf_parts := net base
 test-resolve_parts := net base
 test-resolve_record_parts := net base
 test-dot_parts := net base

@@ -186,7 +186,10 @@ static int attach(int prog, unsigned int ifindex)
 		.sz = sizeof(opts),
 		.flags = XDP_FLAGS_DRV_MODE,
 	};
-	return bpf_link_create(prog, (int)ifindex, BPF_XDP, &opts);
+	int r = bpf_link_create(prog, (int)ifindex, BPF_XDP, &opts);
+	char name[IF_NAMESIZE];
+	/* The kernel has one error for an interface that refuses and one that isn't there. */
+	return r == -EINVAL && !if_indextoname(ifindex, name) ? -ENODEV : r;
 }
 
 int bpf_flow_attach(struct bpf_flow *f, unsigned int ifindex, const char **ret_why)
