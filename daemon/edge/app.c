@@ -329,7 +329,7 @@ static int start_drop(struct edge *e)
 static void on_signal(int signo, void *arg)
 {
 	struct edge *e = arg;
-	log_notice(e->log, "stop", e->is_stopping ? "second signal: cutting" : "draining",
+	log_notice(e->log, "stop", e->is_draining ? "second signal: cutting" : "draining",
 		   KV_I64("signal", signo));
 	edge_stop(e);
 }
@@ -387,14 +387,13 @@ static void on_grace_over(struct mainloop_timer *timer)
 
 void edge_stop(struct edge *e)
 {
-	if (e->is_stopping) {
+	if (e->is_draining) {
 		mainloop_quit(e->loop, EXIT_OK);
 		return;
 	}
-	e->is_stopping = true;
+	e->is_draining = true;
 	notify_stopping("draining");
 	notify_extend_timeout((GRACE_SEC + STOP_MARGIN_SEC) * NSEC_PER_SEC);
-	atomic_store_explicit(&e->is_draining, true, memory_order_relaxed);
 	e->grace_timer.on_expire = on_grace_over;
 	(void)mainloop_timer_start(e->loop, &e->grace_timer,
 				   nsec_clock(CLOCK_MONOTONIC) + GRACE_SEC * NSEC_PER_SEC);

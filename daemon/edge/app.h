@@ -71,7 +71,7 @@ struct edge {
 	struct worker_set *workers;
 	struct watchdog *watchdog; /* NULL: nobody asks for it */
 	unsigned int worker_count;
-	_Atomic bool is_draining; /* daemons are refused */
+	_Atomic bool is_draining; /* it goes: daemons are refused, nobody is sent here */
 	struct front_families front_families;
 	struct tunnel_families tunnel_families;
 	struct bridge_metrics bridge_metrics;
@@ -96,7 +96,6 @@ struct edge {
 	struct mainloop_timer renew_timer;
 	struct mainloop_timer grace_timer;
 	nsec_t started; /* CLOCK_REALTIME */
-	bool is_stopping;
 };
 
 static inline struct roster *edge_worker_roster(const struct edge_worker *ew)

@@ -115,12 +115,12 @@ static void announce(void *user)
 
 static bool is_announced(void *user)
 {
-	return !((const struct edge *)user)->is_stopping;
+	return !((const struct edge *)user)->is_draining;
 }
 
 static bool is_stopping(void *user)
 {
-	return ((const struct edge *)user)->is_stopping;
+	return ((const struct edge *)user)->is_draining;
 }
 
 static const struct reload_ops reload_ops = {

@@ -104,7 +104,7 @@ static int reply_status(struct query *q, sd_json_variant *tunnels, sd_json_varia
 		(void)admin_addr(page_address(e->page), metrics);
 	return sd_varlink_replybo(
 		q->link, SD_JSON_BUILD_PAIR_STRING("version", adit_version),
-		SD_JSON_BUILD_PAIR_STRING("state", e->is_stopping ? "draining" : "listening"),
+		SD_JSON_BUILD_PAIR_STRING("state", e->is_draining ? "draining" : "listening"),
 		SD_JSON_BUILD_PAIR_UNSIGNED("since_usec", e->started / NSEC_PER_USEC),
 		SD_JSON_BUILD_PAIR_INTEGER("pid", getpid()),
 		SD_JSON_BUILD_PAIR_STRING(

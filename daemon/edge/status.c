@@ -246,11 +246,11 @@ static void refresh(struct worker *worker, void *arg)
 	refresh_front(st, ew);
 }
 
-/* Ready: the listeners are there. */
+/* Ready: the listeners are there, and stay. */
 static unsigned int ready_count(void *arg)
 {
 	struct edge *e = arg;
-	return e->is_stopping ? 0 : 1;
+	return e->is_draining ? 0 : 1;
 }
 
 static int start_page(struct edge *e)
