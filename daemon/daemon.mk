@@ -61,7 +61,7 @@ link_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o l
 	h2call.o h2call_head.o h2call_open.o h2link.o quic.o \
 	quic_accept.o quic_callbacks.o quic_cid.o quic_conn.o quic_dgram.o quic_forward.o quic_io.o \
 	quic_ledger.o quic_mtu.o quic_path.o quic_reply.o quic_server.o quic_silence.o quic_sock.o \
-	quic_stream.o quic_tls.o quic_window.o rpc_channel.o rpc_metrics.o strangers.o)
+	quic_stream.o quic_tls.o quic_window.o rpc_channel.o rpc_metrics.o session_calls.o strangers.o)
 link_libs := libngtcp2 libngtcp2_crypto_ossl libnghttp2 openssl
 
 origin_objs := daemon/origin/origin.o daemon/origin/origin_fixed.o daemon/origin/origin_fsm.o \
@@ -69,7 +69,7 @@ origin_objs := daemon/origin/origin.o daemon/origin/origin_fixed.o daemon/origin
 	daemon/origin/origin_tls.o
 
 session_objs := daemon/session/call_fsm.o daemon/session/flow_caller.o daemon/session/flow_table.o \
-	daemon/session/udp_session.o
+	daemon/session/udp_session.o daemon/session/v2.o
 
 route_objs := $(addprefix daemon/route/,host_index.o hosts.o match_ingress.o route.o)
 

@@ -122,11 +122,12 @@ test-wire_mutation_data := edge-protocol.json
 # link
 unit_tests += $(addprefix link/test-,h2link link_fsm quic quic_accept quic_cid quic_dgram \
 	quic_mtu quic_path quic_silence quic_stream quic_threads quic_window rpc_channel \
-	rpc_metrics strangers)
+	rpc_metrics session_calls strangers)
 test-h2link_parts := link http flow net wire base
 test-strangers_parts := link
 test-rpc_channel_parts := link flow net wire base
 test-rpc_metrics_parts := link base
+test-session_calls_parts := link flow net wire base
 test-quic_threads_parts := link flow net wire base
 test-link_fsm_parts := link flow net wire base
 test-quic_parts := link flow net wire base
@@ -190,10 +191,11 @@ test-ingress_vectors_data := ingress.json
 test-route_parts := route conf wire base
 
 # session
-unit_tests += $(addprefix session/test-,call_fsm flow_caller flow_table)
+unit_tests += $(addprefix session/test-,call_fsm flow_caller flow_table v2)
 test-call_fsm_parts := session
 test-flow_caller_parts := session flow wire base
 test-flow_table_parts := session datapath flow net wire base
+test-v2_parts := session datapath flow net wire base
 
 # proxy, admin, aditd, demux, edge, cli
 unit_tests += $(addprefix proxy/test-,access_log destination header_policy reason tunnel_head)
@@ -203,7 +205,7 @@ test-header_policy_parts := proxy http flow conf wire base
 test-reason_parts := proxy
 test-tunnel_head_parts := proxy http flow wire base
 unit_tests += demux/test-demux
-test-demux_parts := demux proxy route origin link http flow net conf wire base
+test-demux_parts := demux session datapath proxy route origin link http flow net conf wire base
 unit_tests += admin/test-page admin/test-promtext admin/test-reload
 test-page_parts := admin http flow net wire base
 test-page_libs := libsystemd

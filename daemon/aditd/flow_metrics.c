@@ -32,6 +32,10 @@ static const struct metric_family dropped_family = { .name = "cloudflared_udp_dr
 static const struct metric_family limited_family = { .name = "flow_client_registrations_rate_limited_total", .help = "Flows refused at the limit.", .type = METRIC_TYPE_COUNTER, .labels = { "flow_type" } };
 static const struct metric_family flows_family = { .name = "adit_flows", .help = "UDP flows.", .type = METRIC_TYPE_GAUGE, .labels = { "path", "kind" } };
 static const struct metric_family packets_family = { .name = "adit_flow_packets_total", .help = "Datagrams from (rx) and to (tx) origins.", .type = METRIC_TYPE_COUNTER, .labels = { "path", "dir" } };
+static const struct metric_family sessions_family = { .name = "cloudflared_udp_active_sessions", .help = "UDP sessions of datagram version 2.", .type = METRIC_TYPE_GAUGE };
+static const struct metric_family sessions_total_family = { .name = "cloudflared_udp_total_sessions", .help = "UDP sessions of datagram version 2 registered.", .type = METRIC_TYPE_COUNTER };
+static const struct metric_family too_big_family = { .name = "quic_client_packet_too_big_dropped", .help = "Datagrams of origins too large for a session of datagram version 2.", .type = METRIC_TYPE_COUNTER };
+static const struct metric_family unsupported_family = { .name = "cloudflared_udp_unsupported_remote_command_total", .help = "Calls of datagram version 2 on connections of version 3.", .type = METRIC_TYPE_COUNTER, .labels = { "conn_index", "command" } };
 static const struct metric_family anchors_family = { .name = "adit_anchors", .help = "Sockets towards UDP origins.", .type = METRIC_TYPE_GAUGE };
 static const struct metric_family errors_family = { .name = "adit_flow_errors_total", .help = "ICMP errors about datagrams to origins.", .type = METRIC_TYPE_COUNTER };
 /* clang-format on */
@@ -46,11 +50,15 @@ static const uint8_t reason_of[FLOW_DROP_MAX_] = {
 	[FLOW_DROP_LINK_FULL] = 4, [FLOW_DROP_LINK_DOWN] = 4,   [FLOW_DROP_TOO_BIG] = 5,
 };
 
+static const char *const commands[FLOW_METRICS_COMMANDS] = { "register_udp_session",
+							     "unregister_udp_session" };
+
 static int define_by_index(struct flow_metrics *m, struct metric_registry *reg)
 {
 	int dropped = metric_define(reg, &dropped_family);
+	int unsupported = metric_define(reg, &unsupported_family);
 	int families[FLOW_METRICS_PLAIN];
-	int r = dropped;
+	int r = MIN(dropped, unsupported);
 	for (unsigned int k = 0; k < FLOW_METRICS_PLAIN && r >= 0; k++)
 		r = families[k] = metric_define(reg, &plain[k].family);
 	for (unsigned int i = 0; i < m->count && r >= 0; i++) {
@@ -62,8 +70,24 @@ static int define_by_index(struct flow_metrics *m, struct metric_registry *reg)
 		for (unsigned int k = 0; k < FLOW_METRICS_REASONS; k++)
 			m->dropped[i][k] = metric_series(reg, dropped,
 							 (const char *const[]){ text, reasons[k] });
+		for (unsigned int k = 0; k < FLOW_METRICS_COMMANDS; k++)
+			m->unsupported[i][k] = metric_series(
+				reg, unsupported, (const char *const[]){ text, commands[k] });
 	}
 	return r < 0 ? r : 0;
+}
+
+static int define_sessions(struct flow_metrics *m, struct metric_registry *reg)
+{
+	int active = metric_define(reg, &sessions_family);
+	int total = metric_define(reg, &sessions_total_family);
+	int too_big = metric_define(reg, &too_big_family);
+	if (active < 0 || total < 0 || too_big < 0)
+		return -ENOMEM;
+	m->sessions = metric_series(reg, active, NULL);
+	m->sessions_total = metric_series(reg, total, NULL);
+	m->too_big = metric_series(reg, too_big, NULL);
+	return 0;
 }
 
 int flow_metrics_init(struct flow_metrics *m, struct metric_registry *reg,
@@ -72,6 +96,8 @@ int flow_metrics_init(struct flow_metrics *m, struct metric_registry *reg,
 	int drops = links->drops;
 	m->count = MIN(links->count, (unsigned int)FLOW_INDEX_MAX);
 	int r = define_by_index(m, reg);
+	if (r == 0)
+		r = define_sessions(m, reg);
 	int limited = metric_define(reg, &limited_family);
 	int flows = metric_define(reg, &flows_family),
 	    packets = metric_define(reg, &packets_family);
@@ -112,6 +138,10 @@ static void refresh_index(const struct flow_metrics *m, struct wiring *w, unsign
 			sums[reason_of[i] - 1] += c->drops[i];
 	for (unsigned int k = 0; k < FLOW_METRICS_REASONS; k++)
 		metric_set(w->worker->metrics, m->dropped[index][k], (int64_t)sums[k]);
+	const uint64_t unsupported[FLOW_METRICS_COMMANDS] = { c->unsupported_register,
+							      c->unsupported_unregister };
+	for (unsigned int k = 0; k < FLOW_METRICS_COMMANDS; k++)
+		metric_set(w->worker->metrics, m->unsupported[index][k], (int64_t)unsupported[k]);
 }
 
 void flow_metrics_refresh(const struct flow_metrics *m, struct wiring *w)
@@ -128,6 +158,9 @@ void flow_metrics_refresh(const struct flow_metrics *m, struct wiring *w)
 		metric_set(shard, m->drops[k], (int64_t)drops[k]);
 	metric_set(shard, m->limited, (int64_t)drops[FLOW_DROP_TOO_MANY]);
 	metric_set(shard, m->flows, (int64_t)w->flows.flows.count);
+	metric_set(shard, m->sessions, (int64_t)w->flows.sessions.active);
+	metric_set(shard, m->sessions_total, (int64_t)w->flows.sessions.total);
+	metric_set(shard, m->too_big, (int64_t)w->flows.sessions.too_big);
 	metric_set(shard, m->rx, (int64_t)d->rx_datagrams);
 	metric_set(shard, m->tx, (int64_t)d->tx_datagrams);
 	metric_set(shard, m->anchors, (int64_t)d->anchors);

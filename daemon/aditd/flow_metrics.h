@@ -8,7 +8,7 @@
 
 #include "daemon/aditd/link_metrics.h"
 
-enum { FLOW_METRICS_PLAIN = 5, FLOW_METRICS_REASONS = 6 };
+enum { FLOW_METRICS_PLAIN = 5, FLOW_METRICS_REASONS = 6, FLOW_METRICS_COMMANDS = 2 };
 
 struct flow_metrics {
 	unsigned int count; /* of indexes */
@@ -17,6 +17,8 @@ struct flow_metrics {
 	metric_id drops[FLOW_DROP_MAX_];                         /* ours, over all indexes */
 	metric_id limited;                                       /* registrations at the limit */
 	metric_id flows, rx, tx, anchors, strangers, errors;
+	metric_id sessions, sessions_total, too_big; /* of version 2 */
+	metric_id unsupported[FLOW_INDEX_MAX][FLOW_METRICS_COMMANDS];
 };
 
 [[nodiscard]] int flow_metrics_init(struct flow_metrics *m, struct metric_registry *reg,

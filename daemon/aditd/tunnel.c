@@ -292,8 +292,13 @@ static void start_registration(struct tunnel *t, unsigned int attempts)
 		.user = t,
 	};
 	const struct conf *conf = env->config.conf;
-	demux_dgram_open(&t->dgram, t->link, t->dial.index, conf->edge.kind == CONF_EDGE_KIND_ADIT,
-			 speaks_v3(conf));
+	demux_dgram_open(&t->dgram, &(struct demux_dgram_params){ .link = t->link,
+								  .flows = env->flows,
+								  .rpc_metrics = env->rpc_metrics,
+								  .index = t->dial.index,
+								  .is_ours = conf->edge.kind ==
+									     CONF_EDGE_KIND_ADIT,
+								  .is_v3 = speaks_v3(conf) });
 	t->held = snapshot_ref(env->config.snapshot);
 	if (control_new(t->link, &params, &t->control) < 0) {
 		set_cause(t, "the edge grants no control stream");
@@ -412,7 +417,7 @@ static void on_link_stream(struct link *link, struct stream *stream, uint64_t id
 	if (!timer_is_armed(&t->quiet))
 		timer_start(loop, &t->quiet, nsec_add(loop_now(loop), SILENT_SEC * NSEC_PER_SEC));
 	bool is_ours = env->config.conf->edge.kind == CONF_EDGE_KIND_ADIT;
-	demux_stream(env->demux, stream, is_ours || link->ops->has_trailers);
+	demux_stream(env->demux, stream, is_ours || link->ops->has_trailers, t->dgram.port.serial);
 }
 
 static void on_link_datagram(struct link *link, struct span payload, void *user)

@@ -85,6 +85,7 @@ static void init_proxy(struct wiring *w)
 	list_init(&w->proxy.flows);
 	demux_init(&w->demux, &w->proxy);
 	w->demux.rpc_metrics = &sh->rpc_metrics;
+	w->demux.flows = &w->flows;
 }
 
 static bool may_reach(void *arg, const struct ip_addr *addr)

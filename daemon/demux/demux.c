@@ -21,6 +21,7 @@ struct undecided {
 	struct demux *demux;
 	struct stream *stream;
 	bool may_frame;
+	uint64_t port;
 	struct preamble_reader preamble;
 	struct bufq in;
 	struct list node;
@@ -101,7 +102,7 @@ static int decide(struct undecided *u)
 			return r;
 	}
 	if (u->preamble.kind == PREAMBLE_KIND_RPC) {
-		demux_rpc_start(u->demux, TAKE_PTR(u->stream), &u->in);
+		demux_rpc_start(u->demux, TAKE_PTR(u->stream), &u->in, u->port);
 		undecided_done(u);
 		return 0;
 	}
@@ -161,7 +162,7 @@ void demux_done(struct demux *d)
 	demux_config_done(d);
 }
 
-void demux_stream(struct demux *d, struct stream *stream, bool may_frame)
+void demux_stream(struct demux *d, struct stream *stream, bool may_frame, uint64_t port)
 {
 	struct undecided *u = calloc(1, sizeof(*u));
 	if (!u) {
@@ -171,6 +172,7 @@ void demux_stream(struct demux *d, struct stream *stream, bool may_frame)
 	u->demux = d;
 	u->stream = stream;
 	u->may_frame = may_frame;
+	u->port = port;
 	u->garbage.release = undecided_release;
 	bufq_init(&u->in, d->proxy->worker->slab);
 	list_append(&d->undecided, &u->node);

@@ -7,21 +7,30 @@
 #define DAEMON_DEMUX_DEMUX_DGRAM_H
 
 #include "daemon/link/link_pipe.h"
+#include "daemon/link/session_calls.h"
 #include "daemon/session/flow_table.h"
+
+struct demux_dgram_params {
+	struct link *link;
+	struct flow_table *flows;
+	const struct rpc_metrics *rpc_metrics; /* NULL: calls aren't counted */
+	unsigned int index;                    /* of the connection */
+	bool is_ours;                          /* the edge is */
+	bool is_v3;                            /* what is announced; else version 2 */
+};
 
 /* Embedded in whoever owns the link. */
 struct demux_dgram {
 	struct link_pipe pipe; /* the way back */
 	struct flow_port port;
-	bool is_v3;
+	struct session_calls calls; /* version 2: ends that the edge is told */
 };
 
 /*
- * Before the registration is sent that announces the version; index: of the connection, is_ours:
- * the edge is. What arrives earlier belongs to no version.
+ * Before the registration is sent that announces the version. What arrives earlier belongs to no
+ * version.
  */
-void demux_dgram_open(struct demux_dgram *dg, struct link *link, unsigned int index, bool is_ours,
-		      bool is_v3);
+void demux_dgram_open(struct demux_dgram *dg, const struct demux_dgram_params *params);
 /* Before the link is freed. Harmless on one that isn't open. */
 void demux_dgram_close(struct demux_dgram *dg);
 /* A datagram came, borrowed for the call. */

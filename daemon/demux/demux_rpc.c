@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * RPC streams that an edge opens. UDP sessions aren't served by this version and configuration
- * comes from the local file, so every method is answered, truthfully, with a refusal in the form
- * that the method has for it (docs/protocol.md §8.2-§8.4).
+ * RPC streams that an edge opens. A call about UDP sessions concerns the link of its stream, which
+ * may have ended since; configuration comes from the local file, so a pushed one is answered,
+ * truthfully, with a refusal (docs/protocol.md §8.2-§8.4).
  */
 #include "daemon/demux/demux_rpc.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "daemon/link/rpc_channel.h"
-#include "daemon/wire/rpc_tunnel.h"
-#include "daemon/wire/uuid.h"
+#include "daemon/session/v2.h"
 #include "util/cleanup.h"
 #include "util/macro.h"
 
 struct demux_rpc {
 	struct demux *demux;
 	struct rpc_channel *channel;
+	uint64_t port;
 	struct timer deadline;
 	struct list node;
 	struct loop_garbage garbage;
@@ -35,50 +36,99 @@ static void rpc_done(struct demux_rpc *rpc, bool polite)
 	loop_defer_free(rpc->demux->proxy->worker->loop, &rpc->garbage);
 }
 
-static int on_register_udp(struct demux_rpc *rpc, uint32_t answer_id,
-			   const struct capnp_struct *params)
+/* Each answers, and returns whether what was asked for is so now. */
+
+static bool return_exception(struct demux_rpc *rpc, uint32_t answer_id, const char *text)
 {
-	struct tunnel_udp_register reg;
-	struct uuid session;
-	struct rpc_session *session_rpc = &rpc->channel->session;
-	if (tunnel_udp_register_decode(params, &reg) < 0 ||
-	    uuid_from_span(reg.session_id, &session) < 0)
-		return rpc_session_return_exception(session_rpc, answer_id,
-						    SPAN_LIT("invalid session id"));
-	struct tunnel_udp_registered answer = { .error = SPAN_LIT("UDP sessions aren't served") };
-	struct rpc_body body = tunnel_udp_registered_body(&answer);
-	return rpc_session_return(session_rpc, answer_id, &body);
+	(void)rpc_session_return_exception(&rpc->channel->session, answer_id, span_str(text));
+	return false;
 }
 
-static int on_update_config(struct demux_rpc *rpc, uint32_t answer_id,
+/* The link's port; NULL: it has ended. */
+static struct flow_port *port_of(const struct demux_rpc *rpc)
+{
+	return rpc->demux->flows ? flow_port_find(rpc->demux->flows, rpc->port) : NULL;
+}
+
+static struct flow_counters *counters_of(const struct flow_port *port)
+{
+	return &port->table->by_index[port->index];
+}
+
+/* NULL: the session is there now; else why not. */
+static const char *make_session(struct flow_port *port, const struct dgram2_register *reg)
+{
+	if (port && port->v2)
+		return v2_register(port, reg);
+	if (port)
+		counters_of(port)->unsupported_register++;
+	return "this connection doesn't speak datagram version 2";
+}
+
+static bool on_register_udp(struct demux_rpc *rpc, uint32_t answer_id,
 			    const struct capnp_struct *params)
+{
+	struct tunnel_udp_register in;
+	struct dgram2_register reg;
+	const char *error = "malformed registration";
+	int r = tunnel_udp_register_decode(params, &in);
+	if (r == 0)
+		r = dgram2_register_read(&in, &reg, &error);
+	if (r == -EBADMSG)
+		return return_exception(rpc, answer_id, error);
+	if (r == 0)
+		error = make_session(port_of(rpc), &reg);
+	const struct tunnel_udp_registered answer = { .error = span_str(error ? error : "") };
+	struct rpc_body body = tunnel_udp_registered_body(&answer);
+	(void)rpc_session_return(&rpc->channel->session, answer_id, &body);
+	return !error;
+}
+
+static bool on_unregister_udp(struct demux_rpc *rpc, uint32_t answer_id,
+			      const struct capnp_struct *params)
+{
+	struct tunnel_udp_unregister in;
+	struct dgram_id id;
+	const char *error = "malformed unregistration";
+	struct flow_port *port = port_of(rpc);
+	if (port && !port->v2) {
+		counters_of(port)->unsupported_unregister++;
+		return return_exception(rpc, answer_id,
+					"this connection doesn't speak datagram version 2");
+	}
+	if (tunnel_udp_unregister_decode(params, &in) < 0 ||
+	    dgram2_unregister_read(&in, &id, &error) < 0)
+		return return_exception(rpc, answer_id, error);
+	if (port)
+		v2_unregister(port, &id);
+	struct rpc_body body = tunnel_empty_body();
+	(void)rpc_session_return(&rpc->channel->session, answer_id, &body);
+	return true;
+}
+
+static bool on_update_config(struct demux_rpc *rpc, uint32_t answer_id,
+			     const struct capnp_struct *params)
 {
 	struct tunnel_config config;
 	struct rpc_session *session = &rpc->channel->session;
 	rpc->demux->stats.configs_refused++;
 	if (tunnel_config_decode(params, &config) < 0)
-		return rpc_session_return_exception(session, answer_id,
-						    SPAN_LIT("malformed configuration"));
+		return return_exception(rpc, answer_id, "malformed configuration");
 	struct tunnel_config_applied answer = {
 		.latest_version = -1,
 		.error = SPAN_LIT("the configuration of this tunnel is its local file"),
 	};
 	struct rpc_body body = tunnel_config_applied_body(&answer);
-	return rpc_session_return(session, answer_id, &body);
-}
-
-static int on_unregister_udp(struct demux_rpc *rpc, uint32_t answer_id,
-			     const struct capnp_struct *params UNUSED)
-{
-	return rpc_session_return_exception(&rpc->channel->session, answer_id,
-					    SPAN_LIT("UDP sessions aren't served"));
+	(void)rpc_session_return(session, answer_id, &body);
+	return false;
 }
 
 static const struct method {
 	uint64_t interface_id;
 	uint16_t method_id;
 	enum rpc_method counted_as;
-	int (*answer)(struct demux_rpc *rpc, uint32_t answer_id, const struct capnp_struct *params);
+	bool (*answer)(struct demux_rpc *rpc, uint32_t answer_id,
+		       const struct capnp_struct *params);
 } methods[] = {
 	{ RPC_IFACE_SESSION, RPC_REGISTER_UDP_SESSION, RPC_METHOD_REGISTER_UDP_SESSION,
 	  on_register_udp },
@@ -103,12 +153,10 @@ static int on_call(void *user, uint32_t answer_id, const struct rpc_message *cal
 	struct demux *d = rpc->demux;
 	const struct method *method = find_method(call);
 	nsec_t since = nsec_clock(CLOCK_MONOTONIC);
-	if (method)
-		(void)method->answer(rpc, answer_id, &call->payload.content);
-	/* Each of them is refused in this version. */
+	bool ok = method && method->answer(rpc, answer_id, &call->payload.content);
 	rpc_metrics_count(d->rpc_metrics, d->proxy->worker->metrics,
 			  method ? method->counted_as : RPC_METHOD_OTHER,
-			  nsec_clock(CLOCK_MONOTONIC) - since, false);
+			  nsec_clock(CLOCK_MONOTONIC) - since, ok);
 	return method ? 0 : -EOPNOTSUPP;
 }
 
@@ -128,7 +176,7 @@ static void on_deadline(struct timer *timer)
 	rpc_done(CONTAINER_OF(timer, struct demux_rpc, deadline), true);
 }
 
-void demux_rpc_start(struct demux *d, struct stream *stream, struct bufq *rest)
+void demux_rpc_start(struct demux *d, struct stream *stream, struct bufq *rest, uint64_t port)
 {
 	struct loop *loop = d->proxy->worker->loop;
 	struct demux_rpc *rpc = calloc(1, sizeof(*rpc));
@@ -137,6 +185,7 @@ void demux_rpc_start(struct demux *d, struct stream *stream, struct bufq *rest)
 		return;
 	}
 	rpc->demux = d;
+	rpc->port = port;
 	rpc->deadline.on_expire = on_deadline;
 	rpc->garbage.release = rpc_release;
 	if (rpc_channel_new(loop, stream, &channel_ops, rpc, &rpc->channel) < 0) {

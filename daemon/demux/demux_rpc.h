@@ -8,8 +8,9 @@
 
 #include "daemon/demux/demux.h"
 
-/* Takes the stream and, from rest, what was read behind the signature. */
-void demux_rpc_start(struct demux *d, struct stream *stream, struct bufq *rest);
+/* Takes the stream and, from rest, what was read behind the signature. port: as in
+ * demux_stream(). */
+void demux_rpc_start(struct demux *d, struct stream *stream, struct bufq *rest, uint64_t port);
 /* Ends all RPC streams. */
 void demux_rpc_done(struct demux *d);
 

@@ -40,6 +40,7 @@ static const struct {
 	[RPC_METHOD_REGISTER_CONNECTION]        = { false, "registration", "register_connection" },
 	[RPC_METHOD_UNREGISTER_CONNECTION]      = { false, "registration", "unregister_connection" },
 	[RPC_METHOD_UPDATE_LOCAL_CONFIGURATION] = { false, "registration", "update_local_configuration" },
+	[RPC_METHOD_END_UDP_SESSION]            = { false, "session", "unregister_udp_session" },
 	[RPC_METHOD_REGISTER_UDP_SESSION]       = { true,  "session", "register_udp_session" },
 	[RPC_METHOD_UNREGISTER_UDP_SESSION]     = { true,  "session", "unregister_udp_session" },
 	[RPC_METHOD_UPDATE_CONFIGURATION]       = { true,  "config", "update_configuration" },

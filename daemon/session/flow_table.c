@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The UDP flows of datagram version 3 at the daemon. A connection is told apart by its object, not
- * by its index: a repeat on the link that replaced a dead one of the same index moves the flow.
+ * The UDP flows at the daemon, and what version 3 says of them. A connection is told apart by its
+ * object, not by its index: a repeat on the link that replaced a dead one of the same index moves
+ * the flow.
  */
 #include "daemon/session/flow_table.h"
 
@@ -26,12 +27,6 @@ const char *flow_drop_name(enum flow_drop reason)
 void flow_table_drop(struct flow_table *t, unsigned int index, enum flow_drop reason)
 {
 	t->by_index[MIN(index, FLOW_INDEX_MAX - 1U)].drops[reason]++;
-}
-
-static struct udp_session *find(const struct flow_table *t, const struct dgram_id *id)
-{
-	struct map_node *node = map_find(&t->flows, dgram_id_span(id));
-	return node ? MAP_ENTRY(node, struct udp_session, node) : NULL;
 }
 
 /* ---- registration ---- */
@@ -90,7 +85,7 @@ static void repeat(struct flow_table *t, struct flow_port *port, struct udp_sess
 		t->by_index[port->index].moved++;
 	}
 	udp_session_touch(s);
-	respond(t, port, &s->id, DGRAM3_CODE_OK);
+	respond(t, port, &s->key.id, DGRAM3_CODE_OK);
 }
 
 static void begin(struct flow_table *t, struct flow_port *port, struct dgram3_register *reg)
@@ -109,7 +104,10 @@ static void begin(struct flow_table *t, struct flow_port *port, struct dgram3_re
 		return;
 	}
 	struct udp_session *s = NULL;
-	int r = udp_session_new(t, port, reg, &s);
+	const struct udp_session_params params = { .id = reg->id,
+						   .dest = reg->dest,
+						   .idle = dgram3_idle(reg->idle_sec) };
+	int r = udp_session_new(t, port, &params, &s);
 	if (r < 0) {
 		refuse(t, port, &reg->id, FLOW_DROP_NO_SOCKET, code_of(port, r));
 		return;
@@ -126,7 +124,7 @@ static void take_registration(struct flow_table *t, struct flow_port *port, stru
 		flow_table_drop(t, port->index, FLOW_DROP_MALFORMED);
 		return;
 	}
-	struct udp_session *s = find(t, &reg.id);
+	struct udp_session *s = udp_session_find(t, &reg.id, 0);
 	if (s)
 		repeat(t, port, s);
 	else
@@ -143,7 +141,7 @@ static void take_payload(struct flow_table *t, struct flow_port *port, struct sp
 		flow_table_drop(t, port->index, FLOW_DROP_MALFORMED);
 		return;
 	}
-	struct udp_session *s = find(t, &d.id);
+	struct udp_session *s = udp_session_find(t, &d.id, 0);
 	if (s)
 		udp_session_write(s, d.payload);
 	else
@@ -179,6 +177,7 @@ void flow_table_init(struct flow_table *t, const struct flow_table_params *param
 {
 	*t = (struct flow_table){ .p = *params };
 	map_init(&t->flows, 0);
+	list_init(&t->ports);
 }
 
 void flow_table_set_limits(struct flow_table *t, unsigned int flows, unsigned int registrations)
@@ -194,13 +193,16 @@ void flow_table_done(struct flow_table *t)
 	map_done(&t->flows);
 }
 
-void flow_port_open(struct flow_port *port, struct datagram_pipe *pipe, unsigned int index,
-		    bool is_ours)
+void flow_port_open(struct flow_table *t, struct flow_port *port, struct datagram_pipe *pipe,
+		    unsigned int index, bool is_ours)
 {
-	*port = (struct flow_port){ .pipe = pipe,
+	*port = (struct flow_port){ .table = t,
+				    .pipe = pipe,
+				    .serial = ++t->last_serial,
 				    .index = MIN(index, FLOW_INDEX_MAX - 1U),
 				    .is_ours = is_ours };
 	list_init(&port->flows);
+	list_append(&t->ports, &port->in_table);
 }
 
 void flow_port_close(struct flow_port *port)
@@ -209,5 +211,17 @@ void flow_port_close(struct flow_port *port)
 		return;
 	LIST_FOREACH(node, &port->flows)
 	udp_session_end(LIST_ENTRY(node, struct udp_session, in_port), "the connection ended");
+	list_remove(&port->in_table);
 	port->pipe = NULL;
+}
+
+struct flow_port *flow_port_find(const struct flow_table *t, uint64_t serial)
+{
+	LIST_FOREACH(node, &t->ports)
+	{
+		struct flow_port *port = LIST_ENTRY(node, struct flow_port, in_table);
+		if (port->serial == serial)
+			return port;
+	}
+	return NULL;
 }

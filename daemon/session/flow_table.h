@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The UDP flows of datagram version 3 at the daemon: who registered what, on one worker
- * (docs/protocol.md §11). A registration makes a flow, a repeat is answered again and moves the
- * answers to the link that it came on, silence or an error of the origin ends it without a word.
+ * The UDP flows at the daemon, of either version: who registered what, on one worker
+ * (docs/protocol.md §11). Here is what version 3 says: a registration makes a flow, a repeat is
+ * answered again and moves the answers to the link that it came on, silence or an error of the
+ * origin ends it without a word. What version 2 says is session/v2.h.
  *
  * A flow is registered before the next datagram is looked at, so a payload right behind its
  * registration finds it. Nothing is read from a clock for a datagram: what moves notes the time of
@@ -21,7 +22,7 @@ enum { FLOW_INDEX_MAX = 64 }; /* connection indexes with counters of their own *
 
 /* Why a datagram went no further. */
 enum flow_drop : uint8_t {
-	FLOW_DROP_MALFORMED,   /* it is no datagram of version 3 that an edge may send */
+	FLOW_DROP_MALFORMED,   /* it is no datagram of the link's version that an edge may send */
 	FLOW_DROP_NO_FLOW,     /* payload for an id that isn't registered */
 	FLOW_DROP_TOO_MANY,    /* registration: as many flows as there may be; answered */
 	FLOW_DROP_RATE,        /* registration: too many in this second; it will be repeated */
@@ -33,7 +34,7 @@ enum flow_drop : uint8_t {
 	FLOW_DROP_LINK_FULL,   /* from the origin or an answer: the link's queue is full */
 	FLOW_DROP_LINK_DOWN,   /* … or it isn't up any more */
 	FLOW_DROP_ICMP,        /* ICMP isn't served */
-	FLOW_DROP_VERSION,     /* the link didn't announce version 3 */
+	FLOW_DROP_VERSION,     /* the link has announced no version yet */
 	FLOW_DROP_MAX_,
 };
 const char *flow_drop_name(enum flow_drop reason);
@@ -45,15 +46,34 @@ struct flow_counters {
 	uint64_t repeated; /* registrations answered again */
 	uint64_t moved;    /* registrations that moved a flow here from another link */
 	uint64_t drops[FLOW_DROP_MAX_];
+	uint64_t unsupported_register, unsupported_unregister; /* calls of version 2 on version 3 */
+};
+
+/* Sessions of version 2. */
+struct session_counters {
+	uint64_t active, total;
+	uint64_t too_big; /* from origins; dropped, and among the drops above */
+};
+
+struct flow_port;
+
+/* A link of version 2: a session has ended by itself, which its edge is to be told. */
+struct flow_port_user {
+	void (*on_session_end)(struct flow_port *port, const struct dgram_id *id,
+			       const char *reason);
 };
 
 /* What one link is to the table; embedded in whoever owns the link. */
 struct flow_port {
-	struct datagram_pipe *pipe; /* NULL: not open */
+	struct flow_table *table;
+	struct datagram_pipe *pipe;      /* NULL: not open */
+	const struct flow_port_user *v2; /* NULL: the link speaks version 3 */
+	uint64_t serial;                 /* the link's, of this table; never 0 */
 	unsigned int index;
 	bool is_ours;      /* the edge is one of ours: larger payloads, more codes */
 	struct list flows; /* whose answers go here */
 	unsigned int count;
+	struct list in_table;
 };
 
 struct flow_table_params {
@@ -66,8 +86,11 @@ struct flow_table_params {
 
 struct flow_table {
 	struct flow_table_params p;
-	struct map flows; /* by id */
+	struct map flows;  /* by id and, in version 2, link */
+	struct list ports; /* open ones */
+	uint64_t last_serial;
 	struct ratelimit registrations;
+	struct session_counters sessions;
 	struct flow_counters by_index[FLOW_INDEX_MAX];
 };
 
@@ -77,12 +100,15 @@ void flow_table_done(struct flow_table *t);
 /* At most so many flows, and registrations a second; those that run stay. */
 void flow_table_set_limits(struct flow_table *t, unsigned int flows, unsigned int registrations);
 
-void flow_port_open(struct flow_port *port, struct datagram_pipe *pipe, unsigned int index,
-		    bool is_ours);
+/* It speaks version 3 unless v2 is set after. */
+void flow_port_open(struct flow_table *t, struct flow_port *port, struct datagram_pipe *pipe,
+		    unsigned int index, bool is_ours);
 /* The link has ended, and the flows bound to it with it. Harmless on one that isn't open. */
 void flow_port_close(struct flow_port *port);
+/* The open port with this serial; NULL: its link has ended. */
+struct flow_port *flow_port_find(const struct flow_table *t, uint64_t serial);
 
-/* Takes a datagram of the edge, borrowed for the call. */
+/* Takes a datagram of an edge that speaks version 3, borrowed for the call. */
 void flow_table_datagram(struct flow_table *t, struct flow_port *port, struct span datagram);
 void flow_table_drop(struct flow_table *t, unsigned int index, enum flow_drop reason);
 

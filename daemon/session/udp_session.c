@@ -6,8 +6,10 @@
 #include "daemon/session/udp_session.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "daemon/wire/dgram_v2.h"
 #include "util/cleanup.h"
 
 static void session_release(struct loop_garbage *garbage)
@@ -25,29 +27,70 @@ void udp_session_touch(struct udp_session *s)
 	s->active = loop_now(s->table->p.worker->loop);
 }
 
+static bool is_v2(const struct udp_session *s)
+{
+	return s->key.scope != 0;
+}
+
+/* In version 2 whatever moves is a sign of life, in version 3 only what is delivered. */
+static void touch_v2(struct udp_session *s)
+{
+	if (is_v2(s))
+		udp_session_touch(s);
+}
+
+/* Its end comes from this side: an edge of version 2 is told. */
+static void end_and_tell(struct udp_session *s, const char *reason)
+{
+	struct flow_port *port = s->port;
+	struct dgram_id id = s->key.id;
+	bool is_told = is_v2(s);
+	udp_session_end(s, reason);
+	if (is_told)
+		port->v2->on_session_end(port, &id, reason);
+}
+
 /* ---- from the origin ---- */
 
 /* What may be carried besides what fits: the peer refuses more. */
 static size_t payload_max(const struct flow_port *port)
 {
 	size_t max = datagram_max(port->pipe);
-	size_t agreed = dgram3_payload_max(port->is_ours);
+	size_t agreed = port->v2 ? DGRAM_PAYLOAD_MAX : dgram3_payload_max(port->is_ours);
 	return max < DGRAM3_PAYLOAD_HEAD ? 0 : MIN(max - DGRAM3_PAYLOAD_HEAD, agreed);
+}
+
+/* The head is written before the datagram, where there is room. */
+static int send_v3(struct udp_session *s, uint8_t *data, size_t len)
+{
+	uint8_t *start = data - DGRAM3_PAYLOAD_HEAD;
+	dgram3_payload_head(&s->key.id, start);
+	return datagram_send(s->port->pipe, span_of(start, DGRAM3_PAYLOAD_HEAD + len));
+}
+
+/* Behind it another datagram may stand. */
+static int send_v2(struct udp_session *s, const uint8_t *data, size_t len)
+{
+	uint8_t copy[DGRAM_PAYLOAD_MAX + DGRAM2_PAYLOAD_TAIL];
+	memcpy(copy, data, len);
+	dgram2_payload_tail(&s->key.id, copy + len);
+	return datagram_send(s->port->pipe, span_of(copy, len + DGRAM2_PAYLOAD_TAIL));
 }
 
 static void on_origin_datagram(struct flow_path *path, uint8_t *data, size_t len)
 {
 	static_assert((int)PATH_HEADROOM >= (int)DGRAM3_PAYLOAD_HEAD);
+	static_assert((int)DGRAM2_PAYLOAD_TAIL == (int)DGRAM3_PAYLOAD_HEAD);
 
 	struct udp_session *s = CONTAINER_OF(path, struct udp_session, path);
 	s->rx++;
+	touch_v2(s);
 	if (len > payload_max(s->port)) {
+		s->table->sessions.too_big += is_v2(s);
 		drop(s, FLOW_DROP_TOO_BIG);
 		return;
 	}
-	uint8_t *start = data - DGRAM3_PAYLOAD_HEAD;
-	dgram3_payload_head(&s->id, start);
-	int r = datagram_send(s->port->pipe, span_of(start, DGRAM3_PAYLOAD_HEAD + len));
+	int r = is_v2(s) ? send_v2(s, data, len) : send_v3(s, data, len);
 	if (r == 0)
 		udp_session_touch(s);
 	else
@@ -56,15 +99,14 @@ static void on_origin_datagram(struct flow_path *path, uint8_t *data, size_t len
 				       : FLOW_DROP_LINK_FULL);
 }
 
-/* Nobody listens at the destination: the flow ends as if it had never been. What lies on the way
- * may recover. */
+/* Nobody listens at the destination: the flow ends. What lies on the way may recover. */
 static void on_path_error(struct flow_path *path, const struct udp_error *error)
 {
 	struct udp_session *s = CONTAINER_OF(path, struct udp_session, path);
 	if (error->error != -ECONNREFUSED && error->error != -ENOPROTOOPT)
 		return;
-	s->table->by_index[s->port->index].failed++;
-	udp_session_end(s, "refused by the origin");
+	s->table->by_index[s->port->index].failed += !is_v2(s);
+	end_and_tell(s, "connection refused by the origin");
 }
 
 static const struct path_user path_user = {
@@ -76,6 +118,7 @@ static const struct path_user path_user = {
 
 void udp_session_write(struct udp_session *s, struct span payload)
 {
+	touch_v2(s);
 	int r = flow_path_send(&s->path, payload);
 	if (r < 0) {
 		drop(s, r == -EAGAIN ? FLOW_DROP_ORIGIN_FULL : FLOW_DROP_ORIGIN);
@@ -92,10 +135,14 @@ static void on_timer(struct timer *timer)
 	struct udp_session *s = CONTAINER_OF(timer, struct udp_session, timer);
 	struct loop *loop = s->table->p.worker->loop;
 	nsec_t due = nsec_add(s->active, s->idle);
-	if (loop_now(loop) < due)
+	if (loop_now(loop) < due) {
 		timer_start(loop, &s->timer, due);
-	else
-		udp_session_end(s, "idle");
+		return;
+	}
+	char text[48];
+	(void)snprintf(text, sizeof(text), "session idle for %.10gs",
+		       (double)s->idle / (double)NSEC_PER_SEC);
+	end_and_tell(s, text);
 }
 
 void udp_session_move(struct udp_session *s, struct flow_port *port)
@@ -109,23 +156,46 @@ void udp_session_move(struct udp_session *s, struct flow_port *port)
 	port->count++;
 }
 
-int udp_session_new(struct flow_table *t, struct flow_port *port, const struct dgram3_register *reg,
-		    struct udp_session **ret)
+struct udp_session *udp_session_find(const struct flow_table *t, const struct dgram_id *id,
+				     uint64_t scope)
+{
+	const struct session_key key = { .id = *id, .scope = scope };
+	struct map_node *node = map_find(&t->flows, span_of(&key, sizeof(key)));
+	return node ? MAP_ENTRY(node, struct udp_session, node) : NULL;
+}
+
+/* Whether it comes or goes. The reference counts the versions apart. */
+static void count(struct udp_session *s, bool is_new)
+{
+	struct flow_counters *flows = &s->table->by_index[s->born];
+	struct session_counters *sessions = &s->table->sessions;
+	uint64_t *active = is_v2(s) ? &sessions->active : &flows->active;
+	uint64_t *total = is_v2(s) ? &sessions->total : &flows->total;
+	if (is_new) {
+		(*active)++;
+		(*total)++;
+	} else {
+		(*active)--;
+	}
+}
+
+int udp_session_new(struct flow_table *t, struct flow_port *port,
+		    const struct udp_session_params *params, struct udp_session **ret)
 {
 	struct loop *loop = t->p.worker->loop;
 	_cleanup_(freep) struct udp_session *s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
 	s->table = t;
-	s->id = reg->id;
-	s->idle = dgram3_idle(reg->idle_sec);
+	s->key = (struct session_key){ .id = params->id, .scope = port->v2 ? port->serial : 0 };
+	s->idle = params->idle;
 	s->born = (uint8_t)port->index;
 	s->garbage.release = session_release;
 	s->timer.on_expire = on_timer;
-	int r = map_insert(&t->flows, &s->node, dgram_id_span(&s->id));
+	int r = map_insert(&t->flows, &s->node, span_of(&s->key, sizeof(s->key)));
 	if (r < 0)
 		return r;
-	r = flow_path_open(t->p.datapath, &s->path, &path_user, &reg->dest);
+	r = flow_path_open(t->p.datapath, &s->path, &path_user, &params->dest);
 	if (r < 0) {
 		map_remove(&t->flows, &s->node);
 		return r;
@@ -133,12 +203,12 @@ int udp_session_new(struct flow_table *t, struct flow_port *port, const struct d
 	udp_session_move(s, port);
 	udp_session_touch(s);
 	timer_start(loop, &s->timer, nsec_add(s->active, s->idle));
-	t->by_index[s->born].active++;
-	t->by_index[s->born].total++;
+	count(s, true);
 	if (log_is_enabled(t->p.worker->log, LOG_LEVEL_DEBUG, "session")) {
 		char text[DGRAM_ID_TEXT_LEN + 1];
-		dgram_id_format(&s->id, text);
-		log_debug(t->p.worker->log, "session", "flow registered", KV_STR("flowID", text),
+		dgram_id_format(&s->key.id, text);
+		log_debug(t->p.worker->log, "session", "flow registered",
+			  KV_STR(is_v2(s) ? "sessionID" : "flowID", text),
 			  KV_U64("connIndex", port->index), KV_ADDR("dst", &s->path.remote),
 			  KV_ADDR("src", flow_path_local(&s->path)));
 	}
@@ -151,8 +221,9 @@ void udp_session_end(struct udp_session *s, const char *reason)
 	struct flow_table *t = s->table;
 	if (log_is_enabled(t->p.worker->log, LOG_LEVEL_DEBUG, "session")) {
 		char text[DGRAM_ID_TEXT_LEN + 1];
-		dgram_id_format(&s->id, text);
-		log_debug(t->p.worker->log, "session", "flow ended", KV_STR("flowID", text),
+		dgram_id_format(&s->key.id, text);
+		log_debug(t->p.worker->log, "session", "flow ended",
+			  KV_STR(is_v2(s) ? "sessionID" : "flowID", text),
 			  KV_U64("connIndex", s->port->index), KV_STR("reason", reason),
 			  KV_U64("rx", s->rx), KV_U64("tx", s->tx));
 	}
@@ -161,6 +232,6 @@ void udp_session_end(struct udp_session *s, const char *reason)
 	map_remove(&t->flows, &s->node);
 	list_remove(&s->in_port);
 	s->port->count--;
-	t->by_index[s->born].active--;
+	count(s, false);
 	loop_defer_free(t->p.worker->loop, &s->garbage);
 }

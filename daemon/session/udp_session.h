@@ -1,17 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One UDP flow at the daemon: both directions. Private to session/.
+ * One UDP flow or session at the daemon: both directions. Private to session/.
  */
 #ifndef DAEMON_SESSION_UDP_SESSION_H
 #define DAEMON_SESSION_UDP_SESSION_H
 
 #include "daemon/session/flow_table.h"
 
+/* An id of version 3 is the whole daemon's, one of version 2 its link's. */
+struct session_key {
+	struct dgram_id id;
+	uint64_t scope; /* 0: version 3; else the link's serial */
+};
+
+static_assert(sizeof(struct session_key) == DGRAM_ID_LEN + sizeof(uint64_t));
+
 struct udp_session {
 	struct flow_table *table;
 	struct flow_port *port; /* where answers go; NULL while it is made */
 	struct flow_path path;
-	struct dgram_id id;
+	struct session_key key;
 	uint8_t born; /* index of the connection that registered it first */
 	nsec_t idle;
 	nsec_t active; /* turn in which something moved last */
@@ -22,13 +30,23 @@ struct udp_session {
 	struct loop_garbage garbage;
 };
 
+struct udp_session_params {
+	struct dgram_id id;
+	struct ip_port dest;
+	nsec_t idle;
+};
+
+/* scope: as in its key. NULL: there is none. */
+struct udp_session *udp_session_find(const struct flow_table *t, const struct dgram_id *id,
+				     uint64_t scope);
 /*
- * Opens the path to the registration's destination; the caller has checked that the id is new.
- * 0, -ENOMEM, -E2BIG at the table's limit, or what flow_path_open() said.
+ * Opens the path to the destination, in the version of the port; the caller has checked that the id
+ * is new. 0, -ENOMEM, -E2BIG at the table's limit, or what flow_path_open() said.
  */
 [[nodiscard]] int udp_session_new(struct flow_table *t, struct flow_port *port,
-				  const struct dgram3_register *reg, struct udp_session **ret);
-/* reason: for the log. */
+				  const struct udp_session_params *params,
+				  struct udp_session **ret);
+/* reason: for the log. The edge is told nothing. */
 void udp_session_end(struct udp_session *s, const char *reason);
 /* Something moved: the idle time begins again. */
 void udp_session_touch(struct udp_session *s);

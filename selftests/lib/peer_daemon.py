@@ -16,7 +16,7 @@ import uuid
 from aioquic.quic.connection import QuicConnection
 
 from . import capnp, tunnelrpc as rpc
-from .quicpeer import Link, Loop, RpcClient, configuration
+from .quicpeer import Link, Loop, RpcClient, RpcServer, configuration
 from .wait import seconds
 
 FEATURES = ["allow_remote_config", "serialized_headers", "support_datagram_v2", "support_quic_eof",
@@ -95,6 +95,7 @@ class DaemonLink(Link):
     """One connection to the edge."""
 
     daemon = None
+    rpc_serve = None    # answers calls on RPC streams of the edge, see RpcServer
 
     def on_stream(self, stream):
         stream.on_data = self._on_head
@@ -102,6 +103,9 @@ class DaemonLink(Link):
     def _on_head(self, stream):
         """Collects preamble and ConnectRequest, then hands the stream to a thread of its own."""
         data = stream.received
+        if self.rpc_serve and data[:6] == rpc.RPC_SIGNATURE:
+            RpcServer(stream, self.rpc_serve).on_data(stream)
+            return
         if len(data) < 16 or data[:6] != rpc.DATA_SIGNATURE:
             return
         length = capnp.frame_length(data[8:])

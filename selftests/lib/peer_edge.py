@@ -14,7 +14,7 @@ import time
 from aioquic.asyncio.server import QuicServer
 
 from . import capnp, certs, tunnelrpc as rpc
-from .quicpeer import Link, Loop, RpcClient, RpcReader, Stream, configuration
+from .quicpeer import Link, Loop, RpcClient, RpcReader, RpcServer, Stream, configuration
 
 SILENT = object()       # an answer policy: never answer the registration
 
@@ -129,6 +129,8 @@ class EdgeControl:
 class EdgeLink(EdgeControl, Link):
     """One connection of a daemon."""
 
+    rpc_serve = None    # answers calls on those, see RpcServer
+
     def __init__(self, quic, stream_handler=None):
         super().__init__(quic, stream_handler)
         self.session_ends = []          # streams that the daemon opened for RPC
@@ -140,6 +142,8 @@ class EdgeLink(EdgeControl, Link):
             stream.on_data = self._on_control
         else:
             self.session_ends.append(stream)
+            if self.rpc_serve:
+                RpcServer(stream, self.rpc_serve)
 
     # From the test's thread
 

@@ -385,3 +385,25 @@ class RpcClient:
         """The reference's ending: Release, Abort, FIN."""
         released = rpc.release(self.capability or 0) if with_release else b""
         self.stream.send(released + rpc.abort(), True)
+
+
+class RpcServer:
+    """The answering side of an RPC stream that the peer opened: serve(frame), in the loop's thread,
+    returns the function that makes the results, the text of an exception, or None: no answer."""
+
+    def __init__(self, stream, serve):
+        self.serve, self.reader = serve, RpcReader(rpc.RPC_SIGNATURE)
+        stream.on_data = self.on_data
+
+    def on_data(self, stream):
+        for frame in self.reader.feed(stream):
+            if frame.which == "bootstrap":
+                stream._send(rpc.return_bootstrap(frame.question), False)
+            elif frame.which == "call":
+                outcome = self.serve(frame)
+                if outcome is not None:
+                    answer = (rpc.return_exception if isinstance(outcome, str)
+                              else rpc.return_results)
+                    stream._send(answer(frame.question, outcome), False)
+        if stream.fin:
+            stream._send(b"", True)

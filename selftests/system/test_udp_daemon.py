@@ -261,6 +261,6 @@ def test_version_2_isn_t_version_3(peer, start):
         daemon = start(peer, tunnel_keys={"datagram": "v2"})
         flows = Flows(peer.wait_registered(1, 15)[0])
         assert "support_datagram_v3_2" not in flows.link.registration.features
-        flows.send(register(flows.new(), echo.host, echo.port))
-        until(lambda: drops(daemon, "version") == 1, 5, "the datagram counted")
-        assert daemon.counter("adit_flows") == 0
+        flows.send(register(flows.new(), echo.host, echo.port, payload=b"version \xff"))
+        until(lambda: drops(daemon, "malformed") == 1, 5, "the datagram counted")
+        assert daemon.counter("adit_flows") == 0 and not echo.peers

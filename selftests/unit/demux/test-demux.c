@@ -134,7 +134,7 @@ static struct stream *open_stream(struct fixture *fx, size_t step)
 	assert_int_equal(fake_pair_new(fx->worker->loop, fx->worker->slab, WINDOW, &ours, &peer),
 			 0);
 	fake_stream_set_step(ours, step);
-	demux_stream(&fx->demux, ours, true);
+	demux_stream(&fx->demux, ours, true, 0);
 	return peer;
 }
 

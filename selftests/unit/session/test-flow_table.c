@@ -67,10 +67,10 @@ static size_t fake_max(struct datagram_pipe *pipe)
 
 static const struct datagram_ops fake_ops = { .send = fake_send, .max = fake_max };
 
-static void fake_open(struct fake *f, unsigned int index, bool is_ours)
+static void fake_open(struct flow_table *t, struct fake *f, unsigned int index, bool is_ours)
 {
 	*f = (struct fake){ .pipe.ops = &fake_ops, .max = 1435 };
-	flow_port_open(&f->port, &f->pipe, index, is_ours);
+	flow_port_open(t, &f->port, &f->pipe, index, is_ours);
 }
 
 static bool may_reach(void *arg, const struct ip_addr *addr)
@@ -111,8 +111,8 @@ static int start(void **state)
 								.arg = &fx });
 	flow_table_set_limits(&fx.table, 1000, 1000);
 	fx.origin = open_origin(IP_FAMILY_V4, &fx.origin_at);
-	fake_open(&fx.edge, 0, false);
-	fake_open(&fx.other, 1, false);
+	fake_open(&fx.table, &fx.edge, 0, false);
+	fake_open(&fx.table, &fx.other, 1, false);
 	*state = &fx;
 	return 0;
 }

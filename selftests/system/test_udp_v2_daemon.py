@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""UDP sessions of datagram version 2 at aditd, made by calls of an independent edge in Python. B1, B2,
+B6, B7 and A16 are sections of selftests/data/datagram-sessions.md.
+
+    PeerEdge (aioquic) <==QUIC DATAGRAM, RPC streams== aditd --anchor--> UDP origins in Python
+"""
+import contextlib
+import socket
+
+import pytest
+
+from lib import dgram2, dgram3, ports, tunnelrpc as rpc
+from lib.adit import Daemon, peer_edge_keys, section, write_token
+from lib.dgram2 import Sessions, carry
+from lib.peer_edge import PeerEdge
+from lib.udp_origin import UdpEcho, bound
+from lib.wait import holds, until
+
+pytestmark = pytest.mark.group("datapath")
+
+ACCOUNT = "0123456789abcdef0123456789abcdef"
+TUNNEL = "6ff42ae2-765d-4adf-8112-31c55c1551ef"
+LOOPBACK = {"allow": "127.0.0.0/8, ::1"}
+TRACE = "ec31ad8a01fde11fdcabe2efdce36873:52726f6cabc144f5:0:1"
+
+
+@pytest.fixture(name="peer")
+def fixture_peer(authority):
+    with PeerEdge(*authority.leaf("peer")) as edge:
+        yield edge
+
+
+@pytest.fixture(name="start")
+def fixture_start(processes, tmp_path, authority):
+    """start(edge) -> a running aditd of one worker that speaks version 2."""
+    token = write_token(tmp_path / "token", ACCOUNT, TUNNEL, bytes(range(32)))
+
+    def start(edge, network=None, limits=None, connections=1, datagram="v2", **options):
+        extra = section("network", **(LOOPBACK if network is None else network))
+        extra += section("limits", **(limits or {}))
+        daemon = Daemon(processes, tmp_path, token_file=token, rules=[(None, "http_status:404")],
+                        edge_keys=peer_edge_keys(edge, authority), workers=1,
+                        connections=connections, extra=extra,
+                        tunnel_keys={"datagram": datagram}, **options)
+        daemon.start()
+        return daemon
+    return start
+
+
+@pytest.fixture(name="world")
+def fixture_world(peer, start):
+    """(daemon, sessions of its link, echo)"""
+    with UdpEcho() as echo:
+        daemon = start(peer)
+        yield daemon, Sessions(peer.wait_registered(1, 15)[0]), echo
+
+
+def anchors(daemon):
+    """Packets (to, from) origins by the socket ground."""
+    page = daemon.metrics()
+    return (page.sum("adit_flow_packets_total", path="anchor", dir="tx"),
+            page.sum("adit_flow_packets_total", path="anchor", dir="rx"))
+
+
+def drops(daemon, reason):
+    return daemon.counter("adit_drops_total", where="datagram", reason=reason)
+
+
+def active(daemon):
+    return daemon.counter("cloudflared_udp_active_sessions")
+
+
+def test_session_life(peer, start):
+    """B1: two sessions, one traced; the limit, word for word; ends from either side."""
+    with UdpEcho() as echo, UdpEcho("::1") as six:
+        daemon = start(peer, limits={"flows": 2})
+        sessions = Sessions(peer.wait_registered(1, 15)[0])
+        assert "support_datagram_v3_2" not in sessions.link.registration.features
+        assert "support_datagram_v2" in sessions.link.registration.features
+        first = sessions.open(echo.host, echo.port, idle=2)
+        sessions.echo(first, b"hello udp")
+        sessions.echo(first, b"")
+        second = sessions.open("::1", six.port, trace=TRACE)
+        sessions.echo(second, b"six")
+        assert sessions.register(sessions.new(), echo.host, echo.port, 2) == dgram2.TOO_MANY
+        assert daemon.counter("flow_client_registrations_rate_limited_total", flow_type="udp") == 1
+        assert active(daemon) == 2
+        assert sessions.unregister(second, "eyeball went away").outcome == "results"
+        assert active(daemon) == 1
+        assert sessions.unregister(sessions.new(), "never existed").outcome == "results"
+        assert "idle" in sessions.wait_end(first)
+        assert active(daemon) == 0 and daemon.counter("cloudflared_udp_total_sessions") == 2
+        sessions.send(carry(first, b"late"))
+        until(lambda: drops(daemon, "no-flow") == 1, 5, "a payload without a session")
+        assert [s for s, _ in sessions.ends] == [first], "what the edge ended isn't told"
+        assert not sessions.other
+        sent, received = anchors(daemon)
+        assert sent == received == sum(echo.peers.values()) + sum(six.peers.values())
+        assert daemon.counter("cloudflared_udp_total_flows") == 0
+
+
+def test_idle_time(world):
+    """§7.3: the announced time after the last sign of life, within a second; each by its own time."""
+    daemon, sessions, echo = world
+    brief, long = (sessions.open(echo.host, echo.port, idle) for idle in (1, 600))
+    sessions.echo(brief, b"x")
+    with bound() as origin:     # what comes from the origin counts, too
+        fed = sessions.open(*origin.getsockname(), 1)
+        sessions.send(carry(fed, b"?"))
+        _, at = origin.recvfrom(10)
+
+        def feed():
+            origin.sendto(b"!", at)
+            return any(s == brief for s, _ in sessions.ends)
+        until(feed, 5, "the idle session's end", 0.1)
+        assert [s for s, _ in sessions.ends] == [brief]
+        sessions.wait_end(fed)
+    sessions.echo(long, b"alive")
+    assert active(daemon) == 1
+
+
+def test_hints(world):
+    """§14 row 2: no idle time, one that is negative or tiny: the default, a second; no harm."""
+    daemon, sessions, echo = world
+    kept = [sessions.open(echo.host, echo.port, idle) for idle in (0, -1, -2 ** 33)]
+    tiny = sessions.open(echo.host, echo.port, 1e-9)
+    assert sessions.wait_end(tiny)
+    for session in kept:
+        sessions.echo(session, b"x")
+    assert active(daemon) == 3 and len(sessions.ends) == 1
+
+
+def test_unreachable(peer, start):
+    """B2: what can't be reached gives its slot back; a closed port ends the session, and it is told."""
+    with UdpEcho() as echo:
+        daemon = start(peer, network={"allow": "0.0.0.0/0, ::/0, 127.0.0.1"}, limits={"flows": 1})
+        sessions = Sessions(peer.wait_registered(1, 15)[0])
+        for host in ("192.0.2.1", "2001:db8::1", bytes([1, 2, 3])):
+            assert sessions.register(sessions.new(), host, 9) not in ("", dgram2.TOO_MANY)
+        deaf = sessions.open("127.0.0.1", ports.free())
+        sessions.send(carry(deaf, b"anyone?"))
+        assert "refused" in sessions.wait_end(deaf)
+        sessions.send(carry(deaf, b"again"))
+        until(lambda: drops(daemon, "no-flow") == 1, 5, "a payload without a session")
+        assert active(daemon) == 0
+        sessions.echo(sessions.open(echo.host, echo.port), b"the slot is free")
+        assert len(sessions.ends) == 1 and drops(daemon, "no-socket") == 2
+        assert daemon.counter("cloudflared_rpc_client_operations", handler="session",
+                              method="unregister_udp_session") == 1
+        assert daemon.counter("cloudflared_rpc_client_failures", handler="session") == 0
+
+
+def test_wrong_calls(world):
+    """§7.1: what is no session id, or names no address, is answered with an exception."""
+    daemon, sessions, echo = world
+    address = socket.inet_aton(echo.host)
+    for bad in (b"", bytes(15), bytes(17)):
+        assert sessions.call(0, rpc.register_udp_session(bad, address, 9)).outcome == "exception"
+        assert sessions.unregister(bad).outcome == "exception"
+    frame = sessions.call(0, rpc.register_udp_session(bytes(16), None, 9))
+    assert frame.outcome == "exception"
+    assert active(daemon) == 0
+    sessions.echo(sessions.open(echo.host, echo.port), b"fine")
+    assert anchors(daemon) == (1, 1)
+
+
+def test_spans_do_no_harm(world):
+    """B6, §14 row 13: a span from the edge is counted and dropped; so is all that is malformed."""
+    daemon, sessions, echo = world
+    session = sessions.open(echo.host, echo.port)
+    bad = [b"SPANS" + bytes(25) + bytes([dgram2.SPANS]), b"", b"\x01\x02\x03\x04", b"\xff",
+           bytes(16), bytes(1), bytes(24) + bytes([dgram2.TRACED]),
+           bytes(24) + bytes([dgram2.SPANS])]
+    for datagram in bad:
+        sessions.send(datagram)
+    until(lambda: drops(daemon, "malformed") == len(bad), 5, "all counted")
+    sessions.echo(session, b"still here")
+    assert sessions.link.closed is None and not sessions.other and not sessions.ends
+    assert anchors(daemon)[0] == sum(echo.peers.values())
+
+
+def test_same_id_again(world):
+    """B7, §14 row 12: the second registration takes the first's place, which has no after-life."""
+    daemon, sessions, echo = world
+    session = sessions.open(echo.host, echo.port, 1)
+    sessions.echo(session, b"x")
+    with UdpEcho() as other:
+        assert sessions.register(session, other.host, other.port, 60) == ""
+        assert active(daemon) == 1
+        sessions.echo(session, b"y")
+        holds(lambda: active(daemon) == 1 and not sessions.ends, 2.5)
+        sessions.echo(session, b"z")
+        assert sum(echo.peers.values()) == 1 and len(other.peers) == 1
+    assert daemon.counter("cloudflared_udp_total_sessions") == 2
+    sent, received = anchors(daemon)
+    assert sent == received
+
+
+def test_sizes(world):
+    """§6: every size to 1 280 both ways; larger ones reach the origin, but don't come back."""
+    daemon, sessions, echo = world
+    session = sessions.open(echo.host, echo.port)
+    sessions.echo(session, bytes(1280), 10)     # the path has been measured
+    for size in (*range(0, 1280, 61), 1279, 1280):
+        sessions.echo(session, bytes([size & 0xff]) * size)
+    with bound() as origin:
+        large = sessions.open(*origin.getsockname())
+        for size in (1281, 1400):
+            sessions.send(carry(large, bytes(size)))
+            data, at = origin.recvfrom(2000)
+            assert len(data) == size
+        before = drops(daemon, "too-big")
+        many = daemon.counter("quic_client_packet_too_big_dropped")
+        origin.sendto(bytes(1281), at)
+        until(lambda: drops(daemon, "too-big") == before + 1, 5, "the answer that is too large")
+        assert daemon.counter("quic_client_packet_too_big_dropped") == many + 1
+        origin.sendto(b"!", at)
+        assert sessions.wait_payload(large) == b"!"
+    assert anchors(daemon)[0] >= 24
+
+
+def test_not_allowed(peer, start):
+    """[network]: nothing is reached that isn't allowed, and the edge is told."""
+    with UdpEcho() as echo, UdpEcho("127.0.0.2") as other:
+        daemon = start(peer, network={"allow": "127.0.0.2/32"})
+        sessions = Sessions(peer.wait_registered(1, 15)[0])
+        for host in (echo.host, f"::ffff:{echo.host}"):
+            assert "allowed" in sessions.register(sessions.new(), host, echo.port)
+        sessions.echo(sessions.open(f"::ffff:{other.host}", other.port), b"mapped")
+        assert not echo.peers and drops(daemon, "denied") == 2
+        assert anchors(daemon) == (1, 1)
+
+
+def test_scope_is_the_connection(peer, start):
+    """§7: an id means another session on another connection, and nothing outlives its own."""
+    with UdpEcho() as echo, UdpEcho() as other:
+        daemon = start(peer, connections=2)
+        one, two = (Sessions(k) for k in peer.wait_registered(2, 15))
+        session = one.open(echo.host, echo.port)
+        two.send(carry(session, b"not yours"))
+        until(lambda: drops(daemon, "no-flow") == 1, 5, "the other link's payload")
+        assert two.unregister(session).outcome == "results"
+        assert two.register(session, other.host, other.port) == ""
+        one.echo(session, b"one")
+        two.echo(session, b"two")
+        assert active(daemon) == 2 and len(echo.peers) == len(other.peers) == 1
+        one.link.close_link()
+        until(lambda: active(daemon) == 1, 5, "the first link's session to end")
+        two.echo(session, b"still two")
+        assert not two.ends and sum(echo.peers.values()) == 1
+        sent, received = anchors(daemon)
+        assert sent == received
+
+
+def test_many_end_at_once(peer, start):
+    """T8, §13: at the limit the text, for nothing but new sessions; all ends are told."""
+    with UdpEcho() as echo:
+        daemon = start(peer, limits={"flows": 150})
+        sessions = Sessions(peer.wait_registered(1, 15)[0])
+        good = sessions.open(echo.host, echo.port)
+        asked = []
+        for _ in range(200):
+            client, session = sessions.client(), sessions.new()
+            params = rpc.register_udp_session(session, socket.inet_aton(echo.host), echo.port,
+                                              2 * 10 ** 9)
+            asked.append((session, client, client.start(rpc.SESSIONS, 0, params)))
+        answers = {}
+        for session, client, question in asked:
+            answers[session] = client.wait(question).results.struct(0).text(0)
+            client.finish()
+        made = {session for session, error in answers.items() if error == ""}
+        assert set(answers.values()) == {"", dgram2.TOO_MANY} and len(made) == 149
+        sessions.wait(lambda: len(sessions.ends) >= 149, 10, "all ends")
+        assert {session for session, _ in sessions.ends} == made and len(sessions.ends) == 149
+        sessions.echo(good, b"good")
+        assert active(daemon) == 1 and drops(daemon, "too-many-flows") == 51
+
+
+def test_edge_that_doesn_t_listen(peer, start):
+    """An edge that never answers the calls costs nothing but their time."""
+    daemon = start(peer)
+    sessions = Sessions(peer.wait_registered(1, 15)[0])
+    sessions.link.rpc_serve = lambda frame: None
+    with UdpEcho() as echo:
+        gone = [sessions.open(echo.host, echo.port, 1) for _ in range(40)]
+        assert gone and active(daemon) == 40
+        until(lambda: active(daemon) == 0, 5, "all to end")
+        until(lambda: daemon.counter("cloudflared_rpc_client_failures", handler="session") == 40,
+              15, "all calls to be given up")
+        sessions.link.rpc_serve = sessions._serve
+        session = sessions.open(echo.host, echo.port, 1)
+        assert sessions.wait_end(session)
+
+
+def test_version_3_refuses(peer, start):
+    """A16: on a connection of version 3 both calls are refused, and counted."""
+    daemon = start(peer, datagram="v3")
+    sessions = Sessions(peer.wait_registered(1, 15)[0])
+    with UdpEcho() as echo:
+        assert sessions.register(sessions.new(), echo.host, echo.port) != ""
+        assert sessions.unregister(sessions.new()).outcome == "exception"
+        for command in ("register_udp_session", "unregister_udp_session"):
+            assert daemon.counter("cloudflared_udp_unsupported_remote_command_total", conn_index=0,
+                                  command=command) == 1
+        flows = dgram3.Flows(sessions.link)
+        flows.echo(flows.open(echo.host, echo.port), b"version 3")
+        assert active(daemon) == 0 and anchors(daemon) == (1, 1)
+
+
+def test_strangers(world):
+    """T5: who isn't talked to isn't heard."""
+    daemon, sessions, _ = world
+    with bound() as origin, bound() as stranger, contextlib.suppress(socket.timeout):
+        session = sessions.open(*origin.getsockname())
+        sessions.send(carry(session, b"?"))
+        _, at = origin.recvfrom(10)
+        stranger.sendto(b"hello", at)
+        until(lambda: drops(daemon, "stranger") == 1, 5, "the stranger counted")
+        origin.sendto(b"!", at)
+        assert sessions.wait_payload(session) == b"!"
+        assert not sessions.payloads[session]
