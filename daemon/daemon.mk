@@ -30,7 +30,7 @@ wire_objs := daemon/wire/base64.o daemon/wire/body_frame.o daemon/wire/capnp.o \
 	daemon/wire/rpc_tunnel.o daemon/wire/token.o daemon/wire/trace.o daemon/wire/uri.o daemon/wire/uuid.o
 wire_cflags := -Wconversion
 
-netlink_objs := netlink/event.o netlink/monitor.o
+netlink_objs := $(addprefix netlink/,builder.o event.o monitor.o nft.o nl.o object.o plan.o)
 netlink_libs := libmnl
 
 conf_objs := $(addprefix daemon/conf/,arena.o conf.o credential.o diff.o dump.o dump_json.o fixed.o ini.o \
@@ -94,7 +94,7 @@ aditd_objs += $(addprefix daemon/aditd/,core_dial.o core_return.o core_spread.o 
 aditd_libs := libsystemd
 
 edge_objs := $(addprefix daemon/edge/,app.o config.o directory.o edge_conn.o edge_link.o edge_tunnel.o \
-	enroll.o error_page.o front_http.o front_metrics.o front_tunnel.o front_udp.o init.o main.o origin_tunnel.o refuse.o request.o roster.o \
+	enroll.o error_page.o front_http.o front_metrics.o front_tunnel.o front_udp.o init.o main.o net_host.o origin_tunnel.o refuse.o request.o roster.o \
 	service.o service_refuse.o status.o tunnel_call.o tunnel_metrics.o udp_clients.o udp_forward.o udp_metrics.o visit.o visit_tcp.o wiring.o wiring_tunnels.o)
 edge_libs := libsystemd sqlite3
 

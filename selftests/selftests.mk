@@ -52,7 +52,10 @@ test-resume_parts := base
 test-watch_parts := base
 
 # netlink
-unit_tests += netlink/test-monitor
+unit_tests += netlink/test-monitor netlink/test-nft netlink/test-plan
+test-nft_parts := netlink
+test-nft_data := nft.json
+test-plan_parts := netlink
 test-monitor_parts := netlink
 test-monitor_data := netlink.json
 

@@ -90,6 +90,29 @@ size_t edge_conf_find_tunnel(const struct edge_conf *c, const char *name)
 	return i;
 }
 
+size_t edge_conf_prefixes(const struct edge_conf *c)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < c->network_count; i++)
+		n += c->networks[i].prefix_count;
+	return n;
+}
+
+size_t edge_conf_find_network(const struct edge_conf *c, const struct ip_addr *addr)
+{
+	size_t found = c->network_count;
+	int longest = -1;
+	for (size_t i = 0; i < c->network_count; i++)
+		for (size_t k = 0; k < c->networks[i].prefix_count; k++) {
+			const struct conf_prefix *p = &c->networks[i].prefixes[k];
+			if (p->bits <= longest || !conf_prefix_contains(p, addr))
+				continue;
+			longest = p->bits;
+			found = i;
+		}
+	return found;
+}
+
 void conf_cut_to_descriptors(unsigned int *limit, const char *key, struct log *log)
 {
 	struct rlimit r;

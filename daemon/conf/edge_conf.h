@@ -70,6 +70,14 @@ struct conf_edge_port {
 	nsec_t idle;                  /* [udp]: silence after which a client is forgotten */
 };
 
+/* A private network behind a tunnel, [network NAME]. */
+struct conf_edge_network {
+	const char *name;
+	const struct conf_prefix *prefixes;
+	size_t prefix_count;
+	const char *tunnel;
+};
+
 struct edge_conf {
 	struct conf_common common; /* first member */
 	struct conf_edge_listener edge;
@@ -80,6 +88,8 @@ struct edge_conf {
 	size_t tcp_port_count;
 	const struct conf_edge_port *udp_ports;
 	size_t udp_port_count;
+	const struct conf_edge_network *networks;
+	size_t network_count;
 };
 
 /* Another reference; any thread. Returns c. */
@@ -92,11 +102,16 @@ DEFINE_CLEANUP(struct edge_conf *, edge_conf_unref)
 constexpr size_t EDGE_CONF_TCP_LISTENERS_MAX = 1024;
 /* … in all [udp NAME]. */
 constexpr size_t EDGE_CONF_UDP_LISTENERS_MAX = 256;
+/* At most so many prefixes in all [network NAME]. */
+constexpr size_t EDGE_CONF_PREFIXES_MAX = 256;
 /* How many there are. */
 size_t edge_conf_tcp_listeners(const struct edge_conf *c);
 size_t edge_conf_udp_listeners(const struct edge_conf *c);
+size_t edge_conf_prefixes(const struct edge_conf *c);
 
 /* The index of the tunnel of this name, or their count. */
 size_t edge_conf_find_tunnel(const struct edge_conf *c, const char *name);
+/* The index of the private network that an address is in, by its longest prefix, or their count. */
+size_t edge_conf_find_network(const struct edge_conf *c, const struct ip_addr *addr);
 
 #endif

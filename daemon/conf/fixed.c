@@ -145,6 +145,8 @@ int edge_conf_keep_fixed(struct edge_conf *now, struct edge_conf *boot,
 	now->tcp_port_count = boot->tcp_port_count;
 	now->udp_ports = boot->udp_ports;
 	now->udp_port_count = boot->udp_port_count;
+	now->networks = boot->networks;
+	now->network_count = boot->network_count;
 	now->front.certificates = boot->front.certificates;
 	return r;
 }

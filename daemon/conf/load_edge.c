@@ -236,6 +236,84 @@ static int ports_build(struct loader *l, const char *kind, const struct conf_edg
 	return 0;
 }
 
+static int networks_build(struct loader *l, struct edge_conf *c)
+{
+	size_t count = load_count(l, "network");
+	struct conf_edge_network *networks = conf_alloc(l->arena, count * sizeof(*networks));
+	if (!networks)
+		return -ENOMEM;
+	c->networks = networks;
+	for (size_t i = 0; i < count; i++) {
+		const struct conf_section *s = port_section(l, "network", i);
+		struct conf_edge_network *n = &networks[c->network_count++];
+		n->name = s->name;
+		int r = load_apply_defaults(l, s->schema, n);
+		if (r == 0)
+			r = load_apply_values(l, s, n);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* What is in no network that could lie behind a tunnel: this host, its links, groups of hosts. */
+static bool is_routable(const struct conf_prefix *p)
+{
+	static const struct conf_prefix none[] = {
+		{ { IP_FAMILY_V4, {} }, 8 },
+		{ { IP_FAMILY_V4, { 127 } }, 8 },
+		{ { IP_FAMILY_V4, { 169, 254 } }, 16 },
+		{ { IP_FAMILY_V4, { 224 } }, 3 },
+		{ { IP_FAMILY_V6, {} }, 127 },
+		{ { IP_FAMILY_V6, { 0xfe, 0x80 } }, 10 },
+		{ { IP_FAMILY_V6, { 0xff } }, 8 },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(none); i++)
+		if (p->ip.family == none[i].ip.family && (conf_prefix_contains(p, &none[i].ip) ||
+							  conf_prefix_contains(&none[i], &p->ip)))
+			return false;
+	return true;
+}
+
+/* Another section that has this very prefix before the network of this index. */
+static const char *prefix_before(const struct edge_conf *c, size_t index,
+				 const struct conf_prefix *p)
+{
+	for (size_t i = 0; i < index; i++)
+		for (size_t k = 0; k < c->networks[i].prefix_count; k++) {
+			const struct conf_prefix *other = &c->networks[i].prefixes[k];
+			if (other->bits == p->bits && ip_addr_eq(&other->ip, &p->ip))
+				return c->networks[i].name;
+		}
+	return NULL;
+}
+
+static void check_networks(struct loader *l, const struct edge_conf *c)
+{
+	for (size_t i = 0; i < c->network_count; i++) {
+		const struct conf_edge_network *n = &c->networks[i];
+		const struct conf_section *s = port_section(l, "network", i);
+		const struct conf_value *v = load_value(s, "prefix");
+		for (size_t k = 0; v && k < n->prefix_count && k < v->item_count; k++) {
+			const char *other = prefix_before(c, i, &n->prefixes[k]);
+			if (other)
+				load_error(l, s, "prefix", &v->items[k],
+					   "%s is in [network %s] as well; accepted: once",
+					   v->items[k].text, other);
+			if (!is_routable(&n->prefixes[k]))
+				load_error(
+					l, s, "prefix", &v->items[k],
+					"%s holds addresses that no network behind a tunnel can have "
+					"(loopback, link-local, multicast); accepted: PREFIX/BITS",
+					v->items[k].text);
+		}
+	}
+	if (edge_conf_prefixes(c) > EDGE_CONF_PREFIXES_MAX)
+		load_error(l, load_find(l, "network"), "prefix", NULL,
+			   "%zu prefixes in all [network] sections; accepted: at most %zu",
+			   edge_conf_prefixes(c), EDGE_CONF_PREFIXES_MAX);
+}
+
 /* "home, lab": what a port may lead to; cut at the end. */
 static const char *tunnel_names(const struct edge_conf *c, char *buf, size_t size)
 {
@@ -277,10 +355,10 @@ static void check_listeners(struct loader *l, struct edge_conf *c)
 	if (!load_find(l, "https"))
 		c->front.https = (struct conf_front_listener){};
 	if (!c->front.http.listen_count && !c->front.https.listen_count && !c->tcp_port_count &&
-	    !c->udp_port_count)
+	    !c->udp_port_count && !c->network_count)
 		conf_report_add(
 			l->report, CONF_SEVERITY_WARNING, c->common.file, 0,
-			"neither [http] nor [https] nor [tcp] nor [udp]: there is no public listener");
+			"neither [http] nor [https] nor [tcp] nor [udp] nor [network]: there is no public listener");
 	const struct ports all[] = { { "tcp", c->tcp_ports, c->tcp_port_count },
 				     { "udp", c->udp_ports, c->udp_port_count } };
 	for (size_t k = 0; k < ARRAY_SIZE(all); k++)
@@ -322,11 +400,14 @@ int edge_conf_load(const struct conf_source *src, struct conf_report *report,
 	if (r == 0)
 		r = ports_build(&l, "udp", &c->udp_ports, &c->udp_port_count);
 	if (r == 0)
+		r = networks_build(&l, c);
+	if (r == 0)
 		r = load_check_unstored(&l);
 	if (r < 0)
 		return r;
 	check_references(&l, c);
 	check_listeners(&l, c);
+	check_networks(&l, c);
 	load_check_common(&l, &c->common);
 	if (report->errors != l.errors_before)
 		return -EINVAL;

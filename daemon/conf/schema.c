@@ -45,7 +45,7 @@ const struct schema_section schema_sections[] = {
 	{ EDGE("tunnel"), NAMED, .is_stored = true, ROWS(schema_edge_tunnel), .help = "A tunnel that is declared here; it hides what the registry says about the same." },
 	{ EDGE("tcp"), NAMED, .is_stored = true, ROWS(schema_edge_tcp), .help = "A public TCP port that leads through a tunnel. The daemon must allow the destination in its `[network]`." },
 	{ EDGE("udp"), NAMED, .is_stored = true, ROWS(schema_edge_udp), .help = "A public UDP port that leads through a tunnel. The daemon must allow the destination in its `[network]`." },
-	{ EDGE("network"), NAMED, LATER, ROWS(schema_edge_network), .help = "A private network behind a tunnel." },
+	{ EDGE("network"), NAMED, .is_stored = true, ROWS(schema_edge_network), .help = "A private network behind a tunnel, which this host routes: needs CAP_NET_ADMIN at the start. The daemon must allow the destinations in its `[network]`." },
 
 	{ BOTH("log"), ONE, IN(struct conf_common, log), ROWS(schema_log), .help = "What is logged, where and how." },
 	{ BOTH("metrics"), ONE, IN(struct conf_common, metrics), ROWS(schema_metrics), .help = "Metrics and readiness." },

@@ -99,9 +99,10 @@ const struct schema_option schema_edge_udp[] = {
 };
 
 const struct schema_option schema_edge_network[] = {
-	{ .key = "prefix", CHECKED(SCHEMA_TYPE_PARSED) | SCHEMA_LIST | SCHEMA_COMMAS | SCHEMA_REQUIRED, .parse = parse_prefix_list, .def = "",
-	  .accepts = "PREFIX/BITS", .help = "Network behind the tunnel." },
-	{ .key = "tunnel", CHECKED(SCHEMA_TYPE_STRING) | SCHEMA_REQUIRED, .def = "", .accepts = "the name of a tunnel", .help = "Tunnel that it leads to." },
+	{ .key = "prefix", PARSED(parse_prefix_list, struct conf_edge_network, prefixes), .def = "", .flags = SCHEMA_LIST | SCHEMA_COMMAS | SCHEMA_REQUIRED,
+	  .accepts = "PREFIX/BITS", .help = "Network behind the tunnel. Of nested ones the longest counts." },
+	{ .key = "tunnel", STRING(struct conf_edge_network, tunnel), .def = "", .flags = SCHEMA_REQUIRED, .accepts = "the name of a tunnel",
+	  .help = "Tunnel that it leads to." },
 	{},
 };
 /* clang-format on */

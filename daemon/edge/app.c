@@ -22,6 +22,7 @@
 #include "daemon/base/watchdog.h"
 #include "daemon/edge/config.h"
 #include "daemon/edge/init.h"
+#include "daemon/edge/net_host.h"
 #include "daemon/edge/status.h"
 #include "daemon/edge/wiring.h"
 #include "daemon/edge/wiring_tunnels.h"
@@ -284,6 +285,26 @@ static void stop_sockets(struct edge *e)
 	(void)fd_close(e->quic_settings.keylog_fd);
 }
 
+/* After the ports: a second edge of the same configuration has ended there. */
+static int start_networks(struct edge *e)
+{
+	const struct net_host_params params = {
+		.conf = e->params.conf,
+		.paths = &e->params.paths,
+		.log = e->log,
+		.worker_count = e->worker_count,
+	};
+	int code = net_host_open(&params, &e->net);
+	for (unsigned int i = 0; i < e->worker_count && code == EXIT_OK; i++)
+		net_host_take_listeners(e->net, i, e->edge_workers[i].net_fds);
+	return code;
+}
+
+static void stop_networks(struct edge *e)
+{
+	net_host_close(TAKE_PTR(e->net));
+}
+
 static int start_status(struct edge *e)
 {
 	return edge_status_start(e);
@@ -292,6 +313,15 @@ static int start_status(struct edge *e)
 static void stop_status(struct edge *e)
 {
 	edge_status_stop(e);
+}
+
+/* Started as an ordinary user: capabilities that a unit has given for the start go all the same. */
+static int drop_rights(struct edge *e)
+{
+	if (geteuid() == 0)
+		return EXIT_OK;
+	int r = drop_priv(&(struct drop_priv){ .uid = (uid_t)-1, .gid = (gid_t)-1 });
+	return r < 0 ? fail(e, "cannot drop privileges", r) : EXIT_OK;
 }
 
 /* From here on nothing can be done that our user can't do. */
@@ -306,7 +336,7 @@ static int start_drop(struct edge *e)
 		log_warning(e->log, "start",
 			    "running as root: there is no user " EDGE_SERVICE_USER);
 	if (uid == (uid_t)-1)
-		return EXIT_OK;
+		return drop_rights(e);
 	const char *const own[] = { e->params.paths.run, e->params.paths.state,
 				    e->params.paths.control };
 	for (unsigned int i = 0; i < ARRAY_SIZE(own); i++)
@@ -413,6 +443,7 @@ static const struct {
 	{ start_keys, NULL },
 	{ start_tls, stop_tls },
 	{ start_sockets, stop_sockets },
+	{ start_networks, stop_networks },
 	{ start_status, stop_status },
 	{ start_drop, NULL },
 	{ start_signals, NULL },

@@ -19,6 +19,7 @@ struct reload;
 struct varlink;
 struct watchdog;
 struct edge_status;
+struct net_host;
 struct refuse;
 
 struct edge_params {
@@ -46,6 +47,7 @@ struct edge_worker {
 	int https_fds[FRONT_LISTENERS_MAX];
 	int *tcp_fds;    /* of [tcp NAME]: edge_conf_tcp_listeners() */
 	int *tunnel_fds; /* of [edge] listen, over TCP */
+	int net_fds[FRONT_NETWORK_FDS];
 
 	struct timer drained; /* looks whether everything has ended */
 	struct timer certs_timer;
@@ -84,6 +86,7 @@ struct edge {
 	struct edge_worker *edge_workers;
 	struct front_udp **udp_fronts;  /* one per worker */
 	struct udp_clients **udp_peers; /* theirs */
+	struct net_host *net;           /* NULL: no private network */
 	unsigned int http_count;
 	unsigned int https_count;
 	_Atomic uint64_t next_serial;

@@ -29,12 +29,19 @@ enum {
 
 struct front;
 
+enum listener_kind : uint8_t {
+	LISTENER_KIND_HTTP,
+	LISTENER_KIND_HTTPS,
+	LISTENER_KIND_PORT,
+	LISTENER_KIND_NETWORK, /* local addresses are those that visitors want */
+};
+
 /* One listening socket. */
 struct front_listener {
 	struct tcp_listener tcp;
 	struct front *front;
-	bool is_tls;
-	int port; /* index of [tcp NAME]; negative: HTTP */
+	enum listener_kind kind;
+	size_t port; /* PORT: index of [tcp NAME] */
 };
 
 struct front_conn {
@@ -122,8 +129,8 @@ static void update_listeners(struct front *f)
 {
 	for (unsigned int i = 0; i < f->listener_count; i++) {
 		struct front_listener *l = &f->listeners[i];
-		bool is_full = f->conn_count >= f->conn_max ||
-			       (l->is_tls && f->handshakes >= f->handshake_max);
+		bool is_full = f->conn_count >= f->conn_max || (l->kind == LISTENER_KIND_HTTPS &&
+								f->handshakes >= f->handshake_max);
 		if (is_full != l->tcp.is_paused)
 			tcp_listener_pause(&l->tcp, is_full);
 	}
@@ -288,43 +295,77 @@ static void serve_http(struct front_conn *c, struct stream *stream, const struct
 		on_conn_closed(NULL, c);
 }
 
-static void on_accept(struct tcp_listener *l, int fd, const struct ip_port *peer,
-		      const struct ip_port *local)
+/* Where a TCP connection is to go; false: nowhere, also when it was made to our own socket. */
+static bool find_way(const struct front_listener *fl, const struct ip_port *local,
+		     struct visit_tcp_to *ret)
 {
-	(void)local;
-	struct front_listener *fl = CONTAINER_OF(l, struct front_listener, tcp);
-	struct front *f = fl->front;
+	const struct roster *roster = fl->front->visits.p.roster;
+	if (fl->kind == LISTENER_KIND_PORT) {
+		*ret = (struct visit_tcp_to){ roster->conf->tcp_ports[fl->port].dest->addr,
+					      &roster->front.ports[fl->port] };
+		return true;
+	}
+	size_t i = edge_conf_find_network(roster->conf, &local->ip);
+	if (i == roster->conf->network_count)
+		return false;
+	*ret = (struct visit_tcp_to){ *local, &roster->front.networks[i] };
+	return true;
+}
+
+/* The connection of a new visitor, with its stream; NULL when there is no room for it. Takes fd. */
+static struct front_conn *conn_new(struct front *f, int fd, const struct ip_port *peer, bool is_tls,
+				   struct stream **ret_stream)
+{
 	struct worker *w = f->visits.p.worker;
 	struct client *client = client_take(f, &peer->ip);
 	struct front_conn *c = client ? calloc(1, sizeof(*c)) : NULL;
-	SSL *ssl = c && fl->is_tls ? tls_certs_accept(f->visits.p.certs) : NULL;
-	struct stream *stream = NULL;
-	int r = c && (ssl || !fl->is_tls) ? 0 : -ENOMEM;
+	SSL *ssl = c && is_tls ? tls_certs_accept(f->visits.p.certs) : NULL;
+	int r = c && (ssl || !is_tls) ? 0 : -ENOMEM;
 	if (r == 0)
-		r = stream_io_new(w->loop, w->slab, TAKE_FD(fd), ssl, &stream);
+		r = stream_io_new(w->loop, w->slab, TAKE_FD(fd), ssl, ret_stream);
 	if (r < 0) {
 		f->visits.drops.clients++;
 		if (client)
 			client_give(client);
 		free(c);
 		(void)fd_close(fd);
-		return;
+		return NULL;
 	}
 	c->refs = 1;
 	c->front = f;
 	c->client = client;
 	c->garbage.release = conn_release;
 	list_append(&f->conns, &c->node);
-	c->is_handshaking = fl->is_tls;
-	if (fl->is_tls)
-		stream_io_on_open(stream, on_open, c);
-	f->handshakes += fl->is_tls;
+	c->is_handshaking = is_tls;
+	f->handshakes += is_tls;
 	f->conn_count++;
+	return c;
+}
+
+static void on_accept(struct tcp_listener *l, int fd, const struct ip_port *peer,
+		      const struct ip_port *local)
+{
+	struct front_listener *fl = CONTAINER_OF(l, struct front_listener, tcp);
+	struct front *f = fl->front;
+	bool is_tls = fl->kind == LISTENER_KIND_HTTPS;
+	bool is_http = is_tls || fl->kind == LISTENER_KIND_HTTP;
+	struct visit_tcp_to to = {};
+	if (!is_http && !find_way(fl, local, &to)) {
+		f->visits.drops.no_network++;
+		(void)fd_close(fd);
+		return;
+	}
+	struct stream *stream = NULL;
+	struct front_conn *c = conn_new(f, fd, peer, is_tls, &stream);
+	if (!c)
+		return;
+	if (is_tls)
+		stream_io_on_open(stream, on_open, c);
 	update_listeners(f);
-	if (fl->port >= 0)
-		visit_tcp_start(&f->visits, stream, c, (size_t)fl->port);
+	if (is_http)
+		serve_http(c, stream, peer, is_tls);
 	else
-		serve_http(c, stream, peer, fl->is_tls);
+		visit_tcp_start(&f->visits, stream, c, &to);
 }
 
 void front_use_roster(struct front *f, struct roster *roster)
@@ -352,12 +393,12 @@ static void front_init(struct front *f, const struct front_params *params)
 		list_init(&f->clients[i]);
 }
 
-/* Starts the next listener; takes fd. port: index of [tcp NAME], negative: HTTP. */
-static int listen_at(struct front *f, int fd, bool is_tls, int port)
+/* Starts the next listener; takes fd. port: index of [tcp NAME]. */
+static int listen_at(struct front *f, int fd, enum listener_kind kind, size_t port)
 {
 	struct front_listener *l = &f->listeners[f->listener_count];
 	l->front = f;
-	l->is_tls = is_tls;
+	l->kind = kind;
 	l->port = port;
 	l->tcp.on_accept = on_accept;
 	int r = tcp_listener_start(&l->tcp, f->visits.p.worker->loop, fd);
@@ -372,18 +413,21 @@ static int listen_everywhere(struct front *f, const struct front_params *p)
 	const int *tcp_fd = p->tcp_fds;
 	int r = 0;
 	for (unsigned int i = 0; i < p->http_count && r == 0; i++)
-		r = listen_at(f, p->http_fds[i], false, -1);
+		r = listen_at(f, p->http_fds[i], LISTENER_KIND_HTTP, 0);
 	for (unsigned int i = 0; i < p->https_count && r == 0; i++)
-		r = listen_at(f, p->https_fds[i], true, -1);
+		r = listen_at(f, p->https_fds[i], LISTENER_KIND_HTTPS, 0);
 	for (size_t i = 0; i < conf->tcp_port_count; i++)
 		for (size_t k = 0; k < conf->tcp_ports[i].listen_count && r == 0; k++)
-			r = listen_at(f, *tcp_fd++, false, (int)i);
+			r = listen_at(f, *tcp_fd++, LISTENER_KIND_PORT, i);
+	for (unsigned int i = 0; i < FRONT_NETWORK_FDS && r == 0; i++)
+		if (p->net_fds[i] >= 0)
+			r = listen_at(f, p->net_fds[i], LISTENER_KIND_NETWORK, 0);
 	return r;
 }
 
 int front_new(const struct front_params *params, struct front **ret)
 {
-	size_t count = params->http_count + params->https_count +
+	size_t count = params->http_count + params->https_count + FRONT_NETWORK_FDS +
 		       edge_conf_tcp_listeners(params->roster->conf);
 	struct front *f = calloc(1, sizeof(*f));
 	if (!f)

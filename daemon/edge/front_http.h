@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The public side of the edge: listeners for HTTP in clear and with TLS and for TCP, and the
- * exchange of each visitor with a tunnel (design §8, spec §7, §9).
+ * The public side of the edge: listeners for HTTP in clear and with TLS and for TCP, to ports and
+ * into private networks, and the exchange of each visitor with a tunnel (design §8, spec §7, §9).
  */
 #ifndef DAEMON_EDGE_FRONT_HTTP_H
 #define DAEMON_EDGE_FRONT_HTTP_H
@@ -13,7 +13,10 @@
 #include "daemon/net/tcp.h"
 #include "daemon/net/tlscerts.h"
 
-enum { FRONT_LISTENERS_MAX = 16 };
+enum {
+	FRONT_LISTENERS_MAX = 16,
+	FRONT_NETWORK_FDS = 2, /* IPv4, IPv6: what the kernel's TPROXY sends here */
+};
 
 struct front;
 
@@ -30,6 +33,7 @@ struct front_params {
 	const int *https_fds;
 	unsigned int https_count;
 	const int *tcp_fds; /* one for each address of each [tcp NAME], in order */
+	const int *net_fds; /* FRONT_NETWORK_FDS; -EBADF: none */
 };
 
 /* One per worker, on its thread. 0 or -ENOMEM (descriptors stay the caller's then). */
@@ -42,6 +46,7 @@ unsigned int front_active(const struct front *front);
 /* What was refused or left out. */
 struct front_drops {
 	uint64_t clients;          /* connections over client-concurrency (spec §2.3) */
+	uint64_t no_network;       /* TCP to an address that is in no private network */
 	uint64_t trailers_raw;     /* bodies whose trailers had no place */
 	uint64_t trailers_refused; /* trailers that may not pass */
 	uint64_t frames_malformed; /* framed bodies of daemons */

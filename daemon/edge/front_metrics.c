@@ -104,14 +104,43 @@ static size_t room_for_names(unsigned int family, size_t hosts, size_t tunnels)
 	return room > tunnels ? room - tunnels : 0;
 }
 
-/* Every name in the snapshot's order, behind them what is nobody's, then the ports. */
+/* TCP that comes in at a port or goes to a network. */
+struct way {
+	const char *kind;
+	const char *name;
+	const char *tunnel;
+};
+
+struct ways {
+	struct metric_registry *reg;
+	const int *families;
+	const struct edge_conf *conf;
+	const size_t *named;
+};
+
+/* Ports and networks stay while the program runs, tunnels may go: then it is their count. */
+static void way_init(struct front_host *h, const struct ways *w, struct way way, size_t number)
+{
+	char text[48];
+	(void)snprintf(text, sizeof(text), "%s/%s", way.kind, way.name);
+	struct names names = { .tunnel = way.tunnel };
+	for (unsigned int i = 0; i < F_NAMED_; i++)
+		names.in[i] = number < w->named[i] ? text : "other";
+	h->tunnel = (uint32_t)edge_conf_find_tunnel(w->conf, way.tunnel);
+	host_init(h, w->reg, w->families, &names);
+}
+
+/* Every name in the snapshot's order, behind them what is nobody's, then the ports and the
+ * networks. */
 static void hosts_init(struct front_metrics *m, struct metric_registry *reg, const int *f,
 		       const struct edge_conf *conf)
 {
 	size_t n = 0, named[F_NAMED_];
 	for (unsigned int i = 0; i < F_NAMED_; i++)
-		named[i] =
-			room_for_names(i, m->host_count + conf->tcp_port_count, conf->tunnel_count);
+		named[i] = room_for_names(
+			i, m->host_count + conf->tcp_port_count + conf->network_count,
+			conf->tunnel_count);
+	const struct ways w = { reg, f, conf, named };
 	for (size_t t = 0; t < conf->tunnel_count; t++) {
 		struct names names = { .tunnel = conf->tunnels[t].name };
 		for (size_t j = 0; j < conf->tunnels[t].host_count; j++, n++) {
@@ -126,17 +155,14 @@ static void hosts_init(struct front_metrics *m, struct metric_registry *reg, con
 	for (unsigned int i = 0; i < F_NAMED_; i++)
 		none.in[i] = "none";
 	m->hosts[n].tunnel = (uint32_t)conf->tunnel_count;
-	host_init(&m->hosts[n], reg, f, &none);
+	host_init(&m->hosts[n], reg, f, &none); /* it has room anyway */
 	for (size_t p = 0; p < conf->tcp_port_count; p++, n++) {
-		char text[48];
-		(void)snprintf(text, sizeof(text), "tcp/%s", conf->tcp_ports[p].name);
-		struct names names = { .tunnel = conf->tcp_ports[p].tunnel };
-		for (unsigned int i = 0; i < F_NAMED_; i++)
-			names.in[i] = n < named[i] ? text : "other";
-		/* Ports stay while the program runs, tunnels may go: then it is their count. */
-		m->ports[p].tunnel =
-			(uint32_t)edge_conf_find_tunnel(conf, conf->tcp_ports[p].tunnel);
-		host_init(&m->ports[p], reg, f, &names);
+		const struct conf_edge_port *port = &conf->tcp_ports[p];
+		way_init(&m->ports[p], &w, (struct way){ "tcp", port->name, port->tunnel }, n);
+	}
+	for (size_t i = 0; i < conf->network_count; i++, n++) {
+		const struct conf_edge_network *net = &conf->networks[i];
+		way_init(&m->networks[i], &w, (struct way){ "network", net->name, net->tunnel }, n);
 	}
 }
 
@@ -159,13 +185,15 @@ int front_metrics_init(struct front_metrics *m, const struct front_families *f,
 	size_t count = 0;
 	for (size_t i = 0; i < conf->tunnel_count; i++)
 		count += conf->tunnels[i].host_count;
-	struct front_host *hosts = calloc(count + 1 + conf->tcp_port_count, sizeof(*hosts));
+	struct front_host *hosts =
+		calloc(count + 1 + conf->tcp_port_count + conf->network_count, sizeof(*hosts));
 	if (!hosts)
 		return -ENOMEM;
 	*m = (struct front_metrics){
 		.hosts = hosts,
 		.host_count = count,
 		.ports = &hosts[count + 1],
+		.networks = &hosts[count + 1 + conf->tcp_port_count],
 	};
 	hosts_init(m, f->reg, f->numbers, conf);
 	return 0;

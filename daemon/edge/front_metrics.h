@@ -34,9 +34,10 @@ struct front_families {
 
 /* Of one snapshot. */
 struct front_metrics {
-	struct front_host *hosts; /* in the snapshot's order; the last: no name of ours */
-	size_t host_count;        /* without the last */
-	struct front_host *ports; /* of [tcp NAME], in the snapshot's order; named tcp/NAME */
+	struct front_host *hosts;    /* in the snapshot's order; the last: no name of ours */
+	size_t host_count;           /* without the last */
+	struct front_host *ports;    /* of [tcp NAME], in the snapshot's order; named tcp/NAME */
+	struct front_host *networks; /* TCP to [network NAME], likewise; named network/NAME */
 };
 /* Main thread. 0 or -ENOMEM. */
 [[nodiscard]] int front_metrics_init(struct front_metrics *m, const struct front_families *f,

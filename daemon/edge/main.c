@@ -15,6 +15,7 @@
 #include "daemon/conf/load.h"
 #include "daemon/edge/app.h"
 #include "daemon/edge/init.h"
+#include "daemon/edge/net_host.h"
 #include "util/cleanup.h"
 
 struct options {
@@ -24,6 +25,7 @@ struct options {
 	char *user;
 	struct opt_args set;
 	bool check;
+	bool clean_up;
 	bool dump_config;
 	bool version;
 	bool help;
@@ -45,6 +47,7 @@ static const struct opt_row rows[] = {
 	{ .name = "user", .kind = OPT_KIND_STR, AT(user), .arg = "NAME", .help = "user to become when started as root (adit-edge)" },
 	{ .name = "check", .kind = OPT_KIND_FLAG, AT(check), .help = "checks the configuration and exits" },
 	{ .name = "dump-config", .kind = OPT_KIND_FLAG, AT(dump_config), .help = "prints the effective configuration and exits" },
+	{ .name = "clean-up", .kind = OPT_KIND_FLAG, AT(clean_up), .help = "undoes what an edge that has ended left in the kernel's network, and exits" },
 	{ .name = "version", .letter = 'V', .kind = OPT_KIND_FLAG, AT(version), .help = "prints the version" },
 	{ .name = "help", .letter = 'h', .kind = OPT_KIND_FLAG, AT(help), .help = "prints this" },
 	{ .name = "domain", .kind = OPT_KIND_STR, AT(domain), .arg = "NAME", .help = "init: domain that this edge serves" },
@@ -162,5 +165,7 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "adit-edge: --run-dir or --state-dir: too long\n");
 		return EXIT_USAGE;
 	}
+	if (o.clean_up)
+		return net_host_clean_up(&paths);
 	return is_init ? run_init(&o, &paths) : run_edge(&o, &paths);
 }

@@ -109,7 +109,7 @@ struct edge_status {
 	metric_id drops[ARRAY_SIZE(drops)], events[ARRAY_SIZE(events)];
 	metric_id datagrams, rpc_timeouts, suspicions;
 	metric_id http2_accepted, http2_refused;
-	metric_id clients, trailers_raw, trailers_refused, frames;
+	metric_id clients, no_network, trailers_raw, trailers_refused, frames;
 };
 
 static int define(struct edge_status *st, struct edge *e)
@@ -144,6 +144,8 @@ static int define(struct edge_status *st, struct edge *e)
 		st->drops[i] = metric_series(
 			reg, f[F_DROPS], (const char *const[]){ drops[i].where, drops[i].reason });
 	st->clients = metric_series(reg, f[F_DROPS], (const char *const[]){ "accept", "client" });
+	st->no_network =
+		metric_series(reg, f[F_DROPS], (const char *const[]){ "network", "no-network" });
 	st->trailers_raw =
 		metric_series(reg, f[F_DROPS], (const char *const[]){ "trailers", "raw" });
 	st->trailers_refused =
@@ -198,6 +200,7 @@ static void refresh_front(const struct edge_status *st, const struct edge_worker
 	struct metric_shard *shard = ew->worker->metrics;
 	metric_set(shard, st->trailers_raw, (int64_t)(d->trailers_raw + ew->conns.trailers_raw));
 	metric_set(shard, st->clients, (int64_t)d->clients);
+	metric_set(shard, st->no_network, (int64_t)d->no_network);
 	metric_set(shard, st->trailers_refused, (int64_t)d->trailers_refused);
 	metric_set(shard, st->frames, (int64_t)d->frames_malformed);
 }

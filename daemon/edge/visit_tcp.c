@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One connection to a public TCP port. Until the daemon has said that the destination is connected
- * nothing of the visitor's is sent: so a request that got lost can be begun again on another link.
- * Then a relay moves the bytes. A failure is a reset: TCP has no other word for it.
+ * One connection to a public TCP port or into a private network. Until the daemon has said that the
+ * destination is connected nothing of the visitor's is sent: so a request that got lost can be
+ * begun again on another link. Then a relay moves the bytes. A failure is a reset: TCP has no other
+ * word for it.
  */
 #include "daemon/edge/visit_tcp.h"
 
@@ -23,8 +24,7 @@ enum {
 
 struct visit_tcp {
 	struct visit_env *env;
-	const struct conf_edge_port *port;
-	const struct front_host *metrics;
+	struct visit_tcp_to to;
 	struct roster *roster;      /* with which it began; referenced */
 	struct front_conn *visitor; /* referenced */
 	struct stream *stream;      /* the visitor's; NULL once the relay has it */
@@ -53,7 +53,7 @@ static void tcp_release(struct loop_garbage *garbage)
 static struct span dest_text(const struct visit_tcp *t, uint8_t buf[ENDPOINT_TEXT_MAX])
 {
 	struct packer p = packer_over(buf, ENDPOINT_TEXT_MAX);
-	ip_port_print(&p, &t->port->dest->addr);
+	ip_port_print(&p, &t->to.dest);
 	return packer_span(&p);
 }
 
@@ -66,7 +66,7 @@ static void tcp_end(struct visit_tcp *t)
 	tunnel_call_drop(&t->call);
 	bufq_clear(&t->early);
 	stream_close(TAKE_PTR(t->stream));
-	visit_account(t->env, t->roster, t->metrics,
+	visit_account(t->env, t->roster, t->to.metrics,
 		      &(struct access_record){ .method = SPAN_LIT("TCP"),
 					       .host = dest_text(t, text),
 					       .ray = t->ray,
@@ -216,7 +216,7 @@ static int tcp_write_request(struct visit_tcp *t)
 /* NULL when the configuration has none of this name any more. */
 static const struct edge_tunnel *tunnel_of(const struct visit_tcp *t)
 {
-	uint32_t index = t->metrics->tunnel;
+	uint32_t index = t->to.metrics->tunnel;
 	return index < t->roster->conf->tunnel_count ? t->roster->tunnels[index].shared : NULL;
 }
 
@@ -237,7 +237,7 @@ static void tcp_dispatch(struct visit_tcp *t, const struct edge_link *avoid)
 }
 
 void visit_tcp_start(struct visit_env *env, struct stream *stream, struct front_conn *visitor,
-		     size_t port)
+		     const struct visit_tcp_to *to)
 {
 	struct visit_tcp *t = calloc(1, sizeof(*t));
 	if (!t) {
@@ -247,8 +247,7 @@ void visit_tcp_start(struct visit_env *env, struct stream *stream, struct front_
 	}
 	t->env = env;
 	t->roster = roster_ref(env->p.roster);
-	t->port = &t->roster->conf->tcp_ports[port];
-	t->metrics = &t->roster->front.ports[port];
+	t->to = *to;
 	t->visitor = visitor;
 	t->stream = stream;
 	t->since = loop_now(env->p.worker->loop);
@@ -258,7 +257,7 @@ void visit_tcp_start(struct visit_env *env, struct stream *stream, struct front_
 	bufq_init(&t->early, env->p.worker->slab);
 	list_append(&env->flows, &t->node);
 	env->active++;
-	metric_add(env->p.worker->metrics, t->metrics->active, 1);
+	metric_add(env->p.worker->metrics, t->to.metrics->active, 1);
 	stream_set_user(stream, &visitor_user, t);
 	if (slab_pressure(env->p.worker->slab) >= SLAB_PRESSURE_SHORT)
 		tcp_fail(t, PROXY_REASON_OVERLOADED);

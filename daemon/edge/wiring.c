@@ -277,6 +277,8 @@ int edge_wiring_open(struct edge *e, uid_t uid, gid_t gid)
 		struct edge_worker *ew = &e->edge_workers[i];
 		for (unsigned int j = 0; j < FRONT_LISTENERS_MAX; j++)
 			ew->http_fds[j] = ew->https_fds[j] = -EBADF;
+		for (unsigned int j = 0; j < FRONT_NETWORK_FDS; j++)
+			ew->net_fds[j] = -EBADF;
 		edge_conn_env_init(&ew->conns);
 	}
 	int free_code = probe_all(e);
@@ -305,6 +307,8 @@ void edge_wiring_close(struct edge *e)
 			ew->http_fds[j] = fd_close(ew->http_fds[j]);
 			ew->https_fds[j] = fd_close(ew->https_fds[j]);
 		}
+		for (unsigned int j = 0; j < FRONT_NETWORK_FDS; j++)
+			ew->net_fds[j] = fd_close(ew->net_fds[j]);
 		close_ports(e, ew);
 		edge_tunnels_close(e, ew);
 	}
@@ -337,12 +341,15 @@ static void start_front(struct edge_worker *ew)
 		.https_fds = ew->https_fds,
 		.https_count = e->https_count,
 		.tcp_fds = ew->tcp_fds,
+		.net_fds = ew->net_fds,
 	};
 	int r = front_new(&params, &ew->front);
 	if (r < 0)
 		log_error(e->log, "start", "the public front doesn't start", KV_ERR(r));
 	for (unsigned int i = 0; i < FRONT_LISTENERS_MAX; i++)
 		ew->http_fds[i] = ew->https_fds[i] = -EBADF; /* the front's now */
+	for (unsigned int i = 0; i < FRONT_NETWORK_FDS; i++)
+		ew->net_fds[i] = -EBADF;
 	free(TAKE_PTR(ew->tcp_fds));
 }
 

@@ -45,25 +45,32 @@ int socket_error(int fd)
 	return -error;
 }
 
-int tcp_listen(const struct ip_port *local, bool reuse_port, int backlog)
+static int set_listen_options(int fd, const struct ip_port *local, bool reuse_port)
 {
-	_cleanup_(fd_closep) int fd = new_socket(local->ip.family);
-	if (fd < 0)
-		return TAKE_FD(fd);
-
 	int r = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	if (r == 0 && reuse_port)
 		r = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 	if (r == 0 && local->ip.family == IP_FAMILY_V6)
 		r = set_int(fd, SOL_IPV6, IPV6_V6ONLY, !ip_addr_is_any(&local->ip));
-	if (r < 0)
-		return r;
+	return r;
+}
 
+static int bind_and_listen(int fd, const struct ip_port *local, int backlog)
+{
 	struct sockaddr_storage sa;
 	socklen_t len = sockaddr_from_ip_port(local, &sa);
-	if (bind(fd, (struct sockaddr *)&sa, len) < 0 || listen(fd, backlog) < 0)
-		return -errno;
-	return TAKE_FD(fd);
+	return bind(fd, (struct sockaddr *)&sa, len) < 0 || listen(fd, backlog) < 0 ? -errno : 0;
+}
+
+int tcp_listen(const struct ip_port *local, bool reuse_port, int backlog)
+{
+	_cleanup_(fd_closep) int fd = new_socket(local->ip.family);
+	if (fd < 0)
+		return TAKE_FD(fd);
+	int r = set_listen_options(fd, local, reuse_port);
+	if (r == 0)
+		r = bind_and_listen(fd, local, backlog);
+	return r < 0 ? r : TAKE_FD(fd);
 }
 
 /* Failures are of no consequence: the connection works without. */
@@ -167,6 +174,24 @@ static struct ip_port local_of(int fd)
 	if (getsockname(fd, (struct sockaddr *)&sa, &len) == 0)
 		(void)sockaddr_to_ip_port((struct sockaddr *)&sa, len, &p);
 	return p;
+}
+
+int tcp_listen_transparent(const struct ip_port *local, int backlog, struct ip_port *ret)
+{
+	bool is_v6 = local->ip.family == IP_FAMILY_V6;
+	_cleanup_(fd_closep) int fd = new_socket(local->ip.family);
+	if (fd < 0)
+		return TAKE_FD(fd);
+	int r = set_listen_options(fd, local, true);
+	if (r == 0)
+		r = is_v6 ? set_int(fd, SOL_IPV6, IPV6_TRANSPARENT, 1)
+			  : set_int(fd, SOL_IP, IP_TRANSPARENT, 1);
+	if (r == 0)
+		r = bind_and_listen(fd, local, backlog);
+	if (r < 0)
+		return r;
+	*ret = local_of(fd);
+	return TAKE_FD(fd);
 }
 
 /* Returns 0, or the errno of accept() that ends this turn's round. */

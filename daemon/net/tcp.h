@@ -15,6 +15,14 @@
  */
 [[nodiscard]] int tcp_listen(const struct ip_port *local, bool reuse_port, int backlog);
 /*
+ * One for connections that the kernel's TPROXY sends here whatever address they were made to:
+ * theirs is what on_accept() gets as local. Needs CAP_NET_ADMIN. An IPv6 one takes IPv6 only;
+ * workers may have one each. local->port 0: any, *ret is the address that it got. Returns as
+ * tcp_listen().
+ */
+[[nodiscard]] int tcp_listen_transparent(const struct ip_port *local, int backlog,
+					 struct ip_port *ret);
+/*
  * Starts a connect; the descriptor becomes writable when it has ended (socket_error()).
  * keep_alive_sec: idle time before probes, 0: none. Returns the descriptor or a negative errno.
  */

@@ -12,9 +12,10 @@ class Listener:
     """Connections that come out of the tunnel."""
 
     def __init__(self, host="127.0.0.1", port=0):
-        self.socket = socket.create_server((host, port), backlog=128)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.socket = socket.create_server((host, port), family=family, backlog=128)
         self.socket.settimeout(seconds(10))
-        self.address = "%s:%d" % self.socket.getsockname()[:2]
+        self.address = ("[%s]:%d" if ":" in host else "%s:%d") % self.socket.getsockname()[:2]
 
     def accept(self):
         connection, _ = self.socket.accept()

@@ -155,6 +155,34 @@ static void test_proxy(void **state)
 	conf_unref(c);
 }
 
+/* The longest prefix decides, of whatever section; families are apart. */
+static void test_find_network(void **state)
+{
+	(void)state;
+	static const struct conf_prefix lan[] = { { { IP_FAMILY_V4, { 10 } }, 8 },
+						  { { IP_FAMILY_V6, { 0xfd } }, 8 } };
+	static const struct conf_prefix host[] = { { { IP_FAMILY_V4, { 10, 2, 3, 4 } }, 32 },
+						   { { IP_FAMILY_V4, { 10, 9 } }, 16 } };
+	static const struct conf_edge_network networks[] = {
+		{ .name = "host", .prefixes = host, .prefix_count = 2 },
+		{ .name = "lan", .prefixes = lan, .prefix_count = 2 },
+	};
+	const struct edge_conf c = { .networks = networks, .network_count = 2 };
+	static const struct {
+		struct ip_addr addr;
+		size_t found;
+	} cases[] = {
+		{ { IP_FAMILY_V4, { 10, 2, 3, 4 } }, 0 },
+		{ { IP_FAMILY_V4, { 10, 2, 3, 5 } }, 1 },
+		{ { IP_FAMILY_V4, { 10, 9, 255, 1 } }, 0 },
+		{ { IP_FAMILY_V4, { 11 } }, 2 },
+		{ { IP_FAMILY_V6, { 0xfd, 1 } }, 1 },
+		{ { IP_FAMILY_V6, { 10, 2, 3, 4 } }, 2 },
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		assert_int_equal(edge_conf_find_network(&c, &cases[i].addr), cases[i].found);
+}
+
 static void test_example_edge(void **state)
 {
 	(void)state;
@@ -195,6 +223,10 @@ static void test_example_edge(void **state)
 	assert_int_equal(c->udp_ports[0].dest->addr.port, 53);
 	assert_true(c->udp_ports[0].idle == 60 * NSEC_PER_SEC);
 	assert_int_equal(warnings_with(&report, "[udp dns]"), 0);
+	assert_int_equal(c->network_count, 1);
+	assert_string_equal(c->networks[0].tunnel, "home");
+	assert_int_equal(edge_conf_prefixes(c), 1);
+	assert_int_equal(warnings_with(&report, "[network lan]"), 0);
 	conf_report_done(&report);
 	edge_conf_unref(edge_conf_ref(c));
 	edge_conf_unref(c);
@@ -676,6 +708,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_example_aditd),
 		cmocka_unit_test(test_example_edge),
+		cmocka_unit_test(test_find_network),
 		cmocka_unit_test(test_proxy),
 		cmocka_unit_test(test_precedence),
 		cmocka_unit_test(test_set_errors),
