@@ -16,7 +16,7 @@ base_objs := daemon/base/arena.o daemon/base/argv.o daemon/base/backoff.o daemon
 	daemon/base/file.o daemon/base/log.o \
 	daemon/base/log_format.o daemon/base/loop.o daemon/base/mailbox.o \
 	daemon/base/mainloop.o daemon/base/map.o daemon/base/metric.o daemon/base/notify.o \
-	daemon/base/opt.o daemon/base/process.o daemon/base/random.o daemon/base/ratelimit.o daemon/base/resume.o daemon/base/secret.o \
+	daemon/base/opt.o daemon/base/owners.o daemon/base/process.o daemon/base/random.o daemon/base/ratelimit.o daemon/base/resume.o daemon/base/secret.o \
 	daemon/base/siphash.o daemon/base/slab.o daemon/base/snapshot.o daemon/base/version.o \
 	daemon/base/watch.o daemon/base/watchdog.o daemon/base/worker.o
 base_libs := libsystemd libseccomp
@@ -55,7 +55,7 @@ http_objs := daemon/http/conn_fsm.o daemon/http/h1.o daemon/http/h1_client.o \
 http_libs := libllhttp libnghttp2
 http_ldlibs := -lwslay
 
-datapath_objs := daemon/datapath/anchor.o daemon/datapath/path.o
+datapath_objs := daemon/datapath/anchor.o daemon/datapath/path.o daemon/datapath/sock.o
 
 link_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o link_fsm.o link_pipe.o \
 	h2call.o h2call_head.o h2call_open.o h2link.o quic.o \
@@ -68,8 +68,8 @@ origin_objs := daemon/origin/origin.o daemon/origin/origin_fixed.o daemon/origin
 	daemon/origin/origin_hello.o daemon/origin/origin_http.o daemon/origin/origin_pool.o \
 	daemon/origin/origin_tls.o
 
-session_objs := daemon/session/call_fsm.o daemon/session/flow_caller.o daemon/session/flow_table.o \
-	daemon/session/udp_session.o daemon/session/v2.o
+session_objs := daemon/session/call_fsm.o daemon/session/flow_caller.o daemon/session/flow_cross.o \
+	daemon/session/flow_table.o daemon/session/udp_session.o daemon/session/v2.o
 
 route_objs := $(addprefix daemon/route/,host_index.o hosts.o match_ingress.o route.o)
 

@@ -12,7 +12,7 @@
 # C helpers of the tests (selftests/lib/*.c), one archive.
 testlib_objs := selftests/lib/fake_dns.o selftests/lib/quic_pair.o selftests/lib/talk.o selftests/lib/udp_relay.o selftests/lib/fake_stream.o selftests/lib/testcert.o \
 	selftests/lib/h2_pair.o selftests/lib/h2link_world.o
-testlib_objs += selftests/lib/core_world.o selftests/lib/scarce.o
+testlib_objs += selftests/lib/core_world.o selftests/lib/flow_world.o selftests/lib/scarce.o
 testlib_libs := openssl libcares
 
 # Programs that system tests run beside ours (selftests/lib), each with its objects.
@@ -25,7 +25,7 @@ unit_tests :=
 unit_tests += util/test-heap base/test-loop base/test-slab base/test-bufq base/test-mailbox \
 	base/test-cgroup base/test-metric base/test-log_format base/test-log base/test-worker \
 	util/test-addr base/test-arena base/test-random base/test-map base/test-snapshot \
-	base/test-ratelimit base/test-file base/test-opt base/test-argv base/test-drop_priv \
+	base/test-ratelimit base/test-file base/test-opt base/test-owners base/test-argv base/test-drop_priv \
 	base/test-mainloop base/test-watchdog base/test-paths base/test-resume base/test-watch
 test-loop_parts := base
 test-slab_parts := base
@@ -43,6 +43,7 @@ test-snapshot_parts := base
 test-ratelimit_parts := base
 test-file_parts := base
 test-opt_parts := base
+test-owners_parts := base
 test-argv_parts := base
 test-drop_priv_parts := base
 test-mainloop_parts := base
@@ -194,9 +195,10 @@ test-ingress_vectors_data := ingress.json
 test-route_parts := route conf wire base
 
 # session
-unit_tests += $(addprefix session/test-,call_fsm flow_caller flow_table v2)
+unit_tests += $(addprefix session/test-,call_fsm flow_caller flow_move flow_table v2)
 test-call_fsm_parts := session
 test-flow_caller_parts := session flow wire base
+test-flow_move_parts := session datapath flow net wire base
 test-flow_table_parts := session datapath flow net wire base
 test-v2_parts := session datapath flow net wire base
 

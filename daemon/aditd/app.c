@@ -203,11 +203,14 @@ static int start_wiring(struct app *a)
 {
 	a->wirings = calloc(a->worker_count, sizeof(*a->wirings));
 	a->tunnels = calloc(a->worker_count, sizeof(*a->tunnels));
-	if (!a->wirings || !a->tunnels)
-		return fail(a, "no memory", -ENOMEM);
+	int r = a->wirings && a->tunnels ? 0 : -ENOMEM;
+	if (r == 0 && a->worker_count > 1)
+		r = owners_new(a->config->conf->common.limits.flows, &a->shared.flow_owners);
+	if (r < 0)
+		return fail(a, "no memory", r);
 	for (unsigned int i = 0; i < a->worker_count; i++) {
-		int r = wiring_init(&a->wirings[i], &a->shared, worker_set_get(a->workers, i),
-				    &a->tunnels[i]);
+		r = wiring_init(&a->wirings[i], &a->shared, worker_set_get(a->workers, i),
+				&a->tunnels[i]);
 		if (r < 0)
 			return fail(a, "cannot prepare a worker", r);
 	}
@@ -220,6 +223,7 @@ static void stop_wiring(struct app *a)
 		wiring_done(&a->wirings[i]);
 	free(a->wirings);
 	free(a->tunnels);
+	owners_free(a->shared.flow_owners);
 }
 
 enum { STATUS_LEN = 256 };

@@ -37,6 +37,7 @@ static const struct metric_family sessions_total_family = { .name = "cloudflared
 static const struct metric_family too_big_family = { .name = "quic_client_packet_too_big_dropped", .help = "Datagrams of origins too large for a session of datagram version 2.", .type = METRIC_TYPE_COUNTER };
 static const struct metric_family unsupported_family = { .name = "cloudflared_udp_unsupported_remote_command_total", .help = "Calls of datagram version 2 on connections of version 3.", .type = METRIC_TYPE_COUNTER, .labels = { "conn_index", "command" } };
 static const struct metric_family anchors_family = { .name = "adit_anchors", .help = "Sockets towards UDP origins.", .type = METRIC_TYPE_GAUGE };
+static const struct metric_family crossings_family = { .name = "adit_flow_crossings_total", .help = "What went to another worker: datagrams whose flow is there, and flows that were registered there.", .type = METRIC_TYPE_COUNTER, .labels = { "what" } };
 static const struct metric_family errors_family = { .name = "adit_flow_errors_total", .help = "ICMP errors about datagrams to origins.", .type = METRIC_TYPE_COUNTER };
 /* clang-format on */
 
@@ -102,8 +103,10 @@ int flow_metrics_init(struct flow_metrics *m, struct metric_registry *reg,
 	int flows = metric_define(reg, &flows_family),
 	    packets = metric_define(reg, &packets_family);
 	int anchors = metric_define(reg, &anchors_family),
-	    errors = metric_define(reg, &errors_family);
-	if (r < 0 || limited < 0 || flows < 0 || packets < 0 || anchors < 0 || errors < 0)
+	    errors = metric_define(reg, &errors_family),
+	    crossings = metric_define(reg, &crossings_family);
+	if (r < 0 || limited < 0 || flows < 0 || packets < 0 || anchors < 0 || errors < 0 ||
+	    crossings < 0)
 		return -ENOMEM;
 	for (unsigned int i = 0; i < FLOW_DROP_MAX_; i++) {
 		const char *name = flow_drop_name((enum flow_drop)i);
@@ -111,9 +114,14 @@ int flow_metrics_init(struct flow_metrics *m, struct metric_registry *reg,
 	}
 	m->strangers = metric_series(reg, drops, (const char *const[]){ "datagram", "stranger" });
 	m->limited = metric_series(reg, limited, (const char *const[]){ "udp" });
-	m->flows = metric_series(reg, flows, (const char *const[]){ "anchor", "udp" });
-	m->rx = metric_series(reg, packets, (const char *const[]){ "anchor", "rx" });
-	m->tx = metric_series(reg, packets, (const char *const[]){ "anchor", "tx" });
+	for (unsigned int k = 0; k < PATH_KIND_MAX_; k++) {
+		const char *name = path_kind_name((enum path_kind)k);
+		m->flows[k] = metric_series(reg, flows, (const char *const[]){ name, "udp" });
+		m->rx[k] = metric_series(reg, packets, (const char *const[]){ name, "rx" });
+		m->tx[k] = metric_series(reg, packets, (const char *const[]){ name, "tx" });
+	}
+	m->crossed = metric_series(reg, crossings, (const char *const[]){ "datagram" });
+	m->handed_over = metric_series(reg, crossings, (const char *const[]){ "flow" });
 	m->anchors = metric_series(reg, anchors, NULL);
 	m->errors = metric_series(reg, errors, NULL);
 	return 0;
@@ -157,12 +165,16 @@ void flow_metrics_refresh(const struct flow_metrics *m, struct wiring *w)
 	for (unsigned int k = 0; k < FLOW_DROP_MAX_; k++)
 		metric_set(shard, m->drops[k], (int64_t)drops[k]);
 	metric_set(shard, m->limited, (int64_t)drops[FLOW_DROP_TOO_MANY]);
-	metric_set(shard, m->flows, (int64_t)w->flows.flows.count);
 	metric_set(shard, m->sessions, (int64_t)w->flows.sessions.active);
 	metric_set(shard, m->sessions_total, (int64_t)w->flows.sessions.total);
 	metric_set(shard, m->too_big, (int64_t)w->flows.sessions.too_big);
-	metric_set(shard, m->rx, (int64_t)d->rx_datagrams);
-	metric_set(shard, m->tx, (int64_t)d->tx_datagrams);
+	for (unsigned int k = 0; k < PATH_KIND_MAX_; k++) {
+		metric_set(shard, m->flows[k], (int64_t)d->paths[k]);
+		metric_set(shard, m->rx[k], (int64_t)d->rx_datagrams[k]);
+		metric_set(shard, m->tx[k], (int64_t)d->tx_datagrams[k]);
+	}
+	metric_set(shard, m->crossed, (int64_t)w->flows.crossed);
+	metric_set(shard, m->handed_over, (int64_t)w->flows.handed_over);
 	metric_set(shard, m->anchors, (int64_t)d->anchors);
 	metric_set(shard, m->strangers, (int64_t)d->strangers);
 	metric_set(shard, m->errors, (int64_t)d->errors);

@@ -16,9 +16,11 @@ struct flow_metrics {
 	metric_id dropped[FLOW_INDEX_MAX][FLOW_METRICS_REASONS]; /* the reference's reasons */
 	metric_id drops[FLOW_DROP_MAX_];                         /* ours, over all indexes */
 	metric_id limited;                                       /* registrations at the limit */
-	metric_id flows, rx, tx, anchors, strangers, errors;
-	metric_id sessions, sessions_total, too_big; /* of version 2 */
+	metric_id sessions, sessions_total, too_big;             /* of version 2 */
 	metric_id unsupported[FLOW_INDEX_MAX][FLOW_METRICS_COMMANDS];
+	metric_id flows[PATH_KIND_MAX_], rx[PATH_KIND_MAX_], tx[PATH_KIND_MAX_];
+	metric_id anchors, strangers, errors;
+	metric_id crossed, handed_over; /* to other workers */
 };
 
 [[nodiscard]] int flow_metrics_init(struct flow_metrics *m, struct metric_registry *reg,

@@ -102,7 +102,10 @@ static int init_flows(struct wiring *w)
 	flow_table_init(&w->flows, &(struct flow_table_params){ .worker = w->worker,
 								.datapath = w->datapath,
 								.may_reach = may_reach,
-								.arg = w });
+								.arg = w,
+								.owners = w->shared->flow_owners,
+								.tables = w->shared->flow_tables });
+	w->shared->flow_tables[w->worker->index] = &w->flows;
 	return 0;
 }
 

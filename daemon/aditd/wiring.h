@@ -27,6 +27,8 @@ struct wiring_shared {
 	struct mailbox *main;
 	struct page *page; /* NULL: no local page; the first worker serves it */
 	unsigned int worker_count;
+	struct owners *flow_owners; /* NULL with one worker */
+	struct flow_table *flow_tables[WORKER_MAX];
 };
 
 struct wiring {

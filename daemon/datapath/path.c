@@ -7,8 +7,11 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 
 #include "daemon/datapath/anchor.h"
+#include "daemon/net/tcp.h"
+#include "util/macro.h"
 
 int datapath_new(struct worker *worker, struct datapath **ret)
 {
@@ -40,6 +43,20 @@ const struct datapath_stats *datapath_get_stats(const struct datapath *d)
 	return &d->stats;
 }
 
+const char *path_kind_name(enum path_kind kind)
+{
+	static const char *const names[PATH_KIND_MAX_] = {
+		[PATH_KIND_ANCHOR] = "anchor",
+		[PATH_KIND_CONNECTED] = "connected",
+	};
+	return kind < ARRAY_SIZE(names) ? names[kind] : "unknown";
+}
+
+enum path_kind flow_path_kind(const struct flow_path *path)
+{
+	return path->own ? PATH_KIND_CONNECTED : PATH_KIND_ANCHOR;
+}
+
 int flow_path_open(struct datapath *d, struct flow_path *path, const struct path_user *user,
 		   const struct ip_port *remote)
 {
@@ -49,11 +66,92 @@ int flow_path_open(struct datapath *d, struct flow_path *path, const struct path
 		return r;
 	path->user = user;
 	path->remote = *remote;
-	return anchor_take(d, &local, path);
+	r = anchor_take(d, &local, path);
+	if (r < 0)
+		return r;
+	path->datapath = d;
+	d->stats.paths[PATH_KIND_ANCHOR]++;
+	return 0;
 }
 
 void flow_path_close(struct flow_path *path)
 {
-	if (path->anchor)
-		anchor_give(path);
+	if (!path->place)
+		return;
+	if (path->datapath)
+		path->datapath->stats.paths[flow_path_kind(path)]--;
+	if (path->own)
+		path_own_close(path);
+	anchor_give(path);
+	path->datapath = NULL;
+}
+
+/* ---- from worker to worker ---- */
+
+int flow_path_detach(struct flow_path *path)
+{
+	struct datapath *d = path->datapath;
+	if (!path->own) {
+		int r = path_own_open(path);
+		if (r < 0)
+			return r;
+		/* What isn't its own is the anchor's, which stays here. */
+		path_sock_read(path->own);
+	}
+	loop_io_stop(&path->own->io);
+	path->own->datapath = NULL;
+	path->own->anchor = NULL;
+	path->datapath = NULL;
+	d->stats.connected--;
+	d->stats.paths[PATH_KIND_CONNECTED]--;
+	if (path->place->home == d->worker)
+		path->place->path = NULL;
+	return 0;
+}
+
+int flow_path_attach(struct datapath *d, struct flow_path *path)
+{
+	struct path_sock *s = path->own;
+	int r = loop_io_start(d->worker->loop, &s->io, s->udp.fd, EPOLLIN);
+	if (r < 0)
+		return r;
+	s->datapath = d;
+	path->datapath = d;
+	d->stats.connected++;
+	d->stats.paths[PATH_KIND_CONNECTED]++;
+	if (path->place->home == d->worker) {
+		path->place->path = path;
+		s->anchor = path->place->anchor;
+	}
+	return 0;
+}
+
+/* ---- sending ---- */
+
+static struct udp_socket *socket_of(const struct flow_path *path)
+{
+	return path->own ? &path->own->udp : &path->place->anchor->sock.udp;
+}
+
+int flow_path_send(struct flow_path *path, struct span datagram)
+{
+	struct udp_socket *udp = socket_of(path);
+	struct datapath_stats *stats = &path->datapath->stats;
+	const struct udp_send send = { .data = datagram, .peer = path->own ? NULL : &path->remote };
+	size_t sent = 0;
+	int r = udp_send(udp, &send, &stats->udp, &sent);
+	/* It may be the error of another datagram that the kernel has kept. Then it is reported to
+	 * that one's flow from the loop, and this one is sent again. */
+	if (r < 0 && r != -EAGAIN && r != -EMSGSIZE) {
+		(void)socket_error(udp->fd);
+		r = udp_send(udp, &send, &stats->udp, &sent);
+	}
+	if (r == 0)
+		stats->tx_datagrams[flow_path_kind(path)]++;
+	return r;
+}
+
+const struct ip_port *flow_path_local(const struct flow_path *path)
+{
+	return &socket_of(path)->local;
 }

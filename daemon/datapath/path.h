@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * How a UDP flow reaches its origin: a local port that stays its own for as long as it lives, and
- * what was sent and received on it. Today every path is an anchor, a bound socket (anchor.h), which
- * needs no privilege and always works. One struct datapath for each worker.
+ * what was sent and received on it. Every path has a place on an anchor, a bound socket that flows
+ * to different remotes share (anchor.h); it may have a connected socket on the same port besides.
+ * Neither needs a privilege. One struct datapath for each worker; a path may go to another worker,
+ * and takes its port along.
  */
 #ifndef DAEMON_DATAPATH_PATH_H
 #define DAEMON_DATAPATH_PATH_H
@@ -10,15 +12,26 @@
 #include "daemon/base/map.h"
 #include "daemon/base/worker.h"
 #include "daemon/net/udp.h"
+#include "util/list.h"
 
 enum {
 	PATH_HEADROOM = UDP_HEADROOM, /* bytes before a received datagram that its reader may use */
 	PATH_REMOTE_LEN = 19,
 };
 
-struct anchor;
 struct datapath;
 struct flow_path;
+struct path_place;
+struct path_sock;
+
+/* What carries a path's datagrams. */
+enum path_kind : uint8_t {
+	PATH_KIND_ANCHOR,    /* a socket that it shares */
+	PATH_KIND_CONNECTED, /* one of its own */
+	PATH_KIND_MAX_,
+};
+/* "anchor", "connected": in metrics and status. */
+const char *path_kind_name(enum path_kind kind);
 
 /* Whose flows they are. Callbacks come from the loop; the path may be closed in one. */
 struct path_user {
@@ -32,25 +45,27 @@ struct path_user {
 /* Embedded in the flow; zeroed before it is opened. */
 struct flow_path {
 	const struct path_user *user;
-	struct anchor *anchor; /* NULL: not open */
+	struct datapath *datapath; /* NULL: not open, or between two workers */
+	struct path_place *place;  /* on an anchor, maybe of another worker; NULL: not open */
+	struct path_sock *own;     /* NULL: the anchor's socket is used */
 	struct ip_port remote;
-	struct map_node node; /* in the anchor's, by remote */
-	uint8_t key[PATH_REMOTE_LEN];
 };
 
 struct datapath_stats {
 	struct udp_stats udp;
-	uint64_t anchors;      /* sockets, now */
-	uint64_t opened;       /* … ever */
-	uint64_t rx_datagrams; /* that had a flow */
-	uint64_t tx_datagrams;
+	uint64_t anchors;                      /* sockets that are shared, now */
+	uint64_t opened;                       /* … ever */
+	uint64_t connected;                    /* sockets of one path, now */
+	uint64_t paths[PATH_KIND_MAX_];        /* now */
+	uint64_t rx_datagrams[PATH_KIND_MAX_]; /* that had a flow */
+	uint64_t tx_datagrams[PATH_KIND_MAX_];
 	uint64_t strangers; /* from addresses that no flow talks to; dropped */
 	uint64_t errors;    /* reports of the network that had a flow */
 };
 
 /* 0 or -ENOMEM. */
 [[nodiscard]] int datapath_new(struct worker *worker, struct datapath **ret);
-/* All paths must have been closed. Accepts NULL. */
+/* All paths of this worker must have been closed. Accepts NULL. */
 void datapath_free(struct datapath *d);
 const struct datapath_stats *datapath_get_stats(const struct datapath *d);
 
@@ -61,11 +76,22 @@ const struct datapath_stats *datapath_get_stats(const struct datapath *d);
  */
 [[nodiscard]] int flow_path_open(struct datapath *d, struct flow_path *path,
 				 const struct path_user *user, const struct ip_port *remote);
-/* What arrives from now on is a stranger's. Harmless on one that isn't open. */
+/* What arrives from now on is a stranger's. Harmless on one that isn't open, legal on one that is
+ * between two workers, on any thread then. */
 void flow_path_close(struct flow_path *path);
 /* Sends one datagram at once: 0, -EAGAIN (no room: drop it), -EMSGSIZE, or why it can't. */
 [[nodiscard]] int flow_path_send(struct flow_path *path, struct span datagram);
 /* The flow's own address and port. */
 const struct ip_port *flow_path_local(const struct flow_path *path);
+enum path_kind flow_path_kind(const struct flow_path *path);
+
+/*
+ * Takes a path off its worker, to be attached to another's. Its packets go on arriving, in a socket
+ * of its own. Datagrams of other paths may be delivered from inside. 0, or a negative errno: it
+ * stays as it is.
+ */
+[[nodiscard]] int flow_path_detach(struct flow_path *path);
+/* On the other worker's thread. 0, or a negative errno: it has to be closed. */
+[[nodiscard]] int flow_path_attach(struct datapath *d, struct flow_path *path);
 
 #endif

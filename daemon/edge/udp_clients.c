@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include "daemon/base/random.h"
 #include "daemon/edge/edge_conn.h"
 #include "util/cleanup.h"
 
@@ -66,6 +67,7 @@ static void use_link(struct udp_client *c, struct edge_link *el)
 {
 	if (c->el == el)
 		return;
+	c->has_moved |= c->el != NULL;
 	edge_link_unref(c->el);
 	c->el = edge_link_ref(el);
 }
@@ -74,7 +76,7 @@ static void use_link(struct udp_client *c, struct edge_link *el)
 static void on_lost(struct flow_call *call)
 {
 	struct udp_client *c = CONTAINER_OF(call, struct udp_client, call);
-	struct edge_link *el = pick(c->clients, c->way);
+	struct edge_link *el = c->is_guest ? NULL : pick(c->clients, c->way);
 	struct call_port *port =
 		el && el->worker == c->clients->p.worker ? edge_conn_flow_port(el) : NULL;
 	if (!port)
@@ -125,6 +127,8 @@ static struct udp_client *client_new(struct udp_clients *u, const struct udp_arr
 	c->way = a->way;
 	c->addr = a->client;
 	c->local = a->local;
+	c->id = a->id;
+	c->has_moved = a->has_moved;
 	c->timer.on_expire = on_route_timer;
 	c->garbage.release = client_release;
 	make_key(a, c->key);
@@ -145,8 +149,14 @@ static void send_here(struct udp_client *c, struct span bytes)
 	timer_stop(&c->timer);
 	if (!c->call.caller) {
 		struct udp_route route = route_of(u, c->way);
-		if (flow_call_open(u->p.flows, &c->call, &call_user,
-				   route.dest ? route.dest : &c->local, route.idle) < 0) {
+		const struct flow_call_params params = {
+			.user = &call_user,
+			.dest = route.dest ? route.dest : &c->local,
+			.id = &c->id,
+			.was_up = c->has_moved,
+			.idle = route.idle,
+		};
+		if (flow_call_open(u->p.flows, &c->call, &params) < 0) {
 			u->stats.too_many++;
 			client_end(c);
 			return;
@@ -166,7 +176,10 @@ static void send_there(struct udp_client *c, const struct udp_arrival *a)
 	c->active = loop_now(loop);
 	if (!timer_is_armed(&c->timer))
 		timer_start(loop, &c->timer, nsec_add(c->active, route_of(u, c->way).idle));
-	if (udp_forward_add(&u->forward, a, c->el))
+	struct udp_arrival there = *a;
+	there.id = c->id;
+	there.has_moved = c->has_moved;
+	if (udp_forward_add(&u->forward, &there, c->el))
 		u->stats.forwarded++;
 	else
 		u->stats.forward_full++;
@@ -196,10 +209,14 @@ void udp_clients_take(struct udp_clients *u, const struct udp_arrival *a)
 		u->stats.rate++;
 		return;
 	}
-	if (!c)
-		c = client_new(u, a);
+	if (!c) {
+		struct udp_arrival first = *a;
+		random_bytes(first.id.bytes, sizeof(first.id.bytes));
+		c = client_new(u, &first);
+	}
 	if (!c)
 		return;
+	c->is_guest = false;
 	use_link(c, el);
 	if (el->worker == u->p.worker)
 		send_here(c, a->bytes);
@@ -217,6 +234,7 @@ void udp_clients_take_forwarded(struct udp_clients *u, const struct udp_arrival 
 		c = client_new(u, a);
 	if (!c)
 		return;
+	c->is_guest = true;
 	use_link(c, el);
 	send_here(c, a->bytes);
 }

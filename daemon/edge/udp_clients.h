@@ -23,6 +23,9 @@ struct udp_arrival {
 	struct ip_port client; /* that sent it */
 	struct ip_port local;  /* where to; port 0 where that says nothing */
 	struct span bytes;
+	/* Of the worker that read it, for the one that has the link: */
+	struct dgram_id id; /* of the client's flow, on whatever worker's link */
+	bool has_moved;     /* it had another link before: a daemon may know the id */
 };
 
 struct udp_client {
@@ -31,6 +34,9 @@ struct udp_client {
 	struct ip_port addr;
 	struct ip_port local;
 	struct edge_link *el;  /* referenced */
+	struct dgram_id id;    /* of its flow, on whatever worker's link */
+	bool has_moved;        /* it has had another link */
+	bool is_guest;         /* another worker reads its datagrams and chooses its link */
 	struct flow_call call; /* open where the link is this worker's */
 	nsec_t active;         /* else: when it sent last */
 	struct timer timer;    /* … and when it is forgotten */

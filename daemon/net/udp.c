@@ -16,7 +16,8 @@
 #include "util/cleanup.h"
 #include "util/macro.h"
 
-#include <linux/errqueue.h> /* last: it needs struct timespec and doesn't say so */
+#include <linux/errqueue.h> /* it needs struct timespec and doesn't say so */
+#include <linux/filter.h>
 
 enum {
 	SLOT_LEN = 68 * 1024, /* of one message; UDP_HEADROOM and UDP_MSG_MAX rounded up to pages */
@@ -111,9 +112,27 @@ static int set_family_options(int fd, const struct udp_params *p)
 	return r < 0 ? r : set_v4_options(fd, p);
 }
 
+/*
+ * Where the kernel asks which socket of a port takes a packet, the answer is the first: this one.
+ * With a program of its own it is given no port that another group has, and without SO_REUSEPORT
+ * on it nobody could join.
+ */
+static int set_group_head(int fd)
+{
+	struct sock_filter first = BPF_STMT(BPF_RET | BPF_K, 0);
+	const struct sock_fprog program = { .len = 1, .filter = &first };
+	int r = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+	if (r == 0 &&
+	    setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof(program)) < 0)
+		r = -errno;
+	return r;
+}
+
 static int set_routing_options(int fd, const struct udp_params *p)
 {
 	int r = p->reuse_port ? set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1) : 0;
+	if (r == 0 && p->is_group_head)
+		r = set_group_head(fd);
 	if (r == 0 && p->fwmark)
 		r = set_int(fd, SOL_SOCKET, SO_MARK, (int)p->fwmark);
 	if (r == 0 && p->bind_interface) {

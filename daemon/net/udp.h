@@ -25,6 +25,9 @@ struct udp_params {
 	struct ip_port local;       /* family must be set; port 0 and any address are fine */
 	const struct ip_port *peer; /* connect to it; NULL: unconnected */
 	bool reuse_port;
+	/* The first of a group on a port that nobody has: what no connected one of them takes is
+	 * its own. */
+	bool is_group_head;
 	bool want_gro;
 	bool is_v6_only;
 	bool may_fragment; /* the kernel cuts what is larger than the path; else DF is set */

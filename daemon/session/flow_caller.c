@@ -7,8 +7,6 @@
 
 #include <errno.h>
 
-#include "daemon/base/random.h"
-
 enum {
 	TRIES = 6,               /* registrations without an answer */
 	FIRST_REPEAT_MSEC = 250, /* then twice as long each time */
@@ -328,18 +326,19 @@ void call_port_close(struct call_port *port)
 	port->pipe = NULL;
 }
 
-int flow_call_open(struct flow_caller *f, struct flow_call *c, const struct flow_call_user *user,
-		   const struct ip_port *dest, nsec_t idle)
+int flow_call_open(struct flow_caller *f, struct flow_call *c,
+		   const struct flow_call_params *params)
 {
 	*c = (struct flow_call){
-		.user = user,
-		.dest = *dest,
-		.idle = idle,
+		.user = params->user,
+		.dest = *params->dest,
+		.id = *params->id,
+		.was_up = params->was_up,
+		.idle = params->idle,
 		.active = loop_now(f->worker->loop),
 		.state = CALL_STATE_WAITING,
 		.timer.on_expire = on_timer,
 	};
-	random_bytes(c->id.bytes, sizeof(c->id.bytes));
 	bufq_init(&c->held, f->worker->slab);
 	int r = map_insert(&f->calls, &c->node, dgram_id_span(&c->id));
 	if (r < 0)

@@ -95,13 +95,20 @@ void call_port_open(struct call_port *port, struct datagram_pipe *pipe, bool is_
 /* The link has ended; its flows live on without one. Harmless on one that isn't open. */
 void call_port_close(struct call_port *port);
 
+struct flow_call_params {
+	const struct flow_call_user *user;
+	const struct ip_port *dest;
+	const struct dgram_id *id;
+	bool was_up; /* a daemon may have it already, by another worker's link */
+	nsec_t idle;
+};
+
 /*
- * Makes a flow with a new id, also of one that was closed; it is registered when it has a link and
- * a payload. 0 or -ENOMEM.
+ * Makes a flow, also of one that was closed; it is registered when it has a link and a payload. 0,
+ * -ENOMEM, -EEXIST for an id that this worker has.
  */
 [[nodiscard]] int flow_call_open(struct flow_caller *f, struct flow_call *c,
-				 const struct flow_call_user *user, const struct ip_port *dest,
-				 nsec_t idle);
+				 const struct flow_call_params *params);
 /* Nothing is sent: the daemon's end goes by its idle time. Harmless on one that isn't open. */
 void flow_call_close(struct flow_call *c);
 /* From now on it goes by this link. */

@@ -19,7 +19,8 @@ const char *flow_drop_name(enum flow_drop reason)
 		[FLOW_DROP_ORIGIN_FULL] = "origin-full", [FLOW_DROP_ORIGIN] = "origin",
 		[FLOW_DROP_TOO_BIG] = "too-big",         [FLOW_DROP_LINK_FULL] = "link-full",
 		[FLOW_DROP_LINK_DOWN] = "link-down",     [FLOW_DROP_ICMP] = "icmp",
-		[FLOW_DROP_VERSION] = "version",
+		[FLOW_DROP_VERSION] = "version",         [FLOW_DROP_CROSSING] = "crossing",
+		[FLOW_DROP_MOVING] = "moving",
 	};
 	return reason < ARRAY_SIZE(names) ? names[reason] : "unknown";
 }
@@ -27,6 +28,46 @@ const char *flow_drop_name(enum flow_drop reason)
 void flow_table_drop(struct flow_table *t, unsigned int index, enum flow_drop reason)
 {
 	t->by_index[MIN(index, FLOW_INDEX_MAX - 1U)].drops[reason]++;
+}
+
+/* A flow of version 3. */
+static struct udp_session *find(const struct flow_table *t, const struct dgram_id *id)
+{
+	return udp_session_find(t, id, 0);
+}
+
+/* ---- between workers ---- */
+
+enum { HOPS_MAX = 3 }; /* a flow that moves that often while it is looked for isn't found */
+
+/* The worker that has a flow which isn't in this table: -ENOENT nobody, -EINPROGRESS this one, or
+ * will have when it gets here. */
+static int owner_of(const struct flow_table *t, const struct dgram_id *id)
+{
+	int owner = t->p.owners ? owners_find(t->p.owners, dgram_id_span(id)) : -ENOENT;
+	return owner == (int)t->p.worker->index ? -EINPROGRESS : owner;
+}
+
+static void send_on(struct flow_table *t, unsigned int to, const struct crossing *c)
+{
+	struct crossing next = *c;
+	next.hops++;
+	if (flow_cross_add(&t->cross, to, &next))
+		t->crossed++;
+	else
+		flow_table_drop(t, c->index, FLOW_DROP_CROSSING);
+}
+
+/* The first time that a datagram of an edge goes to another worker. */
+static void send_over(struct flow_table *t, unsigned int to, const struct flow_port *port,
+		      enum crossing_kind kind, struct span datagram)
+{
+	send_on(t, to,
+		&(struct crossing){ .kind = kind,
+				    .worker = t->p.worker->index,
+				    .index = port->index,
+				    .port = port->serial,
+				    .datagram = datagram });
 }
 
 /* ---- registration ---- */
@@ -76,7 +117,7 @@ static void refuse(struct flow_table *t, struct flow_port *port, const struct dg
 	respond(t, port, id, code);
 }
 
-static void repeat(struct flow_table *t, struct flow_port *port, struct udp_session *s)
+void flow_table_accept(struct flow_table *t, struct flow_port *port, struct udp_session *s)
 {
 	if (s->port == port) {
 		t->by_index[port->index].repeated++;
@@ -91,7 +132,7 @@ static void repeat(struct flow_table *t, struct flow_port *port, struct udp_sess
 static void begin(struct flow_table *t, struct flow_port *port, struct dgram3_register *reg)
 {
 	reg->dest.ip = ip_addr_unmap(reg->dest.ip);
-	if (t->flows.count >= t->flows.limit) {
+	if (t->flows.count >= t->limit) {
 		refuse(t, port, &reg->id, FLOW_DROP_TOO_MANY, DGRAM3_CODE_TOO_MANY);
 		return;
 	}
@@ -124,11 +165,55 @@ static void take_registration(struct flow_table *t, struct flow_port *port, stru
 		flow_table_drop(t, port->index, FLOW_DROP_MALFORMED);
 		return;
 	}
-	struct udp_session *s = udp_session_find(t, &reg.id, 0);
-	if (s)
-		repeat(t, port, s);
+	struct udp_session *s = find(t, &reg.id);
+	if (s) {
+		flow_table_accept(t, port, s);
+		return;
+	}
+	int owner = owner_of(t, &reg.id);
+	if (owner >= 0)
+		send_over(t, (unsigned int)owner, port, CROSSING_SEEK, datagram);
+	else if (owner == -EINPROGRESS)
+		flow_table_drop(t, port->index, FLOW_DROP_MOVING);
 	else
 		begin(t, port, &reg);
+}
+
+/* The edge that asked is this worker's: there is no such flow anywhere. */
+static void begin_for(struct flow_table *t, const struct crossing *c, struct dgram3_register *reg)
+{
+	struct flow_port *port = flow_port_find(t, c->port);
+	if (port)
+		begin(t, port, reg);
+}
+
+static void seek(struct flow_table *t, const struct crossing *c, struct dgram3_register *reg)
+{
+	struct crossing anew = *c;
+	anew.kind = CROSSING_ANEW;
+	struct udp_session *s = find(t, &reg->id);
+	bool is_here = c->worker == t->p.worker->index;
+	if (s && is_here) {
+		struct flow_port *port = flow_port_find(t, c->port);
+		if (port)
+			flow_table_accept(t, port, s);
+		return;
+	}
+	if (s && udp_session_hand_over(s, t->p.tables[c->worker], c->port) == 0) {
+		t->handed_over++;
+		return;
+	}
+	if (s) /* its port can't go along: rather another one than none */
+		udp_session_end(s, "there is no socket to move it with");
+	int owner = owner_of(t, &reg->id);
+	if (owner >= 0 && c->hops < HOPS_MAX)
+		send_on(t, (unsigned int)owner, c);
+	else if (owner == -EINPROGRESS)
+		flow_table_drop(t, c->index, FLOW_DROP_MOVING);
+	else if (is_here)
+		begin_for(t, c, reg);
+	else
+		send_on(t, c->worker, &anew);
 }
 
 /* ---- payload ---- */
@@ -141,11 +226,52 @@ static void take_payload(struct flow_table *t, struct flow_port *port, struct sp
 		flow_table_drop(t, port->index, FLOW_DROP_MALFORMED);
 		return;
 	}
-	struct udp_session *s = udp_session_find(t, &d.id, 0);
-	if (s)
+	struct udp_session *s = find(t, &d.id);
+	if (s) {
 		udp_session_write(s, d.payload);
+		return;
+	}
+	int owner = owner_of(t, &d.id);
+	if (owner >= 0)
+		send_over(t, (unsigned int)owner, port, CROSSING_PAYLOAD, datagram);
 	else
-		flow_table_drop(t, port->index, FLOW_DROP_NO_FLOW);
+		flow_table_drop(t, port->index,
+				owner == -EINPROGRESS ? FLOW_DROP_MOVING : FLOW_DROP_NO_FLOW);
+}
+
+static void crossed_payload(struct flow_table *t, const struct crossing *c)
+{
+	struct dgram3_payload d;
+	if (dgram3_payload_read(c->datagram, dgram3_payload_max(true), &d) < 0)
+		return; /* it was looked at where it came from */
+	struct udp_session *s = find(t, &d.id);
+	if (s) {
+		udp_session_write(s, d.payload);
+		return;
+	}
+	int owner = owner_of(t, &d.id);
+	if (owner >= 0 && c->hops < HOPS_MAX)
+		send_on(t, (unsigned int)owner, c);
+	else
+		flow_table_drop(t, c->index,
+				owner == -EINPROGRESS ? FLOW_DROP_MOVING : FLOW_DROP_NO_FLOW);
+}
+
+void flow_table_crossed(struct flow_table *t, const struct crossing *c)
+{
+	struct dgram3_register reg;
+	if (t->is_done)
+		return;
+	if (c->kind == CROSSING_PAYLOAD) {
+		crossed_payload(t, c);
+		return;
+	}
+	if (dgram3_register_read(c->datagram, &reg) < 0)
+		return; /* likewise */
+	if (c->kind == CROSSING_SEEK || find(t, &reg.id))
+		seek(t, c, &reg);
+	else
+		begin_for(t, c, &reg);
 }
 
 void flow_table_datagram(struct flow_table *t, struct flow_port *port, struct span datagram)
@@ -176,21 +302,29 @@ void flow_table_datagram(struct flow_table *t, struct flow_port *port, struct sp
 void flow_table_init(struct flow_table *t, const struct flow_table_params *params)
 {
 	*t = (struct flow_table){ .p = *params };
-	map_init(&t->flows, 0);
+	map_init(&t->flows, SIZE_MAX);
 	list_init(&t->ports);
+	flow_cross_init(&t->cross, t, params->worker, params->tables);
 }
 
 void flow_table_set_limits(struct flow_table *t, unsigned int flows, unsigned int registrations)
 {
-	t->flows.limit = flows;
+	t->limit = flows;
 	ratelimit_set_rate(&t->registrations, registrations);
+}
+
+void flow_table_end_all(struct flow_table *t)
+{
+	MAP_FOREACH(node, &t->flows)
+	udp_session_end(MAP_ENTRY(node, struct udp_session, node), "shutting down");
 }
 
 void flow_table_done(struct flow_table *t)
 {
-	MAP_FOREACH(node, &t->flows)
-	udp_session_end(MAP_ENTRY(node, struct udp_session, node), "shutting down");
+	t->is_done = true;
+	flow_table_end_all(t);
 	map_done(&t->flows);
+	flow_cross_done(&t->cross);
 }
 
 void flow_port_open(struct flow_table *t, struct flow_port *port, struct datagram_pipe *pipe,
@@ -210,7 +344,7 @@ void flow_port_close(struct flow_port *port)
 	if (!port->pipe)
 		return;
 	LIST_FOREACH(node, &port->flows)
-	udp_session_end(LIST_ENTRY(node, struct udp_session, in_port), "the connection ended");
+	udp_session_lose_port(LIST_ENTRY(node, struct udp_session, in_port));
 	list_remove(&port->in_table);
 	port->pipe = NULL;
 }

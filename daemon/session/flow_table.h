@@ -2,19 +2,29 @@
 /*
  * The UDP flows at the daemon, of either version: who registered what, on one worker
  * (docs/protocol.md §11). Here is what version 3 says: a registration makes a flow, a repeat is
- * answered again and moves the answers to the link that it came on, silence or an error of the
+ * answered again and moves the flow to the link that it came on, silence or an error of the
  * origin ends it without a word. What version 2 says is session/v2.h.
  *
  * A flow is registered before the next datagram is looked at, so a payload right behind its
  * registration finds it. Nothing is read from a clock for a datagram: what moves notes the time of
  * the turn, and a timer that looks at it comes once in a flow's idle time.
+ *
+ * A flow of version 3 is on the worker of the link that it was registered on last, and goes there
+ * whole, its local port in a socket of its own (flow_path_detach()). So what it carries crosses no
+ * thread; the alternative, to leave it where its anchor is and to send every datagram both ways
+ * through mailboxes, would have been paid for by each. Which worker has a flow says an index that
+ * all read without a lock (base/owners). What arrives elsewhere - a registration that moves it, a
+ * payload on another link - goes there by mailbox, in batches and in order (flow_cross.h): the flow
+ * leaves by the same mailbox before what comes after it, so nothing overtakes it.
  */
 #ifndef DAEMON_SESSION_FLOW_TABLE_H
 #define DAEMON_SESSION_FLOW_TABLE_H
 
+#include "daemon/base/owners.h"
 #include "daemon/base/ratelimit.h"
 #include "daemon/datapath/path.h"
 #include "daemon/flow/datagram.h"
+#include "daemon/session/flow_cross.h"
 #include "daemon/wire/dgram_v3.h"
 #include "util/list.h"
 
@@ -35,6 +45,8 @@ enum flow_drop : uint8_t {
 	FLOW_DROP_LINK_DOWN,   /* … or it isn't up any more */
 	FLOW_DROP_ICMP,        /* ICMP isn't served */
 	FLOW_DROP_VERSION,     /* the link has announced no version yet */
+	FLOW_DROP_CROSSING,    /* too much is on its way to the worker that has the flow */
+	FLOW_DROP_MOVING,      /* the flow itself is on its way between two workers */
 	FLOW_DROP_MAX_,
 };
 const char *flow_drop_name(enum flow_drop reason);
@@ -56,6 +68,7 @@ struct session_counters {
 };
 
 struct flow_port;
+struct udp_session;
 
 /* A link of version 2: a session has ended by itself, which its edge is to be told. */
 struct flow_port_user {
@@ -82,6 +95,9 @@ struct flow_table_params {
 	/* May the edge reach this address? (docs/config.md [network]) */
 	bool (*may_reach)(void *arg, const struct ip_addr *addr);
 	void *arg;
+	/* Of the process, where it has more than one worker; else NULL. */
+	struct owners *owners;
+	struct flow_table *const *tables; /* by worker */
 };
 
 struct flow_table {
@@ -89,13 +105,20 @@ struct flow_table {
 	struct map flows;  /* by id and, in version 2, link */
 	struct list ports; /* open ones */
 	uint64_t last_serial;
+	size_t limit; /* of flows that are made here; more may come from other workers */
 	struct ratelimit registrations;
 	struct session_counters sessions;
 	struct flow_counters by_index[FLOW_INDEX_MAX];
+	uint64_t crossed;     /* datagrams handed to the worker that has their flow */
+	uint64_t handed_over; /* flows given to another worker */
+	struct flow_cross cross;
+	bool is_done;
 };
 
 void flow_table_init(struct flow_table *t, const struct flow_table_params *params);
-/* Ends all flows. Ports may be closed before or after. */
+/* Ends all flows. */
+void flow_table_end_all(struct flow_table *t);
+/* … and takes nothing any more. Ports may be closed before or after. */
 void flow_table_done(struct flow_table *t);
 /* At most so many flows, and registrations a second; those that run stay. */
 void flow_table_set_limits(struct flow_table *t, unsigned int flows, unsigned int registrations);
@@ -103,7 +126,10 @@ void flow_table_set_limits(struct flow_table *t, unsigned int flows, unsigned in
 /* It speaks version 3 unless v2 is set after. */
 void flow_port_open(struct flow_table *t, struct flow_port *port, struct datagram_pipe *pipe,
 		    unsigned int index, bool is_ours);
-/* The link has ended, and the flows bound to it with it. Harmless on one that isn't open. */
+/*
+ * The link has ended, and sessions of version 2 with it. Flows that are bound to it end a little
+ * later, if no other registers them. Harmless on one that isn't open.
+ */
 void flow_port_close(struct flow_port *port);
 /* The open port with this serial; NULL: its link has ended. */
 struct flow_port *flow_port_find(const struct flow_table *t, uint64_t serial);
@@ -111,5 +137,10 @@ struct flow_port *flow_port_find(const struct flow_table *t, uint64_t serial);
 /* Takes a datagram of an edge that speaks version 3, borrowed for the call. */
 void flow_table_datagram(struct flow_table *t, struct flow_port *port, struct span datagram);
 void flow_table_drop(struct flow_table *t, unsigned int index, enum flow_drop reason);
+/* One that another worker has handed on; borrowed for the call. */
+void flow_table_crossed(struct flow_table *t, const struct crossing *c);
+/* A flow was registered on port and had been before: it is moved there and answered for, and its
+ * idle time begins anew. */
+void flow_table_accept(struct flow_table *t, struct flow_port *port, struct udp_session *s);
 
 #endif

@@ -12,6 +12,9 @@
 #include "daemon/wire/dgram_v2.h"
 #include "util/cleanup.h"
 
+/* A flow whose link has ended waits so long for its edge to register it on another. */
+enum { LOST_SEC = 10 };
+
 static void session_release(struct loop_garbage *garbage)
 {
 	free(CONTAINER_OF(garbage, struct udp_session, garbage));
@@ -19,7 +22,7 @@ static void session_release(struct loop_garbage *garbage)
 
 static void drop(struct udp_session *s, enum flow_drop reason)
 {
-	flow_table_drop(s->table, s->port->index, reason);
+	flow_table_drop(s->table, s->index, reason);
 }
 
 void udp_session_touch(struct udp_session *s)
@@ -85,6 +88,10 @@ static void on_origin_datagram(struct flow_path *path, uint8_t *data, size_t len
 	struct udp_session *s = CONTAINER_OF(path, struct udp_session, path);
 	s->rx++;
 	touch_v2(s);
+	if (!s->port) {
+		drop(s, FLOW_DROP_LINK_DOWN);
+		return;
+	}
 	if (len > payload_max(s->port)) {
 		s->table->sessions.too_big += is_v2(s);
 		drop(s, FLOW_DROP_TOO_BIG);
@@ -105,7 +112,7 @@ static void on_path_error(struct flow_path *path, const struct udp_error *error)
 	struct udp_session *s = CONTAINER_OF(path, struct udp_session, path);
 	if (error->error != -ECONNREFUSED && error->error != -ENOPROTOOPT)
 		return;
-	s->table->by_index[s->port->index].failed += !is_v2(s);
+	s->table->by_index[s->index].failed += !is_v2(s);
 	end_and_tell(s, "connection refused by the origin");
 }
 
@@ -130,30 +137,57 @@ void udp_session_write(struct udp_session *s, struct span payload)
 
 /* ---- life ---- */
 
+/* When it ends unless something moves. */
+static nsec_t due_of(const struct udp_session *s)
+{
+	nsec_t idle = nsec_add(s->active, s->idle);
+	return s->port ? idle : MIN(idle, nsec_add(s->lost, LOST_SEC * NSEC_PER_SEC));
+}
+
 static void on_timer(struct timer *timer)
 {
 	struct udp_session *s = CONTAINER_OF(timer, struct udp_session, timer);
 	struct loop *loop = s->table->p.worker->loop;
-	nsec_t due = nsec_add(s->active, s->idle);
+	nsec_t due = due_of(s);
 	if (loop_now(loop) < due) {
 		timer_start(loop, &s->timer, due);
 		return;
 	}
-	char text[48];
-	(void)snprintf(text, sizeof(text), "session idle for %.10gs",
-		       (double)s->idle / (double)NSEC_PER_SEC);
+	char text[48] = "its connection ended";
+	if (s->port)
+		(void)snprintf(text, sizeof(text), "session idle for %.10gs",
+			       (double)s->idle / (double)NSEC_PER_SEC);
 	end_and_tell(s, text);
+}
+
+static void leave_port(struct udp_session *s)
+{
+	if (!s->port)
+		return;
+	list_remove(&s->in_port);
+	s->port->count--;
+	s->port = NULL;
 }
 
 void udp_session_move(struct udp_session *s, struct flow_port *port)
 {
-	if (s->port) {
-		list_remove(&s->in_port);
-		s->port->count--;
-	}
+	leave_port(s);
 	s->port = port;
+	s->index = port->index;
 	list_append(&port->flows, &s->in_port);
 	port->count++;
+}
+
+void udp_session_lose_port(struct udp_session *s)
+{
+	if (is_v2(s)) {
+		udp_session_end(s, "its connection ended");
+		return;
+	}
+	struct loop *loop = s->table->p.worker->loop;
+	leave_port(s);
+	s->lost = loop_now(loop);
+	timer_start(loop, &s->timer, due_of(s));
 }
 
 struct udp_session *udp_session_find(const struct flow_table *t, const struct dgram_id *id,
@@ -164,19 +198,49 @@ struct udp_session *udp_session_find(const struct flow_table *t, const struct dg
 	return node ? MAP_ENTRY(node, struct udp_session, node) : NULL;
 }
 
-/* Whether it comes or goes. The reference counts the versions apart. */
-static void count(struct udp_session *s, bool is_new)
+/* The reference counts the versions apart. */
+static uint64_t *active_of(const struct udp_session *s)
 {
-	struct flow_counters *flows = &s->table->by_index[s->born];
-	struct session_counters *sessions = &s->table->sessions;
-	uint64_t *active = is_v2(s) ? &sessions->active : &flows->active;
-	uint64_t *total = is_v2(s) ? &sessions->total : &flows->total;
-	if (is_new) {
-		(*active)++;
-		(*total)++;
-	} else {
-		(*active)--;
-	}
+	return is_v2(s) ? &s->table->sessions.active : &s->table->by_index[s->born].active;
+}
+
+static uint64_t *total_of(const struct udp_session *s)
+{
+	return is_v2(s) ? &s->table->sessions.total : &s->table->by_index[s->born].total;
+}
+
+/* What a worker's table knows of it. */
+static int enter_table(struct udp_session *s, struct flow_table *t)
+{
+	int r = map_insert(&t->flows, &s->node, span_of(&s->key, sizeof(s->key)));
+	if (r < 0)
+		return r;
+	s->table = t;
+	(*active_of(s))++;
+	return 0;
+}
+
+static void leave_table(struct udp_session *s)
+{
+	timer_stop(&s->timer);
+	leave_port(s);
+	map_remove(&s->table->flows, &s->node);
+	(*active_of(s))--;
+}
+
+/* Version 2's are found by nobody else. */
+static void set_owner(struct udp_session *s, const struct flow_table *t)
+{
+	/* Without room there it can't be moved to another worker. */
+	if (t->p.owners && !is_v2(s))
+		(void)owners_set(t->p.owners, dgram_id_span(&s->key.id), t->p.worker->index);
+}
+
+static void release_owner(struct udp_session *s)
+{
+	const struct flow_table_params *p = &s->table->p;
+	if (p->owners && !is_v2(s))
+		owners_clear(p->owners, dgram_id_span(&s->key.id), p->worker->index);
 }
 
 int udp_session_new(struct flow_table *t, struct flow_port *port,
@@ -186,24 +250,24 @@ int udp_session_new(struct flow_table *t, struct flow_port *port,
 	_cleanup_(freep) struct udp_session *s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
-	s->table = t;
 	s->key = (struct session_key){ .id = params->id, .scope = port->v2 ? port->serial : 0 };
 	s->idle = params->idle;
 	s->born = (uint8_t)port->index;
 	s->garbage.release = session_release;
 	s->timer.on_expire = on_timer;
-	int r = map_insert(&t->flows, &s->node, span_of(&s->key, sizeof(s->key)));
+	int r = enter_table(s, t);
 	if (r < 0)
 		return r;
 	r = flow_path_open(t->p.datapath, &s->path, &path_user, &params->dest);
 	if (r < 0) {
-		map_remove(&t->flows, &s->node);
+		leave_table(s);
 		return r;
 	}
 	udp_session_move(s, port);
 	udp_session_touch(s);
-	timer_start(loop, &s->timer, nsec_add(s->active, s->idle));
-	count(s, true);
+	timer_start(loop, &s->timer, due_of(s));
+	(*total_of(s))++;
+	set_owner(s, t);
 	if (log_is_enabled(t->p.worker->log, LOG_LEVEL_DEBUG, "session")) {
 		char text[DGRAM_ID_TEXT_LEN + 1];
 		dgram_id_format(&s->key.id, text);
@@ -224,14 +288,64 @@ void udp_session_end(struct udp_session *s, const char *reason)
 		dgram_id_format(&s->key.id, text);
 		log_debug(t->p.worker->log, "session", "flow ended",
 			  KV_STR(is_v2(s) ? "sessionID" : "flowID", text),
-			  KV_U64("connIndex", s->port->index), KV_STR("reason", reason),
+			  KV_U64("connIndex", s->index), KV_STR("reason", reason),
 			  KV_U64("rx", s->rx), KV_U64("tx", s->tx));
 	}
-	timer_stop(&s->timer);
+	leave_table(s);
+	release_owner(s);
 	flow_path_close(&s->path);
-	map_remove(&t->flows, &s->node);
-	list_remove(&s->in_port);
-	s->port->count--;
-	count(s, false);
 	loop_defer_free(t->p.worker->loop, &s->garbage);
+}
+
+/* ---- from worker to worker ---- */
+
+/* It is in no table and on no worker; tables and workers may have ended. */
+static void discard(struct message *message)
+{
+	struct udp_session *s = CONTAINER_OF(message, struct udp_session, message);
+	flow_path_close(&s->path);
+	free(s);
+}
+
+/* The table can't have it. */
+static void forget(struct udp_session *s)
+{
+	release_owner(s);
+	discard(&s->message);
+}
+
+static void on_arrival(struct message *message, void *owner)
+{
+	(void)owner;
+	struct udp_session *s = CONTAINER_OF(message, struct udp_session, message);
+	struct flow_table *t = s->table;
+	struct flow_port *port = flow_port_find(t, s->wanted_by);
+	if (t->is_done || enter_table(s, t) < 0) {
+		forget(s);
+		return;
+	}
+	if (flow_path_attach(t->p.datapath, &s->path) < 0) {
+		leave_table(s);
+		forget(s);
+		return;
+	}
+	if (port)
+		flow_table_accept(t, port, s);
+	else
+		s->lost = loop_now(t->p.worker->loop);
+	timer_start(t->p.worker->loop, &s->timer, due_of(s));
+}
+
+int udp_session_hand_over(struct udp_session *s, struct flow_table *to, uint64_t port)
+{
+	int r = flow_path_detach(&s->path);
+	if (r < 0)
+		return r;
+	leave_table(s);
+	set_owner(s, to);
+	s->table = to;
+	s->wanted_by = port;
+	s->message = (struct message){ .on_deliver = on_arrival, .on_discard = discard };
+	mailbox_post(to->p.worker->mailbox, &s->message);
+	return 0;
 }

@@ -17,7 +17,9 @@ static_assert(sizeof(struct session_key) == DGRAM_ID_LEN + sizeof(uint64_t));
 
 struct udp_session {
 	struct flow_table *table;
-	struct flow_port *port; /* where answers go; NULL while it is made */
+	struct flow_port *port; /* where answers go; NULL: its link has ended */
+	unsigned int index;     /* of the connection that it was on last */
+	nsec_t lost;            /* when that ended */
 	struct flow_path path;
 	struct session_key key;
 	uint8_t born; /* index of the connection that registered it first */
@@ -28,6 +30,8 @@ struct udp_session {
 	struct map_node node;
 	struct list in_port;
 	struct loop_garbage garbage;
+	struct message message; /* on which it goes to another worker */
+	uint64_t wanted_by;     /* … for this port of it */
 };
 
 struct udp_session_params {
@@ -52,6 +56,14 @@ void udp_session_end(struct udp_session *s, const char *reason);
 void udp_session_touch(struct udp_session *s);
 /* Answers go to this link from now on. */
 void udp_session_move(struct udp_session *s, struct flow_port *port);
+/* The link has ended: a flow of version 3 ends a little later, unless it is moved to another. */
+void udp_session_lose_port(struct udp_session *s);
+/*
+ * Gives a flow of version 3 to another worker's table, for its port of that serial; it is that
+ * worker's from now on. 0, or a negative errno: it stays.
+ */
+[[nodiscard]] int udp_session_hand_over(struct udp_session *s, struct flow_table *to,
+					uint64_t port);
 /* To the origin; counted when it can't be. */
 void udp_session_write(struct udp_session *s, struct span payload);
 

@@ -45,7 +45,7 @@ const char *v2_register(struct flow_port *port, const struct dgram2_register *re
 		udp_session_end(s, "registered again");
 	if (datagram_max(port->pipe) == 0)
 		return refuse(port, FLOW_DROP_LINK_DOWN, "this connection carries no datagrams");
-	if (t->flows.count >= t->flows.limit)
+	if (t->flows.count >= t->limit)
 		return refuse(port, FLOW_DROP_TOO_MANY, DGRAM2_ERROR_TOO_MANY);
 	if (!ratelimit_take(&t->registrations, loop_now(t->p.worker->loop), 1))
 		return refuse(port, FLOW_DROP_RATE, "too many registrations at once");

@@ -197,7 +197,7 @@ def test_flows_end_with_their_link(peer, start):
 
         def flows_of(number):
             return daemon.status()["connections"][number]["flows"]
-        until(lambda: daemon.counter("adit_flows", kind="udp") == 1, 5, "the lost flow's end")
+        until(lambda: daemon.counter("adit_flows", kind="udp") == 1, 15, "the lost flow's end")
         second.echo(moved, b"there")
         assert flows_of(index) == 1 and flows_of(1 - index) == 0
         assert len(echo.peers) == 1, "the same local port"

@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "daemon/base/random.h"
 #include "util/cleanup.h"
 
 enum { KEPT = 200, IDLE_SEC = 60 };
@@ -37,6 +38,7 @@ struct fixture {
 	struct fake link, other;
 	struct flow_call call;
 	struct fake *refuge; /* where a lost flow is bound to */
+	bool was_up;         /* of the next flow */
 	unsigned int payloads, idles, losses;
 	uint8_t last[1500];
 	size_t last_len;
@@ -105,6 +107,18 @@ static const struct flow_call_user user = {
 	.on_lost = on_lost,
 };
 
+static int open_call(struct fixture *fx)
+{
+	struct dgram_id id;
+	random_bytes(id.bytes, sizeof(id.bytes));
+	const struct flow_call_params params = { .user = &user,
+						 .dest = &dest,
+						 .id = &id,
+						 .was_up = fx->was_up,
+						 .idle = IDLE_SEC * NSEC_PER_SEC };
+	return flow_call_open(&fx->caller, &fx->call, &params);
+}
+
 static int start(void **state)
 {
 	static struct fixture fx;
@@ -116,8 +130,7 @@ static int start(void **state)
 	flow_caller_init(&fx.caller, fx.worker, 64 * 1024);
 	fake_open(&fx.link, true);
 	fake_open(&fx.other, true);
-	assert_int_equal(
-		flow_call_open(&fx.caller, &fx.call, &user, &dest, IDLE_SEC * NSEC_PER_SEC), 0);
+	assert_int_equal(open_call(&fx), 0);
 	*state = &fx;
 	return 0;
 }
@@ -390,8 +403,7 @@ static void test_made_again(void **state)
 	flow_call_send(&fx->call, SPAN_LIT("two"));
 	struct dgram_id before = fx->call.id;
 	flow_call_close(&fx->call);
-	assert_int_equal(
-		flow_call_open(&fx->caller, &fx->call, &user, &dest, IDLE_SEC * NSEC_PER_SEC), 0);
+	assert_int_equal(open_call(fx), 0);
 	assert_false(dgram_id_eq(&fx->call.id, &before));
 	flow_call_bind(&fx->call, &fx->other.port);
 	assert_int_equal(fx->other.count, 0);
@@ -399,6 +411,20 @@ static void test_made_again(void **state)
 	assert_registration(fx, &fx->other, 0, SPAN_LIT("three"));
 	respond(fx, &fx->other, DGRAM3_CODE_OK);
 	assert_int_equal(fx->other.count, 1);
+}
+
+/* One that a daemon may have from another worker: a repeat's payload isn't sent on there. */
+static void test_known_gets_nothing_bundled(void **state)
+{
+	struct fixture *fx = *state;
+	flow_call_close(&fx->call);
+	fx->was_up = true;
+	assert_int_equal(open_call(fx), 0);
+	flow_call_bind(&fx->call, &fx->link.port);
+	flow_call_send(&fx->call, SPAN_LIT("one"));
+	assert_registration(fx, &fx->link, 0, span_of(NULL, 0));
+	respond(fx, &fx->link, DGRAM3_CODE_OK);
+	assert_payload(fx, &fx->link, 1, SPAN_LIT("one"));
 }
 
 /* After silence the flow is asked for before the payload, once in a while. */
@@ -469,6 +495,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_bundled_then_up),
 		T(test_foreign_gets_nothing_bundled),
+		T(test_known_gets_nothing_bundled),
 		T(test_sizes),
 		T(test_held_bounds),
 		T(test_refused_and_again),

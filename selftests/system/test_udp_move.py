@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""UDP flows that go from one connection to another, and from worker to worker at both ends. The origin
+always sees the same source port.
+
+    client --[udp]--> adit-edge (2 workers) ==2 connections== aditd (2 workers) --> echo
+"""
+import contextlib
+
+import pytest
+
+from lib import ports
+from lib.adit import Daemon, Edge, peer_edge_keys, section, write_token
+from lib.dgram3 import OK, Flows, carry, register
+from lib.dgram3_daemon import FEATURE, FlowServer
+from lib.peer_daemon import FEATURES, Credentials, PeerDaemon
+from lib.peer_edge import PeerEdge
+from lib.relay import Relay
+from lib.udp_origin import UdpEcho
+from lib.udp_stream import UdpStream
+from lib.wait import SLOW, lasts, seconds, until
+
+pytestmark = pytest.mark.group("datapath")
+
+ACCOUNT = "0123456789abcdef0123456789abcdef"
+TUNNEL = "6ff42ae2-765d-4adf-8112-31c55c1551ef"
+
+
+def crossings(daemon, what):
+    return daemon.counter("adit_flow_crossings_total", what=what)
+
+
+def carried(daemon):
+    """{path: (rx, tx)} of origins."""
+    page = daemon.metrics()
+    return {path: tuple(page.sum("adit_flow_packets_total", path=path, dir=k) for k in ("rx", "tx"))
+            for path in ("anchor", "connected")}
+
+
+@pytest.fixture(name="peer")
+def fixture_peer(authority):
+    with PeerEdge(*authority.leaf("peer")) as edge:
+        yield edge
+
+
+@pytest.fixture(name="start")
+def fixture_start(processes, tmp_path, authority):
+    """start(edge) -> (daemon of two workers, flows of the link of each)"""
+    token = write_token(tmp_path / "token", ACCOUNT, TUNNEL, bytes(range(32)))
+
+    def start(edge):
+        daemon = Daemon(processes, tmp_path, token_file=token, rules=[(None, "http_status:404")],
+                        edge_keys=peer_edge_keys(edge, authority), workers=2, connections=2,
+                        extra=section("network", allow="127.0.0.0/8"))
+        daemon.start()
+        links = {k.registration.index: Flows(k) for k in edge.wait_registered(2, 15)}
+        assert {k["worker"] for k in daemon.status()["connections"]} == {0, 1}
+        return daemon, links[0], links[1]
+    return start
+
+
+def test_to_another_worker(peer, start):
+    """§5: registered on another worker's connection, a flow goes there with its port, and back; a
+    payload is taken from either."""
+    with UdpEcho() as echo:
+        daemon, first, second = start(peer)
+        flow = first.open(echo.host, echo.port)
+        first.echo(flow, b"here")
+        assert carried(daemon) == {"anchor": (1, 1), "connected": (0, 0)}
+        for number, (link, other) in enumerate(((second, first), (first, second)), 1):
+            link.send(register(flow, echo.host, echo.port))
+            assert link.wait_response(flow, (number + 1) // 2 + (link is first)) == OK
+            link.echo(flow, b"there")
+            other.send(carry(flow, b"by the other"))
+            assert link.wait_payload(flow) == b"by the other"
+            assert crossings(daemon, "flow") == number
+            assert daemon.counter("cloudflared_udp_migrated_flows") == number
+        assert len(echo.peers) == 1, "one local port"
+        assert carried(daemon) == {"anchor": (1, 1), "connected": (4, 4)}
+        assert daemon.counter("adit_flows", path="connected") == 1
+        assert daemon.counter("adit_flows", kind="udp") == 1
+        assert crossings(daemon, "datagram") == 4, "two registrations, two payloads"
+
+
+def test_payload_right_behind(peer, start):
+    """What follows the registration on the other connection isn't overtaken, and nothing is lost."""
+    with UdpEcho() as echo:
+        _, first, second = start(peer)
+        flow = first.open(echo.host, echo.port)
+        first.echo(flow, b"x")
+        second.send(register(flow, echo.host, echo.port), *(carry(flow, b"%d" % n) for n in range(9)))
+        assert second.wait_response(flow) == OK
+        assert [second.wait_payload(flow) for _ in range(9)] == [b"%d" % n for n in range(9)]
+        assert len(echo.peers) == 1
+
+
+def test_connection_closed(peer, start):
+    """T6: closed in mid-flow and registered on the other worker's connection after that: same port."""
+    with UdpEcho() as echo:
+        daemon, first, second = start(peer)
+        flows = [first.open(echo.host, echo.port) for _ in range(20)]
+        for flow in flows:
+            first.echo(flow, b"x")
+        ports_before = set(echo.peers)
+        first.link.close_link()
+        until(lambda: daemon.counter("cloudflared_udp_active_flows") == 20 and
+              daemon.status()["connections"][0]["flows"] == 0, 5, "flows without a connection")
+        second.send(*(register(k, echo.host, echo.port) for k in flows))
+        for flow in flows:
+            assert second.wait_response(flow) == OK
+            second.echo(flow, b"y")
+        assert set(echo.peers) == ports_before and len(ports_before) == 20
+        assert crossings(daemon, "flow") == 20
+        assert daemon.status()["connections"][1]["flows"] == 20
+
+
+def test_idle_elsewhere(peer, start):
+    """§4.5: the idle time goes on counting where the flow is; at the end nothing of it is left."""
+    with UdpEcho() as echo:
+        daemon, first, second = start(peer)
+        flow = first.open(echo.host, echo.port, idle=3)
+        second.send(register(flow, echo.host, echo.port, idle=3))
+        assert second.wait_response(flow) == OK
+        lasts(2, "silence, shorter than the idle time by a second")
+        second.echo(flow, b"x")
+        lasts(2, "the same again")
+        assert daemon.counter("adit_flows", kind="udp") == 1
+        until(lambda: daemon.counter("adit_flows", kind="udp") == 0, 2, "its end")
+        assert daemon.counter("cloudflared_udp_failed_flows") == 0
+
+
+# ---- our own edge ----
+
+@contextlib.contextmanager
+def whole(processes, tmp_path, relays=0):
+    """(edge, daemon, echo, address of the public port, relays): of two connections, by a relay each if
+    there are any."""
+    with contextlib.ExitStack() as stack:
+        echo = stack.enter_context(UdpEcho())
+        port, tunnel = ports.free(), ports.free()
+        between = [stack.enter_context(Relay(("127.0.0.1", tunnel))) for _ in range(relays)]
+        edge = Edge(processes, tmp_path, port=tunnel, both=False,
+                    extra=section("udp echo", listen=f"127.0.0.1:{port}", tunnel="home",
+                                  dest=echo.address))
+        edge.start()
+        keys = {"kind": "adit", "ca_file": edge.ca,
+                "address": ", ".join(r.address for r in between)} if between else None
+        daemon = Daemon(processes, tmp_path, token_file=edge.token_file, connections=2,
+                        edge_keys=keys, extra=section("network", allow="127.0.0.0/8"))
+        daemon.serve()
+        edge.wait_links(2)
+        yield edge, daemon, echo, ("127.0.0.1", port), between
+
+
+def steady(stream, count):
+    until(lambda: len(stream.echoed) >= count, 15, "echoes")
+
+
+@pytest.mark.parametrize("turns", [4])
+def test_reconnected(processes, tmp_path, turns):
+    """T6: connections are replaced one after the other, again and again: the client's flow goes between
+    workers of both ends; at 1 000 datagrams a second at most 50 ms are lost each time."""
+    with whole(processes, tmp_path) as (edge, daemon, echo, address, _), UdpStream(address) as stream:
+        steady(stream, 500)
+        for turn in range(turns):
+            daemon.wait_ready()
+            edge.wait_links(2)
+            before = daemon.counter("cloudflared_udp_migrated_flows")
+            index = next(k["index"] for k in daemon.status()["connections"] if k["flows"])
+            daemon.adit("reconnect", str(index))
+            until(lambda b=before: daemon.counter("cloudflared_udp_migrated_flows") > b, 15, "a move")
+            steady(stream, len(stream.echoed) + 200)
+            assert len(echo.peers) == 1, f"one local port, also after move {turn}"
+    assert stream.missing <= 50 * turns * SLOW, stream.missing
+    assert crossings(daemon, "flow") >= 1
+    print(f"{stream.sent} sent, {stream.missing} missing, {crossings(daemon, 'flow'):.0f} changes of worker")
+
+
+def test_silent(processes, tmp_path):
+    """T6: the connection's path swallows everything: the flow is on the other one within 2.5 s, with
+    its port, and both workers of the daemon have had it."""
+    with whole(processes, tmp_path, relays=2) as (_, daemon, echo, address, relays):
+        with UdpStream(address) as stream:
+            steady(stream, 500)
+            before = len(stream.echoed)
+            status = daemon.status()["connections"]
+            at = next(k["edge"] for k in status if k["flows"])
+            dead = next(r for r in relays if r.address == at)
+            dead.drop = lambda data, up: True
+            steady(stream, before + 500)
+        assert stream.missing <= 2500 * SLOW, stream.missing
+        assert len(echo.peers) == 1, "one local port"
+        assert crossings(daemon, "flow") == 1
+        rx, tx = carried(daemon)["connected"]
+        assert rx > 0 and tx > 0
+        print(f"{stream.sent} sent, {stream.missing} missing")
+
+
+def test_one_id_for_all_workers(processes, tmp_path):
+    """The edge keeps a flow's id when another worker's connection takes it over: a daemon that isn't
+    ours sees the same registration there. No payload is bundled with it: it would be lost."""
+    port = ports.free()
+    edge = Edge(processes, tmp_path, extra=section("udp port", listen=f"127.0.0.1:{port}",
+                                                   tunnel="home", dest="192.0.2.5:53"))
+    edge.start()
+    with PeerDaemon(Credentials.from_token(edge.token), edge.address, edge.ca,
+                    features=[*FEATURES, FEATURE, "adit_1"]) as peer, contextlib.ExitStack() as stack:
+        links = [peer.register(k)[0] for k in range(1)]
+        edge.wait_links(1)
+        clients = [stack.enter_context(UdpStream(("127.0.0.1", port), rate=50)) for _ in range(6)]
+        server = FlowServer(links[0])
+        server.wait(lambda: len({k.flow for k in server.registrations}) == 6, seconds(10))
+        ids = {k.flow for k in server.registrations}
+        for flow in ids:
+            server.respond(flow)
+        server.wait(lambda: {flow for flow, _ in server.payloads} == ids, seconds(10))
+        for index in range(1, 7):   # the kernel chooses the edge's worker by the source port
+            other = FlowServer(peer.register(index)[0])
+            edge.wait_links(2)
+            links[0].close_link()
+            other.wait(lambda o=other: {k.flow for k in o.registrations} == ids, seconds(10))
+            assert not any(k.payload for k in other.registrations)
+            for flow in ids:
+                other.respond(flow)
+            other.wait(lambda o=other: {flow for flow, _ in o.payloads} == ids, seconds(10))
+            links[0] = other.link
+            until(lambda: edge.links() == 1, 5, "the old link's end")
+        assert edge.counter("adit_edge_datagrams_forwarded_total") > 0
+        assert all(c.sent for c in clients)
