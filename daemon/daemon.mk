@@ -55,7 +55,7 @@ http_objs := daemon/http/conn_fsm.o daemon/http/h1.o daemon/http/h1_client.o \
 http_libs := libllhttp libnghttp2
 http_ldlibs := -lwslay
 
-datapath_objs := daemon/datapath/anchor.o daemon/datapath/path.o daemon/datapath/sock.o
+datapath_objs := daemon/datapath/anchor.o daemon/datapath/icmp_path.o daemon/datapath/path.o daemon/datapath/sock.o
 
 link_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o link_fsm.o link_pipe.o \
 	h2call.o h2call_head.o h2call_open.o h2link.o quic.o \
@@ -68,8 +68,7 @@ origin_objs := daemon/origin/origin.o daemon/origin/origin_fixed.o daemon/origin
 	daemon/origin/origin_hello.o daemon/origin/origin_http.o daemon/origin/origin_pool.o \
 	daemon/origin/origin_tls.o
 
-session_objs := daemon/session/call_fsm.o daemon/session/flow_caller.o daemon/session/flow_cross.o \
-	daemon/session/flow_table.o daemon/session/udp_session.o daemon/session/v2.o
+session_objs := $(addprefix daemon/session/,call_fsm.o echo_map.o flow_caller.o flow_cross.o flow_table.o icmp_session.o udp_session.o v2.o)
 
 route_objs := $(addprefix daemon/route/,host_index.o hosts.o match_ingress.o route.o)
 
@@ -86,7 +85,7 @@ admin_libs := libsystemd
 demux_objs := daemon/demux/demux.o daemon/demux/demux_config.o daemon/demux/demux_dgram.o daemon/demux/demux_rpc.o
 
 aditd_objs := $(addprefix daemon/aditd/,app.o config.o discovery.o discovery_agent.o discovery_record.o discovery_round.o \
-	discovery_set.o edge_addrs.o flow_metrics.o link_metrics.o locations.o main.o service.o status.o \
+	discovery_set.o edge_addrs.o flow_metrics.o icmp_metrics.o link_metrics.o locations.o main.o service.o status.o \
 	supervisor.o supervisor_fsm.o tunnel.o wiring.o)
 aditd_objs += daemon/aditd/netwatch.o
 aditd_objs += $(addprefix daemon/aditd/,core_dial.o core_return.o core_spread.o core_try.o supervisor_core.o \

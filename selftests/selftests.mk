@@ -195,11 +195,16 @@ test-ingress_vectors_data := ingress.json
 test-route_parts := route conf wire base
 
 # session
-unit_tests += $(addprefix session/test-,call_fsm flow_caller flow_move flow_table v2)
+unit_tests += $(addprefix session/test-,call_fsm echo_map flow_caller flow_move flow_table icmp_session v2)
 test-call_fsm_parts := session
+test-echo_map_parts := session base
+test-echo_map_wraps := malloc calloc realloc slab_buf_get slice_get slice_put
 test-flow_caller_parts := session flow wire base
 test-flow_move_parts := session datapath flow net wire base
 test-flow_table_parts := session datapath flow net wire base
+test-icmp_session_parts := session wire base
+test-icmp_session_data := datagrams.json
+test-icmp_session_wraps := icmp_path_new icmp_path_free icmp_path_kind icmp_path_send icmp_path_find_way loop_now
 test-v2_parts := session datapath flow net wire base
 
 # proxy, admin, aditd, demux, edge, cli

@@ -30,7 +30,7 @@ static const struct {
 
 static const struct metric_family dropped_family = { .name = "cloudflared_udp_dropped_datagrams", .help = "Datagrams of flows dropped.", .type = METRIC_TYPE_COUNTER, .labels = { "conn_index", "reason" } };
 static const struct metric_family limited_family = { .name = "flow_client_registrations_rate_limited_total", .help = "Flows refused at the limit.", .type = METRIC_TYPE_COUNTER, .labels = { "flow_type" } };
-static const struct metric_family flows_family = { .name = "adit_flows", .help = "UDP flows.", .type = METRIC_TYPE_GAUGE, .labels = { "path", "kind" } };
+static const struct metric_family flows_family = { .name = "adit_flows", .help = "UDP flows; ICMP echoes that wait for an answer.", .type = METRIC_TYPE_GAUGE, .labels = { "path", "kind" } };
 static const struct metric_family packets_family = { .name = "adit_flow_packets_total", .help = "Datagrams from (rx) and to (tx) origins.", .type = METRIC_TYPE_COUNTER, .labels = { "path", "dir" } };
 static const struct metric_family sessions_family = { .name = "cloudflared_udp_active_sessions", .help = "UDP sessions of datagram version 2.", .type = METRIC_TYPE_GAUGE };
 static const struct metric_family sessions_total_family = { .name = "cloudflared_udp_total_sessions", .help = "UDP sessions of datagram version 2 registered.", .type = METRIC_TYPE_COUNTER };
@@ -108,6 +108,8 @@ int flow_metrics_init(struct flow_metrics *m, struct metric_registry *reg,
 	if (r < 0 || limited < 0 || flows < 0 || packets < 0 || anchors < 0 || errors < 0 ||
 	    crossings < 0)
 		return -ENOMEM;
+	m->flows_family = flows;
+	m->packets_family = packets;
 	for (unsigned int i = 0; i < FLOW_DROP_MAX_; i++) {
 		const char *name = flow_drop_name((enum flow_drop)i);
 		m->drops[i] = metric_series(reg, drops, (const char *const[]){ "datagram", name });

@@ -7,8 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "daemon/aditd/flow_metrics.h"
-#include "daemon/aditd/link_metrics.h"
+#include "daemon/aditd/icmp_metrics.h"
 #include "daemon/aditd/service.h"
 #include "daemon/admin/page.h"
 #include "daemon/admin/reload.h"
@@ -25,6 +24,7 @@ struct status {
 	struct worker_metrics workers;
 	struct link_metrics links;
 	struct flow_metrics flows;
+	struct icmp_metrics icmp;
 };
 
 static unsigned int ready_count(void *arg)
@@ -40,6 +40,7 @@ static void refresh(struct worker *worker, void *arg)
 	worker_metrics_refresh(&a->status->workers, worker, quic_worker_udp_stats(w->quic));
 	link_metrics_refresh(&a->status->links, w);
 	flow_metrics_refresh(&a->status->flows, w);
+	icmp_metrics_refresh(&a->status->icmp, w);
 }
 
 static int start_page(struct app *a)
@@ -94,6 +95,9 @@ int status_start(struct app *a)
 				      supervisor_count(a->supervisor));
 	if (r == 0)
 		r = flow_metrics_init(&a->status->flows, a->metrics, &a->status->links);
+	if (r == 0)
+		r = icmp_metrics_init(&a->status->icmp, a->metrics, &a->status->links,
+				      &a->status->flows);
 	if (r == 0)
 		a->status->links.config_errors = reload_errors(a->reload, "edge");
 	if (r < 0) {

@@ -295,6 +295,7 @@ static void start_registration(struct tunnel *t, unsigned int attempts)
 	demux_dgram_open(&t->dgram, &(struct demux_dgram_params){ .link = t->link,
 								  .flows = env->flows,
 								  .rpc_metrics = env->rpc_metrics,
+								  .icmp = env->icmp,
 								  .index = t->dial.index,
 								  .is_ours = conf->edge.kind ==
 									     CONF_EDGE_KIND_ADIT,

@@ -40,6 +40,7 @@ struct tunnel_env {
 	const struct outproxy_params *proxy; /* NULL: none */
 	struct demux *demux;
 	struct flow_table *flows;
+	struct icmp_session *icmp;
 	struct tunnel_config config; /* by tunnel_use_config() */
 	const char *server_names[LINK_PROTOCOL_MAX_];
 	struct uuid connector_id;

@@ -44,6 +44,8 @@ static void use_limits(struct wiring *w, const struct conf_limits *l)
 	w->proxy.flow_max = MAX(l->flows / w->shared->worker_count, 1U);
 	flow_table_set_limits(&w->flows, w->proxy.flow_max,
 			      MAX(l->flow_registrations / w->shared->worker_count, 1U));
+	icmp_session_set_limits(
+		&w->icmp, l->icmp_answers ? MAX(l->icmp_answers / w->shared->worker_count, 1U) : 0);
 }
 
 /* Exchanges that run have their own reference of the rules before. */
@@ -109,6 +111,25 @@ static int init_flows(struct wiring *w)
 	return 0;
 }
 
+/* Said once, of what is the same for all workers. */
+static int init_icmp(struct wiring *w)
+{
+	int r = icmp_session_init(&w->icmp, &(struct icmp_session_params){ .worker = w->worker,
+									   .may_reach = may_reach,
+									   .arg = w });
+	if (r < 0 || w->worker->index > 0)
+		return r;
+	static const enum ip_family families[] = { IP_FAMILY_V4, IP_FAMILY_V6 };
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++)
+		if (icmp_path_kind(w->icmp.path, families[i]) == ICMP_PATH_KIND_NONE)
+			log_notice(
+				w->worker->log, "start",
+				"ICMP isn't served: net.ipv4.ping_group_range doesn't have our group, "
+				"and raw sockets aren't allowed",
+				KV_U64("family", families[i]));
+	return 0;
+}
+
 static struct span text_of(const struct secret *s)
 {
 	return s ? secret_span(s) : span_of(NULL, 0);
@@ -139,6 +160,7 @@ static void init_tunnels(struct wiring *w)
 		.quic = w->quic,
 		.demux = &w->demux,
 		.flows = &w->flows,
+		.icmp = &w->icmp,
 		.h2 = &w->h2_settings,
 		.connector_id = sh->connector_id,
 		.rpc_metrics = &sh->rpc_metrics,
@@ -177,6 +199,8 @@ int wiring_init(struct wiring *w, struct wiring_shared *shared, struct worker *w
 		r = quic_worker_new(worker, &w->quic_settings, &w->quic);
 	if (r == 0)
 		r = init_flows(w);
+	if (r == 0)
+		r = init_icmp(w);
 	if (r < 0)
 		return r;
 	w->scratch = pattern_scratch_new();
@@ -208,6 +232,7 @@ void wiring_done(struct wiring *w)
 {
 	origin_worker_free(TAKE_PTR(w->origins));
 	quic_worker_free(TAKE_PTR(w->quic));
+	icmp_session_done(&w->icmp);
 	datapath_free(TAKE_PTR(w->datapath));
 	resolver_free(TAKE_PTR(w->resolver));
 	pattern_scratch_free(TAKE_PTR(w->scratch));

@@ -47,6 +47,7 @@ struct wiring {
 	struct demux demux;
 	struct datapath *datapath;
 	struct flow_table flows;
+	struct icmp_session icmp;
 	struct tunnel_env *tunnels; /* in the supervisor's array */
 };
 

@@ -90,7 +90,7 @@ const struct schema_option schema_limits[] = {
 	{ .key = "flows", LIMIT(flows, 1, 10000000), .def = "65536", .help = "UDP flows of the process, and as many TCP flows to private networks." },
 	{ .key = "flow-registrations", LIMIT(flow_registrations, 1, 10000000), .def = "20000", .help = "New flows a second." },
 	{ .key = "flow-queue", LIMIT_SIZE(flow_queue, 4 * KIB, 16 * MIB), .def = "64K", .help = "Bytes of one flow that wait at the edge until the daemon has taken it." },
-	{ .key = "icmp-answers", LATER(icmp_answers, 0, 1000000), .def = "1000", .help = "ICMP answers made here a second." },
+	{ .key = "icmp-answers", LIMIT(icmp_answers, 0, 1000000), .def = "1000", .help = "ICMP errors of our own a second." },
 	{ .key = "metric-series", LATER(metric_series, 1, 1000000), .def = "1000",
 	  .help = "Series of one family of metrics; the rest is counted under `other`." },
 	{},

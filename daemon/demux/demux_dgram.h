@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Datagrams of one link: which version they are was announced when it registered, and whose they
- * are is the table of flows' business (docs/protocol.md §11).
+ * are is the table of flows' business, or ICMP's (docs/protocol.md §11, §12).
  */
 #ifndef DAEMON_DEMUX_DEMUX_DGRAM_H
 #define DAEMON_DEMUX_DEMUX_DGRAM_H
@@ -9,10 +9,12 @@
 #include "daemon/link/link_pipe.h"
 #include "daemon/link/session_calls.h"
 #include "daemon/session/flow_table.h"
+#include "daemon/session/icmp_session.h"
 
 struct demux_dgram_params {
 	struct link *link;
 	struct flow_table *flows;
+	struct icmp_session *icmp;
 	const struct rpc_metrics *rpc_metrics; /* NULL: calls aren't counted */
 	unsigned int index;                    /* of the connection */
 	bool is_ours;                          /* the edge is */
@@ -23,6 +25,8 @@ struct demux_dgram_params {
 struct demux_dgram {
 	struct link_pipe pipe; /* the way back */
 	struct flow_port port;
+	struct icmp_session *icmp; /* NULL: not open */
+	struct icmp_port icmp_port;
 	struct session_calls calls; /* version 2: ends that the edge is told */
 };
 

@@ -18,9 +18,8 @@ const char *flow_drop_name(enum flow_drop reason)
 		[FLOW_DROP_DENIED] = "denied",           [FLOW_DROP_NO_SOCKET] = "no-socket",
 		[FLOW_DROP_ORIGIN_FULL] = "origin-full", [FLOW_DROP_ORIGIN] = "origin",
 		[FLOW_DROP_TOO_BIG] = "too-big",         [FLOW_DROP_LINK_FULL] = "link-full",
-		[FLOW_DROP_LINK_DOWN] = "link-down",     [FLOW_DROP_ICMP] = "icmp",
-		[FLOW_DROP_VERSION] = "version",         [FLOW_DROP_CROSSING] = "crossing",
-		[FLOW_DROP_MOVING] = "moving",
+		[FLOW_DROP_LINK_DOWN] = "link-down",     [FLOW_DROP_VERSION] = "version",
+		[FLOW_DROP_CROSSING] = "crossing",       [FLOW_DROP_MOVING] = "moving",
 	};
 	return reason < ARRAY_SIZE(names) ? names[reason] : "unknown";
 }
@@ -288,9 +287,7 @@ void flow_table_datagram(struct flow_table *t, struct flow_port *port, struct sp
 	case DGRAM3_TYPE_PAYLOAD:
 		take_payload(t, port, datagram);
 		return;
-	case DGRAM3_TYPE_ICMP:
-		flow_table_drop(t, port->index, FLOW_DROP_ICMP);
-		return;
+	case DGRAM3_TYPE_ICMP:     /* it is no flow's (icmp_session.h) */
 	case DGRAM3_TYPE_RESPONSE: /* it is for us to send */
 		flow_table_drop(t, port->index, FLOW_DROP_MALFORMED);
 		return;

@@ -43,7 +43,6 @@ enum flow_drop : uint8_t {
 	FLOW_DROP_TOO_BIG,     /* from the origin: larger than the link takes */
 	FLOW_DROP_LINK_FULL,   /* from the origin or an answer: the link's queue is full */
 	FLOW_DROP_LINK_DOWN,   /* … or it isn't up any more */
-	FLOW_DROP_ICMP,        /* ICMP isn't served */
 	FLOW_DROP_VERSION,     /* the link has announced no version yet */
 	FLOW_DROP_CROSSING,    /* too much is on its way to the worker that has the flow */
 	FLOW_DROP_MOVING,      /* the flow itself is on its way between two workers */

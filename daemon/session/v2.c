@@ -82,10 +82,8 @@ void v2_datagram(struct flow_port *port, struct span datagram)
 		else
 			flow_table_drop(t, port->index, FLOW_DROP_NO_FLOW);
 		return;
-	case DGRAM2_TYPE_PACKET:
+	case DGRAM2_TYPE_PACKET: /* these are no session's (icmp_session.h) */
 	case DGRAM2_TYPE_TRACED:
-		flow_table_drop(t, port->index, FLOW_DROP_ICMP);
-		return;
 	case DGRAM2_TYPE_SPANS: /* they are for us to send */
 		flow_table_drop(t, port->index, FLOW_DROP_MALFORMED);
 		return;

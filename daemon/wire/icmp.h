@@ -73,9 +73,9 @@ struct icmp_error {
 struct icmp_requote {
 	struct ip_addr src; /* of the sender */
 	struct ip_addr dst;
-	struct ip_addr sent_src; /* with which it left here */
 	uint16_t id;
 	uint16_t seq;
+	uint16_t checksum;
 	uint8_t ttl;
 	size_t len; /* of the whole message; 0: not known, then as long as what is quoted */
 };

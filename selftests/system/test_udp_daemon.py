@@ -236,7 +236,8 @@ def test_malformed(world):
         flows.send(datagram)
     until(lambda: drops(daemon, "malformed") == len(bad), 5, "all counted")
     flows.send(bytes([dgram3.ICMP]) + b"\x45" + bytes(27))
-    until(lambda: drops(daemon, "icmp") == 1, 5, "ICMP counted")
+    until(lambda: daemon.counter("adit_drops_total", where="icmp", reason="malformed") == 1, 5,
+          "ICMP counted")
     flows.echo(flows.open(echo.host, echo.port), b"fine")
     assert not flows.other
 

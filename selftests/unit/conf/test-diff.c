@@ -112,7 +112,7 @@ static const struct {
 	{ REST, REST "[process]\nworkers = 3\n", REST, "", "" },
 	{ REST, REST "[log]\naccess = on\n", REST, "log.access", "" },
 	/* Sections and options without effect in this version. */
-	{ REST, NULL, REST "[datapath]\npromote = 7\n[limits]\nicmp-answers = 7\n", "", "" },
+	{ REST, NULL, REST "[datapath]\npromote = 7\n[limits]\nmetric-series = 7\n", "", "" },
 	{ REST, NULL, REST "[network]\nallow = 10.0.0.0/8\n", "network.allow", "" },
 	{ REST, NULL,
 	  REST "[origin-defaults]\nconnect-timeout = 1s\n[limits]\nstreams = 7\n[tunnel]\n"

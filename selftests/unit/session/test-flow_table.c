@@ -210,7 +210,7 @@ static void test_malformed(void **state)
 	world_give(fx, &fx->edge, buf, 20);
 	assert_int_equal(world_drops(fx, 0, FLOW_DROP_MALFORMED), bad + 3);
 	world_give(fx, &fx->edge, icmp, sizeof(icmp));
-	assert_int_equal(world_drops(fx, 0, FLOW_DROP_ICMP), 1);
+	assert_int_equal(world_drops(fx, 0, FLOW_DROP_MALFORMED), bad + 4);
 	world_give(fx, &fx->edge, big, sizeof(big) - 1);
 	assert_int_equal(world_drops(fx, 0, FLOW_DROP_NO_FLOW), 1);
 	assert_int_equal(fx->edge.count, 0);

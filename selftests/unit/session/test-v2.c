@@ -440,7 +440,7 @@ static void test_malformed(void **state)
 	give(&fx->edge, bytes, 26);
 	bytes[0] = DGRAM2_TYPE_PACKET;
 	give(&fx->edge, bytes, 1);
-	assert_int_equal(drops(fx, FLOW_DROP_ICMP), 2);
+	assert_int_equal(drops(fx, FLOW_DROP_MALFORMED), bad + 2);
 	assert_int_equal(fx->edge.count, 0);
 	assert_int_equal(fx->table.sessions.active, 1);
 }

@@ -351,9 +351,9 @@ static void check_requote(const char *name, size_t cut, size_t known_len)
 
 	struct icmp_requote q = { .src = asked.src,
 				  .dst = asked.dst,
-				  .sent_src = sent.src,
 				  .id = m.id,
 				  .seq = m.seq,
+				  .checksum = m.checksum,
 				  .ttl = asked.ttl,
 				  .len = known_len };
 	struct packer r = packer_over(out, sizeof(out));
