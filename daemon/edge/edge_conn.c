@@ -9,8 +9,8 @@
 #include <stdlib.h>
 
 #include "daemon/base/random.h"
+#include "daemon/edge/flow_link.h"
 #include "daemon/link/control_serve.h"
-#include "daemon/link/link_pipe.h"
 #include "daemon/link/rpc_channel.h"
 #include "util/cleanup.h"
 
@@ -24,9 +24,8 @@ struct edge_conn {
 	struct edge_conn_env *env;
 	struct link *link;
 	struct control_serve *control;
-	struct edge_link *el; /* NULL until registered */
-	struct link_pipe pipe;
-	struct call_port flows; /* open once it has registered */
+	struct edge_link *el;   /* NULL until registered */
+	struct flow_link flows; /* open once it has registered, where datagrams are carried */
 	struct list rpc;        /* streams that the daemon opened besides */
 	unsigned int rpc_count;
 	struct tunnel_counters counters; /* 0 until registered */
@@ -115,7 +114,7 @@ static void conn_free(struct edge_conn *c)
 	if (c->el)
 		c->el->link = NULL;
 	conn_withdraw(c);
-	call_port_close(&c->flows);
+	flow_link_close(&c->flows);
 	timer_stop(&c->leave);
 	timer_stop(&c->grace);
 	timer_stop(&c->refused);
@@ -244,8 +243,7 @@ static int conn_enlist(struct edge_conn *c, const struct tunnel_register *reg,
 	el->owner = c;
 	el->index = reg->conn_index;
 	el->is_adit = announces(reg, "adit_1");
-	bool is_quic = strcmp(c->link->ops->protocol, link_protocol_name(LINK_PROTOCOL_QUIC)) == 0;
-	el->has_flows = announces(reg, "support_datagram_v3_2") && is_quic;
+	el->has_flows = c->env->flows && link_max_datagram(c->link) > 0;
 	el->peer = stats.peer;
 	el->serial = atomic_fetch_add_explicit(c->env->next_serial, 1, memory_order_relaxed) + 1;
 	random_bytes(el->connection_id.bytes, sizeof(el->connection_id.bytes));
@@ -257,9 +255,9 @@ static int conn_enlist(struct edge_conn *c, const struct tunnel_register *reg,
 		return -ENOMEM;
 	}
 	c->el = el;
-	link_pipe_init(&c->pipe, c->link);
 	if (el->has_flows)
-		call_port_open(&c->flows, &c->pipe.pipe, el->is_adit);
+		flow_link_open(&c->flows, c->link, c->env->flows, el->is_adit,
+			       announces(reg, "support_datagram_v3_2"));
 	c->counters = tunnel_metrics_counters(&c->env->roster->links,
 					      roster_index(c->env->roster, at_of(c)), el->index);
 	return 0;
@@ -437,10 +435,8 @@ static void on_state(struct link *link, enum link_state state, void *user)
 
 static int on_rpc_call(void *user, uint32_t answer_id, const struct rpc_message *call)
 {
-	(void)user;
-	(void)answer_id;
-	(void)call;
-	return -EOPNOTSUPP; /* no UDP session was made, so none can end */
+	struct conn_rpc *rpc = user;
+	return flow_link_serve(&rpc->conn->flows, &rpc->channel->session, answer_id, call);
 }
 
 static void on_rpc_end(void *user, enum rpc_channel_end end)
@@ -495,8 +491,8 @@ static void on_datagram(struct link *link, struct span payload, void *user)
 {
 	(void)link;
 	struct edge_conn *c = user;
-	if (c->flows.pipe && c->env->flows)
-		flow_caller_datagram(c->env->flows, &c->flows, payload);
+	if (flow_link_is_open(&c->flows))
+		flow_link_take(&c->flows, payload);
 	else
 		c->env->datagrams++;
 }
@@ -504,7 +500,7 @@ static void on_datagram(struct link *link, struct span payload, void *user)
 struct call_port *edge_conn_flow_port(struct edge_link *el)
 {
 	struct edge_conn *c = el->owner;
-	return c && c->flows.pipe ? &c->flows : NULL;
+	return c && flow_link_is_open(&c->flows) ? &c->flows.port : NULL;
 }
 
 const struct link_sink edge_conn_sink = {

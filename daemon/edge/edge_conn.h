@@ -26,7 +26,7 @@ struct edge_conn_env {
 	uint64_t registrations;
 	uint64_t refusals[ENROLL_REFUSAL_MAX_];
 	struct flow_caller *flows; /* UDP flows through the links of this worker; NULL: none */
-	uint64_t datagrams;        /* of links that announced no version that is spoken */
+	uint64_t datagrams;        /* of links that haven't registered */
 	uint64_t rpc_timeouts;     /* streams on which no message became whole in time */
 	uint64_t trailers_raw;     /* bodies of daemons whose trailers had no place */
 	uint64_t suspicions;       /* times a registered link became suspect */

@@ -24,7 +24,7 @@ struct edge_link {
 	struct edge_tunnel *tunnel;   /* referenced */
 	uint8_t index;                /* connIndex */
 	bool is_adit;                 /* announced adit_1 */
-	bool has_flows;               /* announced datagrams of version 3, on QUIC */
+	bool has_flows;               /* carries datagrams, so it is on QUIC */
 	struct uuid connector_id;
 	struct uuid connection_id;
 	struct ip_port peer;

@@ -34,8 +34,9 @@ static const char *const front_reasons[UDP_METRICS_FRONT] = {
 	"too-many-flows", "registration-rate", "no-link",
 	"worker-full",    "client-full",       "client-error",
 };
-static const char *const results[UDP_METRICS_REGISTRATIONS] = { "sent", "repeated", "refused",
-								"unanswered" };
+static const char *const results[UDP_METRICS_REGISTRATIONS] = {
+	"sent", "repeated", "refused", "unanswered", "ended", "untold"
+};
 
 int udp_metrics_init(struct udp_metrics *m, struct metric_registry *reg, int drops)
 {
@@ -70,7 +71,8 @@ void udp_metrics_refresh(const struct udp_metrics *m, struct metric_shard *shard
 						       c->no_link,     c->forward_full,
 						       s->client_full, s->client_error };
 	const uint64_t of_registrations[UDP_METRICS_REGISTRATIONS] = {
-		flows->registrations, flows->repeats, flows->refusals, flows->unanswered
+		flows->registrations, flows->repeats, flows->refusals,
+		flows->unanswered,    flows->ended,   flows->untold
 	};
 	for (unsigned int i = 0; i < CALL_DROP_MAX_; i++)
 		metric_set(shard, m->drops[i], (int64_t)flows->drops[i]);

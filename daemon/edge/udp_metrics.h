@@ -7,7 +7,7 @@
 
 #include "daemon/edge/front_udp.h"
 
-enum { UDP_METRICS_FRONT = 6, UDP_METRICS_REGISTRATIONS = 4 };
+enum { UDP_METRICS_FRONT = 6, UDP_METRICS_REGISTRATIONS = 6 };
 
 struct udp_metrics {
 	metric_id drops[CALL_DROP_MAX_];

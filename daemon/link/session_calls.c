@@ -59,7 +59,8 @@ static void call_free(struct session_call *call, bool polite)
 static void count_end(struct session_calls *c, nsec_t since, bool ok)
 {
 	struct worker *worker = c->link->worker;
-	c->failed += !ok;
+	if (c->failed)
+		*c->failed += !ok;
 	rpc_metrics_count(c->metrics, worker->metrics, RPC_METHOD_END_UDP_SESSION,
 			  nsec_sub(loop_now(worker->loop), since), ok);
 }

@@ -43,7 +43,8 @@ struct session_calls {
 	unsigned int running_count, waiting_count;
 	struct loop_task work;
 	struct timer again;
-	uint64_t failed; /* ends that the peer wasn't told, or refused to hear of */
+	uint64_t
+		*failed; /* borrowed, or NULL: ends that the peer wasn't told, or refused to hear */
 };
 
 void session_calls_init(struct session_calls *c, struct link *link,

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The edge's end of UDP flows of datagram version 3. A flow has one timer, which repeats the
- * registration while it waits and else looks after the idle time.
+ * The edge's end of UDP flows. A flow has one timer, which repeats the registration while it waits
+ * and else looks after the idle time.
  */
 #include "daemon/session/flow_caller.h"
 
+#include <assert.h>
 #include <errno.h>
+
+#include "daemon/base/random.h"
+#include "daemon/wire/dgram_v2.h"
+#include "daemon/wire/dgram_v2_call.h"
 
 enum {
 	TRIES = 6,               /* registrations without an answer */
@@ -58,13 +63,24 @@ static void send_or_count(struct flow_call *c, struct span datagram)
 				       : CALL_DROP_LINK_FULL);
 }
 
+static int write_v2(const struct flow_call *c, struct span payload, struct packer *p)
+{
+	const struct dgram2 d = { .type = DGRAM2_TYPE_PAYLOAD, .content = payload, .id = c->id };
+	return dgram2_write(p, &d);
+}
+
+static int write_v3(const struct flow_call *c, struct span payload, struct packer *p)
+{
+	const struct dgram3_payload d = { .id = c->id, .payload = payload };
+	return dgram3_payload_write(p, &d, dgram3_payload_max(c->port->is_ours));
+}
+
 static void send_payload(struct flow_call *c, struct span payload)
 {
 	uint8_t buf[DGRAM3_MAX];
 	struct packer p = packer_over(buf, sizeof(buf));
-	size_t max = dgram3_payload_max(c->port->is_ours);
-	const struct dgram3_payload d = { .id = c->id, .payload = payload };
-	if (dgram3_payload_write(&p, &d, max) < 0)
+	int r = c->port->v2 ? write_v2(c, payload, &p) : write_v3(c, payload, &p);
+	if (r < 0)
 		drop(c, CALL_DROP_TOO_BIG);
 	else
 		send_or_count(c, packer_span(&p));
@@ -97,7 +113,7 @@ static bool may_bundle(const struct flow_call *c)
 {
 	size_t head = DGRAM3_REGISTER_HEAD + ip_family_len(c->dest.ip.family);
 	size_t len = c->held_count ? held_len(c) : 0;
-	return c->port->is_ours && !c->was_up && len > 0 &&
+	return c->port->is_ours && !c->port->v2 && !c->was_up && len > 0 &&
 	       len <= dgram3_bundle_max(c->dest.ip.family) &&
 	       head + len <= datagram_max(c->port->pipe);
 }
@@ -135,12 +151,60 @@ static void arm_idle(struct flow_call *c)
 	arm(c, nsec_add(c->active, c->idle));
 }
 
+static void take_new_id(struct flow_call *c)
+{
+	struct map *calls = &c->caller->calls;
+	map_remove(calls, &c->node);
+	random_bytes(c->id.bytes, sizeof(c->id.bytes));
+	/* In the room of the old one: it neither grows nor is over the limit. */
+	int r = map_insert(calls, &c->node, dgram_id_span(&c->id));
+	assert(r == 0);
+}
+
+static void refuse(struct flow_call *c)
+{
+	c->caller->refusals++;
+	c->caller->drops[CALL_DROP_REFUSED] += c->held_count;
+	bufq_clear(&c->held);
+	c->held_count = 0;
+	c->is_bundled = false;
+	c->refused = now_of(c);
+	arm_idle(c);
+}
+
+static void ask_for_session(struct flow_call *c)
+{
+	take_new_id(c);
+	const struct dgram2_register reg = {
+		.id = c->id,
+		.dest = c->dest,
+		.idle = c->idle + HINT_MORE_SEC * NSEC_PER_SEC,
+	};
+	c->caller->registrations++;
+	c->has_session = c->port->v2->make_session(c->port, &reg) == 0;
+	c->was_answered = false;
+	if (c->has_session)
+		return;
+	(void)step(c, CALL_EVENT_REFUSED);
+	refuse(c);
+}
+
+static void end_session(struct flow_call *c, const char *text)
+{
+	if (c->has_session)
+		c->port->v2->end_session(c->port, &c->id, text);
+	c->has_session = false;
+}
+
 static void begin(struct flow_call *c)
 {
 	c->tries = 0;
 	c->is_bundled = may_bundle(c);
-	send_registration(c);
 	arm_repeat(c);
+	if (c->port->v2)
+		ask_for_session(c);
+	else
+		send_registration(c);
 }
 
 static void hold(struct flow_call *c, struct span payload)
@@ -171,17 +235,6 @@ static void hold(struct flow_call *c, struct span payload)
 		c->held_count = 0;
 		c->is_bundled = false;
 	}
-}
-
-static void refuse(struct flow_call *c)
-{
-	c->caller->refusals++;
-	c->caller->drops[CALL_DROP_REFUSED] += c->held_count;
-	bufq_clear(&c->held);
-	c->held_count = 0;
-	c->is_bundled = false;
-	c->refused = now_of(c);
-	arm_idle(c);
 }
 
 static void accept_flow(struct flow_call *c)
@@ -220,7 +273,7 @@ static void on_timer(struct timer *timer)
 		refuse(c);
 		return;
 	}
-	if (c->port) {
+	if (c->port && !c->port->v2) {
 		c->caller->repeats++;
 		send_registration(c);
 	}
@@ -256,6 +309,13 @@ static void take_response(struct flow_caller *f, const struct call_port *port, s
 		refuse(c);
 }
 
+static void deliver(struct flow_call *c, struct span payload)
+{
+	c->heard = c->active = now_of(c);
+	c->was_answered = true;
+	c->user->on_payload(c, payload);
+}
+
 static void take_payload(struct flow_caller *f, struct call_port *port, struct span datagram)
 {
 	struct dgram3_payload d;
@@ -265,16 +325,77 @@ static void take_payload(struct flow_caller *f, struct call_port *port, struct s
 		return;
 	}
 	struct flow_call *c = find(f, &d.id);
-	if (!c) {
+	if (c)
+		deliver(c, d.payload);
+	else
 		f->drops[CALL_DROP_NO_FLOW]++;
+}
+
+static void take_v2(struct flow_caller *f, const struct call_port *port, struct span datagram)
+{
+	struct dgram2 d = { .type = DGRAM2_TYPE_SPANS };
+	struct flow_call *c = NULL;
+	if (dgram2_read(datagram, &d) < 0)
+		d.type = DGRAM2_TYPE_SPANS; /* as little wanted */
+	switch (d.type) {
+	case DGRAM2_TYPE_PAYLOAD:
+		c = find(f, &d.id);
+		if (c && c->port == port)
+			deliver(c, d.content);
+		else
+			f->drops[CALL_DROP_NO_FLOW]++;
+		return;
+	case DGRAM2_TYPE_PACKET:
+		f->drops[CALL_DROP_ICMP]++;
+		return;
+	case DGRAM2_TYPE_TRACED:
+	case DGRAM2_TYPE_SPANS: /* we trace nothing */
+		f->drops[CALL_DROP_MALFORMED]++;
 		return;
 	}
-	c->heard = c->active = now_of(c);
-	c->user->on_payload(c, d.payload);
+}
+
+void flow_caller_answered(struct flow_caller *f, const struct call_port *port,
+			  const struct dgram_id *id, enum call_event answer)
+{
+	struct flow_call *c = find(f, id);
+	if (!c || c->port != port || !c->has_session) /* or it has ended already */
+		return;
+	bool is_ok = answer == CALL_EVENT_ACCEPTED;
+	c->heard = now_of(c);
+	c->has_session = is_ok;
+	f->unanswered += answer == CALL_EVENT_UNANSWERED;
+	if (!step(c, answer))
+		return;
+	if (is_ok)
+		accept_flow(c);
+	else
+		refuse(c);
+}
+
+/* The next payload asks for another session; not at once where this one was of no use. */
+void flow_caller_ended(struct flow_caller *f, const struct call_port *port,
+		       const struct dgram_id *id)
+{
+	struct flow_call *c = find(f, id);
+	if (!c || c->port != port || !c->has_session)
+		return;
+	f->ended++;
+	c->has_session = false;
+	if (c->was_answered) {
+		(void)step(c, CALL_EVENT_REBIND);
+		return;
+	}
+	(void)step(c, CALL_EVENT_REFUSED);
+	refuse(c);
 }
 
 void flow_caller_datagram(struct flow_caller *f, struct call_port *port, struct span datagram)
 {
+	if (port->v2) {
+		take_v2(f, port, datagram);
+		return;
+	}
 	enum dgram3_type type = DGRAM3_TYPE_REGISTER;
 	if (dgram3_type(datagram, &type) < 0)
 		type = DGRAM3_TYPE_REGISTER; /* no more a daemon's to send than that */
@@ -322,6 +443,7 @@ void call_port_close(struct call_port *port)
 		struct flow_call *c = LIST_ENTRY(node, struct flow_call, in_port);
 		list_remove(&c->in_port);
 		c->port = NULL;
+		c->has_session = false;
 	}
 	port->pipe = NULL;
 }
@@ -352,6 +474,7 @@ void flow_call_close(struct flow_call *c)
 {
 	if (!c->caller)
 		return;
+	end_session(c, "the client has gone");
 	timer_stop(&c->timer);
 	bufq_clear(&c->held);
 	list_remove(&c->in_port);
@@ -364,6 +487,7 @@ void flow_call_bind(struct flow_call *c, struct call_port *port)
 {
 	if (c->port == port)
 		return;
+	end_session(c, "moved to another connection");
 	list_remove(&c->in_port);
 	c->port = port;
 	list_append(&port->calls, &c->in_port);
@@ -396,7 +520,7 @@ void flow_call_send(struct flow_call *c, struct span payload)
 		drop(c, CALL_DROP_NO_LINK);
 		return;
 	}
-	if (now >= nsec_add(c->heard, SILENCE_SEC * NSEC_PER_SEC)) {
+	if (!c->port->v2 && now >= nsec_add(c->heard, SILENCE_SEC * NSEC_PER_SEC)) {
 		c->heard = now;
 		send_registration(c);
 	}

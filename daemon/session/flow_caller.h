@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The edge's end of UDP flows of datagram version 3, on one worker: registers them at daemons,
- * repeats what gets lost, holds payloads until the answer, and brings answers to whoever has the
- * flow (docs/protocol.md §11).
+ * The edge's end of UDP flows, on one worker: registers them at daemons, repeats what gets lost,
+ * holds payloads until the answer, and brings answers to whoever has the flow (docs/protocol.md
+ * §11). How a daemon is spoken to is its link's business, struct call_port.
  *
- * A flow can vanish at the daemon without a word. So a payload after which nothing was heard for a
- * while has its registration before it once more: that harms no flow that lives, and makes anew
- * one that doesn't.
+ * Version 3: a flow can vanish at the daemon without a word. So a payload after which nothing was
+ * heard for a while has its registration before it once more: that harms no flow that lives, and
+ * makes anew one that doesn't.
+ *
+ * Version 2: calls make and end a session, which is the link's. Each has an id of its own, so what
+ * is said late about an earlier one concerns nobody.
  */
 #ifndef DAEMON_SESSION_FLOW_CALLER_H
 #define DAEMON_SESSION_FLOW_CALLER_H
@@ -22,7 +25,7 @@
 /* Why a datagram went no further. */
 enum call_drop : uint8_t {
 	CALL_DROP_MALFORMED, /* from the daemon: nothing that one may send */
-	CALL_DROP_NO_FLOW,   /* from the daemon, for no flow of this worker */
+	CALL_DROP_NO_FLOW,   /* from the daemon, for no flow of this worker (version 2: link) */
 	CALL_DROP_ICMP,      /* from the daemon; ICMP isn't served */
 	CALL_DROP_REFUSED,   /* to it: the daemon has refused the flow, or doesn't answer */
 	CALL_DROP_HELD,      /* to it: too much waits for the daemon's answer */
@@ -33,6 +36,8 @@ enum call_drop : uint8_t {
 };
 const char *call_drop_name(enum call_drop reason);
 
+struct call_port;
+struct dgram2_register;
 struct flow_call;
 
 /* Whose flows they are. Callbacks come from the loop. */
@@ -45,10 +50,20 @@ struct flow_call_user {
 	void (*on_lost)(struct flow_call *c);
 };
 
+/* How sessions of version 2 are made and ended. */
+struct call_port_user {
+	/* 0, and flow_caller_answered() follows from the loop; a negative errno: it can't be asked.
+	 */
+	int (*make_session)(struct call_port *port, const struct dgram2_register *reg);
+	/* Also while it isn't answered yet: the answer isn't wanted then. */
+	void (*end_session)(struct call_port *port, const struct dgram_id *id, const char *text);
+};
+
 /* What one link is to the caller; embedded in whoever owns the link. */
 struct call_port {
-	struct datagram_pipe *pipe; /* NULL: not open */
-	bool is_ours;               /* the daemon is one of ours */
+	struct datagram_pipe *pipe;      /* NULL: not open */
+	const struct call_port_user *v2; /* NULL: the daemon speaks version 3 */
+	bool is_ours;                    /* the daemon is one of ours */
 	struct list calls;
 };
 
@@ -61,6 +76,8 @@ struct flow_caller {
 	uint64_t repeats;
 	uint64_t refusals;   /* by code, or because no answer came */
 	uint64_t unanswered; /* of those, the latter */
+	uint64_t ended;      /* sessions of version 2, by their daemons */
+	uint64_t untold;     /* … by us, and the daemon may not know */
 };
 
 /* Embedded in whoever has the flow; zeroed before it is opened first. */
@@ -77,7 +94,9 @@ struct flow_call {
 	enum call_state state;
 	uint8_t tries;
 	bool was_up;
-	bool is_bundled; /* the first held payload goes with the registration */
+	bool is_bundled;   /* the first held payload goes with the registration */
+	bool has_session;  /* version 2: it was asked for, and not refused or ended since */
+	bool was_answered; /* … and has brought a payload */
 	uint16_t held_count;
 	struct bufq held; /* of them: length (2), bytes */
 	struct timer timer;
@@ -91,6 +110,13 @@ void flow_caller_done(struct flow_caller *f);
 /* Takes a datagram of the daemon, borrowed for the call. */
 void flow_caller_datagram(struct flow_caller *f, struct call_port *port, struct span datagram);
 
+/* Version 2: what became of a session that was asked for, and that the daemon has ended one. */
+void flow_caller_answered(struct flow_caller *f, const struct call_port *port,
+			  const struct dgram_id *id, enum call_event answer);
+void flow_caller_ended(struct flow_caller *f, const struct call_port *port,
+		       const struct dgram_id *id);
+
+/* It speaks version 3 unless v2 is set after. */
 void call_port_open(struct call_port *port, struct datagram_pipe *pipe, bool is_ours);
 /* The link has ended; its flows live on without one. Harmless on one that isn't open. */
 void call_port_close(struct call_port *port);
@@ -109,7 +135,8 @@ struct flow_call_params {
  */
 [[nodiscard]] int flow_call_open(struct flow_caller *f, struct flow_call *c,
 				 const struct flow_call_params *params);
-/* Nothing is sent: the daemon's end goes by its idle time. Harmless on one that isn't open. */
+/* In version 3 nothing is sent, the daemon's end goes by its idle time; in version 2 it is told.
+ * Harmless on one that isn't open. */
 void flow_call_close(struct flow_call *c);
 /* From now on it goes by this link. */
 void flow_call_bind(struct flow_call *c, struct call_port *port);

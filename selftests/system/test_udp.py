@@ -5,7 +5,6 @@ another one. Every test says which path carried its packets, by the path's own c
     dig, sockets --[udp]--> adit-edge (2 workers) ==QUIC DATAGRAM v3== aditd (2 workers) --anchor--> dnsmasq, echo
 """
 import contextlib
-import socket
 
 import pytest
 
@@ -14,16 +13,13 @@ from lib.adit import Daemon, Edge, section
 from lib.dgram3_daemon import FEATURE, FlowServer
 from lib.peer_daemon import FEATURES, Credentials, PeerDaemon
 from lib.proc import Processes
+from lib.udp_client import ask, client, udp_section
 from lib.udp_origin import UdpEcho, bound
-from lib.wait import holds, seconds, until
+from lib.wait import holds, until
 
 pytestmark = pytest.mark.group("datapath")
 
 CLIENTS = 40    # enough for each of two workers to have some
-
-
-def udp_section(name, port, dest, **keys):
-    return section(f"udp {name}", listen=f"127.0.0.1:{port}", tunnel="home", dest=dest, **keys)
 
 
 @pytest.fixture(name="dns", scope="module")
@@ -47,25 +43,6 @@ def fixture_pipe(make_pipe):
                          daemon={"extra": "[network]\nallow = 127.0.0.0/8\ndeny = 127.0.0.2/32\n"})
         pipe.echo, pipe.denied, pipe.at, pipe.dest = echo, denied, at, dest
         yield pipe
-
-
-def client(port, host="127.0.0.1"):
-    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-    made.connect((host, port))
-    made.settimeout(seconds(5))
-    return made
-
-
-def ask(connection, payload, timeout=5):
-    """Sends until the echo is there."""
-    connection.settimeout(0.5)
-    for _ in range(int(seconds(timeout) * 2)):
-        connection.send(payload)
-        with contextlib.suppress(TimeoutError):
-            while (got := connection.recv(65536)) != payload:
-                pass
-            return got
-    raise AssertionError(f"no echo of {len(payload)} bytes")
 
 
 def carried(program, path):
@@ -194,10 +171,10 @@ def fixture_make_edge(processes, tmp_path):
 
 
 @contextlib.contextmanager
-def peer(edge, *features):
+def peer(edge, *features, **members):
     """(daemon, link, its flows); of ours with the feature adit_1."""
     with PeerDaemon(Credentials.from_token(edge.token), edge.address, edge.ca,
-                    features=[*FEATURES, *features]) as daemon:
+                    features=[*FEATURES, *features], **members) as daemon:
         link, _ = daemon.register()
         edge.wait_links(1)
         yield daemon, link, FlowServer(link)
@@ -318,10 +295,11 @@ def test_malformed_and_unknown(make_edge):
         assert link.closed is None
 
 
-def test_version_2_has_no_flows(make_edge):
-    """§2: nothing of version 3 goes to a daemon that doesn't announce it."""
+def test_without_datagrams(make_edge):
+    """§1: a daemon that takes no datagrams carries no flows, whatever it announces."""
     edge, port = make_edge()
-    with peer(edge) as (_, link, _), client(port) as connection:
+    with peer(edge, FEATURE, max_datagram_frame_size=None) as (_, link, _), \
+            client(port) as connection:
         connection.send(b"x")
         until(lambda: drops(edge, "udp", "no-link") == 1, 5, "no link")
         assert not link.datagrams

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Flows at the edge, over a pipe that writes down what a daemon would get: what is bundled, held,
- * repeated, bounded; how a flow goes from link to link.
+ * repeated, bounded; how a flow goes from link to link. In version 2: what is asked for and ended
+ * by calls.
  */
 #include "daemon/session/flow_caller.h"
 
@@ -14,6 +15,8 @@
 #include <cmocka.h>
 
 #include "daemon/base/random.h"
+#include "daemon/wire/dgram_v2.h"
+#include "daemon/wire/dgram_v2_call.h"
 #include "util/cleanup.h"
 
 enum { KEPT = 200, IDLE_SEC = 60 };
@@ -28,6 +31,11 @@ struct fake {
 		uint8_t bytes[1500];
 		size_t len;
 	} sent[KEPT];
+	/* version 2 */
+	int call_error;
+	unsigned int asked, ended;
+	struct dgram2_register reg;
+	struct dgram_id end;
 };
 
 struct fixture {
@@ -199,6 +207,58 @@ static void assert_payload(const struct fixture *fx, const struct fake *f, unsig
 			 0);
 	assert_true(dgram_id_eq(&d.id, &fx->call.id));
 	assert_true(span_eq(d.payload, bytes));
+}
+
+static int make_session(struct call_port *port, const struct dgram2_register *reg)
+{
+	struct fake *f = CONTAINER_OF(port, struct fake, port);
+	if (f->call_error < 0)
+		return f->call_error;
+	f->asked++;
+	f->reg = *reg;
+	return 0;
+}
+
+static void end_session(struct call_port *port, const struct dgram_id *id, const char *text)
+{
+	struct fake *f = CONTAINER_OF(port, struct fake, port);
+	assert_true(text[0] != '\0');
+	f->ended++;
+	f->end = *id;
+}
+
+static void speak_v2(struct fake *f)
+{
+	static const struct call_port_user calls = { .make_session = make_session,
+						     .end_session = end_session };
+	f->port.v2 = &calls;
+}
+
+static void answered(struct fixture *fx, struct fake *f, enum call_event event)
+{
+	const struct dgram_id id = f->reg.id;
+	flow_caller_answered(&fx->caller, &f->port, &id, event);
+}
+
+/* From the daemon, for the session that this link was asked for last. */
+static void answer_v2(struct fixture *fx, struct fake *from, struct span bytes)
+{
+	uint8_t buf[1600];
+	struct packer p = packer_over(buf, sizeof(buf));
+	packer_bytes(&p, bytes);
+	packer_bytes(&p, dgram_id_span(&from->reg.id));
+	packer_u8(&p, DGRAM2_TYPE_PAYLOAD);
+	give(fx, from, buf, packer_span(&p).len);
+}
+
+static void assert_payload_v2(const struct fake *f, unsigned int at, struct span bytes)
+{
+	struct dgram2 d;
+	assert_true(f->count > at);
+	assert_int_equal(dgram2_read(span_of(f->sent[at].bytes, f->sent[at].len), &d), 0);
+	assert_int_equal(d.type, DGRAM2_TYPE_PAYLOAD);
+	assert_true(dgram_id_eq(&d.id, &f->reg.id));
+	assert_true(span_eq(d.content, bytes));
 }
 
 /* Waits, at most a moment, for the flow's timer. */
@@ -489,6 +549,170 @@ static void test_malformed(void **state)
 	assert_int_equal(fx->call.state, CALL_STATE_WAITING);
 }
 
+/* ---- version 2 ---- */
+
+static void test_v2_held_then_up(void **state)
+{
+	struct fixture *fx = *state;
+	static const uint8_t bytes[1400];
+	speak_v2(&fx->link);
+	flow_call_bind(&fx->call, &fx->link.port);
+	assert_int_equal(fx->link.asked, 0);
+	flow_call_send(&fx->call, SPAN_LIT("one"));
+	flow_call_send(&fx->call, span_of(NULL, 0));
+	flow_call_send(&fx->call, span_of(bytes, 1281));
+	hurry(fx);
+	assert_int_equal(fx->link.asked, 1); /* calls don't get lost */
+	assert_int_equal(fx->link.count, 0);
+	assert_true(ip_port_eq(&fx->link.reg.dest, &dest));
+	assert_int_equal(fx->link.reg.idle, (IDLE_SEC + 5) * NSEC_PER_SEC);
+	assert_false(fx->link.reg.is_traced);
+	answered(fx, &fx->link, CALL_EVENT_ACCEPTED);
+	assert_payload_v2(&fx->link, 0, SPAN_LIT("one"));
+	assert_payload_v2(&fx->link, 1, span_of(NULL, 0));
+	assert_int_equal(fx->link.count, 2);
+	assert_int_equal(fx->caller.drops[CALL_DROP_TOO_BIG], 1);
+	flow_call_send(&fx->call, span_of(bytes, 1280));
+	assert_payload_v2(&fx->link, 2, span_of(bytes, 1280));
+	answer_v2(fx, &fx->link, SPAN_LIT("yes"));
+	assert_int_equal(fx->payloads, 1);
+	assert_memory_equal(fx->last, "yes", 3);
+	fx->call.heard = 0; /* silence means nothing here: the daemon would say */
+	flow_call_send(&fx->call, SPAN_LIT("two"));
+	assert_int_equal(fx->link.count, 4);
+	assert_int_equal(fx->link.asked, 1);
+	flow_call_close(&fx->call);
+	assert_int_equal(fx->link.ended, 1);
+	assert_true(dgram_id_eq(&fx->link.end, &fx->link.reg.id));
+	assert_int_equal(fx->caller.registrations, 1);
+	assert_int_equal(fx->caller.repeats, 0);
+}
+
+static void test_v2_refused(void **state)
+{
+	struct fixture *fx = *state;
+	if (nsec_clock(CLOCK_MONOTONIC) < 3 * NSEC_PER_SEC)
+		skip();
+	speak_v2(&fx->link);
+	flow_call_bind(&fx->call, &fx->link.port);
+	static const enum call_event events[] = { CALL_EVENT_REFUSED, CALL_EVENT_UNANSWERED };
+	for (unsigned int i = 0; i < ARRAY_SIZE(events); i++) {
+		flow_call_send(&fx->call, SPAN_LIT("x"));
+		assert_int_equal(fx->link.asked, i + 1);
+		answered(fx, &fx->link, events[i]);
+		assert_int_equal(fx->caller.refusals, i + 1);
+		flow_call_send(&fx->call, SPAN_LIT("dropped"));
+		assert_int_equal(fx->caller.drops[CALL_DROP_REFUSED], 2 * (i + 1));
+		fx->call.refused = 0; /* long ago */
+	}
+	assert_int_equal(fx->caller.unanswered, 1);
+	fx->link.call_error = -ENOBUFS; /* too many wait */
+	flow_call_send(&fx->call, SPAN_LIT("x"));
+	assert_int_equal(fx->caller.refusals, 3);
+	assert_int_equal(fx->caller.drops[CALL_DROP_REFUSED], 5);
+	flow_call_close(&fx->call);
+	assert_int_equal(fx->link.ended, 0); /* there is none to end */
+}
+
+/* Each session has an id of its own; what is said of an earlier one concerns nobody. */
+static void test_v2_ended(void **state)
+{
+	struct fixture *fx = *state;
+	speak_v2(&fx->link);
+	flow_call_bind(&fx->call, &fx->link.port);
+	flow_call_send(&fx->call, SPAN_LIT("one"));
+	answered(fx, &fx->link, CALL_EVENT_ACCEPTED);
+	answer_v2(fx, &fx->link, SPAN_LIT("a"));
+	struct dgram_id first = fx->link.reg.id;
+	flow_caller_ended(&fx->caller, &fx->other.port, &first); /* another link's */
+	flow_caller_ended(&fx->caller, &fx->link.port, &first);
+	flow_caller_ended(&fx->caller, &fx->link.port, &first);
+	assert_int_equal(fx->caller.ended, 1);
+	flow_call_send(&fx->call, SPAN_LIT("two"));
+	assert_int_equal(fx->link.asked, 2);
+	assert_false(dgram_id_eq(&fx->link.reg.id, &first));
+	flow_caller_answered(&fx->caller, &fx->link.port, &first, CALL_EVENT_REFUSED);
+	flow_caller_ended(&fx->caller, &fx->link.port, &first);
+	answered(fx, &fx->link, CALL_EVENT_ACCEPTED);
+	assert_payload_v2(&fx->link, 1, SPAN_LIT("two"));
+	/* This one brought nothing: its payloads are dropped for a while. */
+	first = fx->link.reg.id;
+	flow_caller_ended(&fx->caller, &fx->link.port, &first);
+	flow_call_send(&fx->call, SPAN_LIT("three"));
+	assert_int_equal(fx->link.asked, 2);
+	assert_int_equal(fx->caller.drops[CALL_DROP_REFUSED], 1);
+	assert_int_equal(fx->caller.ended, 2);
+	assert_int_equal(fx->link.ended, 0);
+}
+
+/* The end overtakes the answer: there is no session, whatever the answer says. */
+static void test_v2_ended_before_the_answer(void **state)
+{
+	struct fixture *fx = *state;
+	speak_v2(&fx->link);
+	flow_call_bind(&fx->call, &fx->link.port);
+	flow_call_send(&fx->call, SPAN_LIT("one"));
+	struct dgram_id id = fx->link.reg.id;
+	flow_caller_ended(&fx->caller, &fx->link.port, &id);
+	answered(fx, &fx->link, CALL_EVENT_ACCEPTED);
+	flow_call_send(&fx->call, SPAN_LIT("two"));
+	assert_int_equal(fx->link.count, 0);
+	assert_int_equal(fx->caller.drops[CALL_DROP_REFUSED], 2);
+}
+
+static void test_v2_another_link(void **state)
+{
+	struct fixture *fx = *state;
+	speak_v2(&fx->link);
+	flow_call_bind(&fx->call, &fx->link.port);
+	flow_call_send(&fx->call, SPAN_LIT("one"));
+	answered(fx, &fx->link, CALL_EVENT_ACCEPTED);
+	flow_call_bind(&fx->call, &fx->other.port); /* of version 3 */
+	assert_int_equal(fx->link.ended, 1);
+	answer_v2(fx, &fx->link, SPAN_LIT("late"));
+	assert_int_equal(fx->caller.drops[CALL_DROP_NO_FLOW], 1);
+	flow_call_send(&fx->call, SPAN_LIT("two"));
+	assert_registration(fx, &fx->other, 0, span_of(NULL, 0));
+	respond(fx, &fx->other, DGRAM3_CODE_OK);
+	assert_payload(fx, &fx->other, 1, SPAN_LIT("two"));
+	flow_call_bind(&fx->call, &fx->link.port);
+	flow_call_send(&fx->call, SPAN_LIT("three"));
+	assert_int_equal(fx->link.asked, 2);
+	call_port_close(&fx->link.port); /* nobody answers any more */
+	fx->refuge = &fx->other;
+	speak_v2(&fx->other);
+	hurry(fx);
+	assert_int_equal(fx->other.asked, 1);
+	answered(fx, &fx->other, CALL_EVENT_ACCEPTED);
+	assert_payload_v2(&fx->other, 2, SPAN_LIT("three"));
+	assert_int_equal(fx->link.ended, 1);
+}
+
+static void test_v2_malformed(void **state)
+{
+	struct fixture *fx = *state;
+	uint8_t bytes[60] = {};
+	uint64_t bad = 0;
+	speak_v2(&fx->link);
+	flow_call_bind(&fx->call, &fx->link.port);
+	flow_call_send(&fx->call, SPAN_LIT("one"));
+	answered(fx, &fx->link, CALL_EVENT_ACCEPTED);
+	for (size_t len = 0; len < 17; len++, bad++)
+		give(fx, &fx->link, bytes, len);
+	for (unsigned int type = 2; type < 256; type++, bad++) {
+		bytes[59] = (uint8_t)type;
+		give(fx, &fx->link, bytes, sizeof(bytes));
+	}
+	assert_int_equal(fx->caller.drops[CALL_DROP_MALFORMED], bad);
+	bytes[59] = DGRAM2_TYPE_PACKET;
+	give(fx, &fx->link, bytes, sizeof(bytes));
+	assert_int_equal(fx->caller.drops[CALL_DROP_ICMP], 1);
+	bytes[59] = DGRAM2_TYPE_PAYLOAD;
+	give(fx, &fx->link, bytes, sizeof(bytes));
+	assert_int_equal(fx->caller.drops[CALL_DROP_NO_FLOW], 1);
+	assert_int_equal(fx->payloads, 0);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, start, end)
@@ -507,6 +731,12 @@ int main(void)
 		T(test_silence),
 		T(test_idle),
 		T(test_malformed),
+		T(test_v2_held_then_up),
+		T(test_v2_refused),
+		T(test_v2_ended),
+		T(test_v2_ended_before_the_answer),
+		T(test_v2_another_link),
+		T(test_v2_malformed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
