@@ -30,7 +30,7 @@ wire_objs := daemon/wire/base64.o daemon/wire/body_frame.o daemon/wire/capnp.o \
 	daemon/wire/rpc_tunnel.o daemon/wire/token.o daemon/wire/trace.o daemon/wire/uri.o daemon/wire/uuid.o
 wire_cflags := -Wconversion
 
-netlink_objs := $(addprefix netlink/,builder.o event.o monitor.o nft.o nl.o object.o plan.o)
+netlink_objs := $(addprefix netlink/,builder.o event.o lookup.o monitor.o nft.o nl.o object.o plan.o)
 netlink_libs := libmnl
 
 conf_objs := $(addprefix daemon/conf/,arena.o conf.o credential.o diff.o dump.o dump_json.o fixed.o ini.o \
@@ -40,7 +40,7 @@ conf_libs := inih libsystemd libpcre2-8 libidn2
 
 net_objs := $(addprefix daemon/net/,bpf.o ca.o digest.o dns_answer.o dot.o happy.o iostream.o outproxy.o resolve.o \
 	resolve_record.o sockaddr.o tcp.o tlsbio.o \
-	tlscerts.o tlsctx.o udp.o)
+	tlscerts.o tlsctx.o udp.o xsk.o)
 net_libs := openssl libcares libbpf libxdp
 
 flow_objs := daemon/flow/bridge.o daemon/flow/frame.o daemon/flow/framed.o daemon/flow/pump.o daemon/flow/relay.o \
@@ -56,6 +56,7 @@ http_libs := libllhttp libnghttp2
 http_ldlibs := -lwslay
 
 datapath_objs := daemon/datapath/anchor.o daemon/datapath/icmp_path.o daemon/datapath/path.o daemon/datapath/sock.o
+datapath_objs += daemon/datapath/template.o
 
 link_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o link_fsm.o link_pipe.o \
 	h2call.o h2call_head.o h2call_open.o h2link.o quic.o \

@@ -12,7 +12,7 @@
 # C helpers of the tests (selftests/lib/*.c), one archive.
 testlib_objs := selftests/lib/fake_dns.o selftests/lib/quic_pair.o selftests/lib/talk.o selftests/lib/udp_relay.o selftests/lib/fake_stream.o selftests/lib/testcert.o \
 	selftests/lib/h2_pair.o selftests/lib/h2link_world.o
-testlib_objs += selftests/lib/core_world.o selftests/lib/flow_world.o selftests/lib/scarce.o
+testlib_objs += selftests/lib/core_world.o selftests/lib/flow_world.o selftests/lib/scarce.o selftests/lib/own_net.o
 testlib_libs := openssl libcares
 
 # Programs that system tests run beside ours (selftests/lib), each with its objects.
@@ -53,10 +53,11 @@ test-resume_parts := base
 test-watch_parts := base
 
 # netlink
-unit_tests += netlink/test-monitor netlink/test-nft netlink/test-plan
+unit_tests += netlink/test-lookup netlink/test-monitor netlink/test-nft netlink/test-plan
 test-nft_parts := netlink
 test-nft_data := nft.json
 test-plan_parts := netlink
+test-lookup_parts := netlink
 test-monitor_parts := netlink
 test-monitor_data := netlink.json
 
@@ -66,7 +67,7 @@ test-flow_parts := net base
 test-flow_libs := libbpf
 
 # net
-unit_tests += $(addprefix net/test-,bpf dot happy iostream outproxy resolve resolve_record tcp tlscerts tlsctx udp)
+unit_tests += $(addprefix net/test-,bpf dot happy iostream outproxy resolve resolve_record tcp tlscerts tlsctx udp xsk)
 test-bpf_parts := net base
 test-resolve_parts := net base
 test-resolve_record_parts := net base
@@ -78,6 +79,7 @@ test-iostream_parts := net base
 test-tlscerts_parts := net base
 test-tlsctx_parts := net base
 test-udp_parts := net base
+test-xsk_parts := net base
 
 # flow
 unit_tests += $(addprefix flow/test-,bridge framed pump relay rx stream_io)
@@ -193,6 +195,10 @@ unit_tests += $(addprefix route/test-,ingress_vectors route)
 test-ingress_vectors_parts := route conf wire base
 test-ingress_vectors_data := ingress.json
 test-route_parts := route conf wire base
+
+# datapath
+unit_tests += datapath/test-template
+test-template_parts := datapath wire
 
 # session
 unit_tests += $(addprefix session/test-,call_fsm echo_map flow_caller flow_move flow_table icmp_session v2)

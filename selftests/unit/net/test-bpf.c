@@ -8,9 +8,7 @@
 
 #include <errno.h>
 #include <net/if.h>
-#include <sched.h>
 #include <setjmp.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,28 +19,12 @@
 #include <cmocka.h>
 
 #include "daemon/base/drop_priv.h"
-#include "util/macro.h"
+#include "selftests/lib/own_net.h"
 
-enum { WORDS = 16, NOBODY = 65534 };
+enum { NOBODY = 65534 };
 
 static bool is_usable;
 static struct bpf_flow *flow, *other;
-
-/* Runs a command line, split at blanks; 0 when it succeeded. */
-static int run(const char *command)
-{
-	char text[256];
-	char *words[WORDS + 1] = {};
-	char *rest = text;
-	(void)snprintf(text, sizeof(text), "%s", command);
-	for (unsigned int n = 0; n < WORDS && rest; n++)
-		words[n] = strsep(&rest, " ");
-	pid_t pid = -1;
-	int status = -1;
-	if (posix_spawnp(&pid, words[0], NULL, NULL, words, environ) != 0)
-		return -1;
-	return waitpid(pid, &status, 0) == pid ? status : -1;
-}
 
 static struct bpf_flow *load(void)
 {
@@ -58,7 +40,7 @@ static struct bpf_flow *load(void)
 static int group_setup(void **state)
 {
 	(void)state;
-	is_usable = unshare(CLONE_NEWNET) == 0;
+	is_usable = own_net_enter();
 	return 0;
 }
 
@@ -71,14 +53,14 @@ static int setup(void **state)
 	other = load();
 	if (!flow || !other)
 		return 0;
-	return run("ip link add eth1 type veth peer name peer1");
+	return own_net_make_pair() ? 0 : -1;
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	if (is_usable && if_nametoindex("eth1"))
-		(void)run("ip link del eth1");
+	if (is_usable)
+		own_net_remove_pair();
 	bpf_flow_free(flow);
 	bpf_flow_free(other);
 	flow = other = NULL;
@@ -145,7 +127,7 @@ static void test_large_mtu(void **state)
 	(void)state;
 	need_kernel();
 	const char *why = NULL;
-	assert_int_equal(run("ip link set peer1 mtu 9000"), 0);
+	assert_int_equal(own_net_run("ip link set peer1 mtu 9000"), 0);
 	assert_int_equal(bpf_flow_attach(flow, if_nametoindex("eth1"), &why), 0);
 }
 
@@ -156,9 +138,9 @@ static void test_interface_deleted(void **state)
 	need_kernel();
 	const char *why = NULL;
 	assert_int_equal(bpf_flow_attach(flow, if_nametoindex("eth1"), &why), 0);
-	assert_int_equal(run("ip link del eth1"), 0);
+	assert_int_equal(own_net_run("ip link del eth1"), 0);
 	assert_int_equal(bpf_flow_ifindex(flow), 0);
-	assert_int_equal(run("ip link add eth1 type veth peer name peer1"), 0);
+	assert_int_equal(own_net_run("ip link add eth1 type veth peer name peer1"), 0);
 	assert_int_equal(bpf_flow_ifindex(flow), 0);
 	bpf_flow_detach(flow);
 	assert_int_equal(bpf_flow_attach(flow, if_nametoindex("eth1"), &why), 0);
