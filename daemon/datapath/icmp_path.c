@@ -23,7 +23,9 @@
 
 enum {
 	READS = 64, /* of one socket in a turn, and as many errors */
-	BUFFER = 1 << 20,
+	/* A host that isn't there keeps what is sent to it for three seconds, and a scan asks many.
+	 */
+	BUFFER = 4 << 20,
 	WORKER_BITS = 8, /* of an identifier of ours */
 	POINTER_SHIFT_V4 = 24,
 };
@@ -313,6 +315,12 @@ static int set_filter(int fd, enum ip_family family)
 	return setsockopt(fd, SOL_ICMPV6, ICMP6_FILTER, &f, sizeof(f)) < 0 ? -errno : 0;
 }
 
+static void set_buffer(int fd, int force, int plain)
+{
+	if (set_int(fd, SOL_SOCKET, force, BUFFER) < 0)
+		(void)set_int(fd, SOL_SOCKET, plain, BUFFER);
+}
+
 static int open_kind(enum ip_family family, enum icmp_path_kind kind)
 {
 	bool is_v4 = family == IP_FAMILY_V4;
@@ -328,7 +336,8 @@ static int open_kind(enum ip_family family, enum icmp_path_kind kind)
 			  : set_int(fd, SOL_IPV6, IPV6_RECVERR, 1);
 	if (r < 0)
 		return r;
-	(void)set_int(fd, SOL_SOCKET, SO_RCVBUF, BUFFER);
+	set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF);
+	set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF);
 	return TAKE_FD(fd);
 }
 

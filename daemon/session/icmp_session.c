@@ -290,7 +290,8 @@ static void on_error(void *arg, const struct icmp_path_error *error)
 		.code = error->code,
 		.mtu = error->mtu,
 	};
-	int r = icmp_requote_write(&quoted, &requote, error->message);
+	/* What stands behind the message that was sent is somebody else's (RFC 4884). */
+	int r = icmp_requote_write(&quoted, &requote, span_first(error->message, e->len));
 	told.quote = packer_span(&quoted);
 	if (r == 0 && icmp_error_write(&out, &told) == 0 && give(s, e->port, packer_span(&out)))
 		s->stats.passed[error->kind]++;

@@ -15,12 +15,13 @@ import struct
 
 import pytest
 
-from lib import icmp
+from lib import dgram3, icmp
 from lib.adit import Daemon, peer_edge_keys, section, write_token
 from lib.dgram3 import Flows
 from lib.icmp import EXCEEDED, Pings, REPLY, TOO_BIG, UNREACHABLE, request
 from lib.netns import veth
 from lib.peer_edge import PeerEdge
+from lib.udp_origin import UdpEcho
 from lib.wait import SLOW, until
 
 pytestmark = pytest.mark.group("datapath")
@@ -154,11 +155,11 @@ def test_recorded(start, section_of, version):
 def test_echo(world):
     """§9.6, §9.7: both families, one and two hops away; the id comes back, whatever we send."""
     daemon, pings = world
-    for number, host in enumerate([*NEAR, *FAR]):
+    for number, host in enumerate([*NEAR, *FAR, "10.77.0.1", "fd77::1"]):   # the host itself, too
         pings.echo(host, ident=0x1234, seq=number + 1)
-    assert echoes(daemon) == (4, 4) and echoes(daemon, "raw") == (0, 0)
-    assert daemon.counter("cloudflared_icmp_total_requests") == 4
-    assert daemon.counter("cloudflared_icmp_total_replies") == 4
+    assert echoes(daemon) == (6, 6) and echoes(daemon, "raw") == (0, 0)
+    assert daemon.counter("cloudflared_icmp_total_requests") == 6
+    assert daemon.counter("cloudflared_icmp_total_replies") == 6
     assert daemon.counter("adit_flows", kind="icmp") == 0
 
 
@@ -416,8 +417,12 @@ def test_answers_are_limited(start):
 
 
 def test_flood(world, lan):
-    """T8: echoes that nobody answers cost a bounded memory, and the good ones come back."""
+    """T8: echoes that nobody answers cost a bounded memory; good ones come back, and UDP flows."""
     daemon, pings = world
+    with lan.near.inside():
+        origin = UdpEcho(NEAR[0])
+    flows = Flows(pings.link)
+    flow = flows.open(origin.host, origin.port)
     rss = lambda: int(re.search(r"RssAnon:\s+(\d+)", pathlib.Path(
         f"/proc/{daemon.process.pid}/status").read_text())[1])
     with Sniffer(lan.far) as far:
@@ -429,6 +434,8 @@ def test_flood(world, lan):
                 "adit_drops_total", where="icmp", reason="origin-full") >= at, 10, "them to leave")
             if at % 2000 == 0:
                 pings.echo(NEAR[0], seq=at)
+                flows.send(dgram3.carry(flow, b"%d" % at))
+                assert flows.wait_payload(flow) == b"%d" % at
         waiting = daemon.counter("adit_flows", path="ping", kind="icmp")
         grown = rss() - before
     print(f"{waiting:g} echoes wait, {grown} KiB more")
@@ -436,6 +443,37 @@ def test_flood(world, lan):
     if SLOW <= 1:   # a sanitizer keeps what was freed
         assert grown < 3 * 4096, "a ring of 65 536 has 4 MiB, and half as much while it grows"
     pings.echo(NEAR[0])
+    with origin:
+        assert daemon.counter("adit_drops_total", where="datagram") == 0
+
+
+def test_forged(world, lan):
+    """T8: a flood of answers that nobody asked for disturbs nobody, and none is delivered."""
+    daemon, pings = world
+    with Sniffer(lan.near) as near:
+        pings.send(request(NEAR[0], 1, 1))
+        _, asked = near.read()
+        for number in range(1, 20001):
+            forged = struct.pack("!H", (number + struct.unpack("!H", asked[6:8])[0]) & 0xffff)
+            near.reply(NEAR[0], asked[:6] + forged + asked[8:])
+        until(lambda: drops(daemon, "stranger") > 1000, 10, "strangers counted")
+        near.reply(NEAR[0], asked)
+        assert icmp.read(pings.take()).seq == 1
+    assert not pings.packets and echoes(daemon)[0] == 1
+    pings.echo(FAR[0])
+
+
+def test_scan(world):
+    """A scan of hosts that aren't there leaves room for who is."""
+    daemon, pings = world
+    scan = [request(f"10.77.0.{host}", seq=n) for n in range(4) for host in range(10, 250)]
+    for at in range(0, len(scan), 240):
+        pings.send(*scan[at:at + 240])
+    until(lambda: echoes(daemon)[0] + drops(daemon, "origin-full") == len(scan), 10, "the scan")
+    assert drops(daemon, "origin-full") == 0
+    pings.send(request(NEAR[0], 77, 78))
+    until(lambda: daemon.counter("cloudflared_icmp_total_replies") == 1, 2, "the good one's reply")
+    assert echoes(daemon) == (len(scan) + 1, 1)
 
 
 # ---- privileges ----
