@@ -73,7 +73,9 @@ void pair_restart_server(struct quic_pair *p);
 
 /* Dials; does not wait. */
 int pair_dial(struct quic_pair *p, struct pair_end *end);
-/* Turns all loops until check says yes; false after the deadline. */
+/* How long to wait for something that takes msec at most: ADIT_SLOW times that. */
+nsec_t pair_patience(unsigned int msec);
+/* Turns all loops until check says yes; false after that. */
 bool pair_until(struct quic_pair *p, bool (*check)(void *arg), void *arg, unsigned int msec);
 /* Turns all loops for a while. */
 void pair_run(struct quic_pair *p, unsigned int msec);
