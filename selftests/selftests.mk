@@ -12,7 +12,7 @@
 # C helpers of the tests (selftests/lib/*.c), one archive.
 testlib_objs := selftests/lib/fake_dns.o selftests/lib/quic_pair.o selftests/lib/talk.o selftests/lib/udp_relay.o selftests/lib/fake_stream.o selftests/lib/testcert.o \
 	selftests/lib/h2_pair.o selftests/lib/h2link_world.o
-testlib_objs += selftests/lib/core_world.o selftests/lib/flow_world.o selftests/lib/scarce.o selftests/lib/own_net.o
+testlib_objs += selftests/lib/core_world.o selftests/lib/flow_world.o selftests/lib/icmp_world.o selftests/lib/scarce.o selftests/lib/own_net.o
 testlib_libs := openssl libcares
 
 # Programs that system tests run beside ours (selftests/lib), each with its objects.
@@ -220,8 +220,11 @@ test-destination_parts := proxy conf wire base
 test-header_policy_parts := proxy http flow conf wire base
 test-reason_parts := proxy
 test-tunnel_head_parts := proxy http flow wire base
-unit_tests += demux/test-demux
+unit_tests += demux/test-demux demux/test-demux_dgram
 test-demux_parts := demux session datapath proxy route origin link http flow net conf wire base
+test-demux_dgram_parts := demux session datapath link flow net wire base
+test-demux_dgram_data := datagrams.json
+test-demux_dgram_wraps := icmp_path_new icmp_path_free icmp_path_kind icmp_path_send icmp_path_find_way loop_now
 unit_tests += admin/test-page admin/test-promtext admin/test-reload
 test-page_parts := admin http flow net wire base
 test-page_libs := libsystemd

@@ -15,105 +15,26 @@
 
 #include "daemon/wire/dgram_v3.h"
 #include "data/datagrams.h"
+#include "selftests/lib/icmp_world.h"
 #include "selftests/lib/vectors.h"
 #include "util/macro.h"
 
 enum {
-	KEPT = 40,
-	ROOM = 2048,
+	KEPT = ICMP_WORLD_KEPT,
+	ROOM = ICMP_WORLD_ROOM,
 	BEHIND = 12, /* bytes that a router has put behind what it quotes */
 };
-
-struct kept {
-	uint8_t bytes[ROOM];
-	size_t len;
-};
-
-/* The world outside; reset before each test. */
-static struct {
-	struct icmp_path_user user;
-	nsec_t now;
-	enum icmp_path_kind kind;
-	int send_error, way_error;
-	struct ip_addr own_v4, own_v6;
-	unsigned int sends, asked;
-	struct icmp_path_send sent[KEPT];
-	struct kept data[KEPT];
-	bool is_allowed;
-} world;
 
 struct link {
 	struct icmp_port port;
 	int error;
 	unsigned int count;
-	struct kept sent[KEPT];
+	struct icmp_kept sent[KEPT];
 };
 
-static struct loop *loop;
-static struct worker worker;
-static struct icmp_session session;
+static struct icmp_world *const world = &icmp_world;
+static struct icmp_session *const session = &icmp_world.session;
 static struct link here, there;
-
-/* ---- the linker's names ---- */
-
-int __wrap_icmp_path_new(struct worker *w, const struct icmp_path_user *user,
-			 struct icmp_path **ret);
-void __wrap_icmp_path_free(struct icmp_path *path);
-enum icmp_path_kind __wrap_icmp_path_kind(const struct icmp_path *path, enum ip_family family);
-int __wrap_icmp_path_send(struct icmp_path *path, const struct icmp_path_send *send);
-int __wrap_icmp_path_find_way(const struct ip_addr *dst, struct icmp_path_way *ret);
-nsec_t __wrap_loop_now(const struct loop *l);
-
-int __wrap_icmp_path_new(struct worker *w, const struct icmp_path_user *user,
-			 struct icmp_path **ret)
-{
-	(void)w;
-	world.user = *user;
-	*ret = NULL;
-	return 0;
-}
-
-void __wrap_icmp_path_free(struct icmp_path *path)
-{
-	(void)path;
-}
-
-enum icmp_path_kind __wrap_icmp_path_kind(const struct icmp_path *path, enum ip_family family)
-{
-	(void)path;
-	(void)family;
-	return world.kind;
-}
-
-int __wrap_icmp_path_send(struct icmp_path *path, const struct icmp_path_send *send)
-{
-	(void)path;
-	if (world.send_error)
-		return world.send_error;
-	unsigned int at = world.sends++ % KEPT;
-	assert_true(send->data.len <= ROOM);
-	world.sent[at] = *send;
-	memcpy(world.data[at].bytes, send->data.ptr, send->data.len);
-	world.data[at].len = send->data.len;
-	return 0;
-}
-
-int __wrap_icmp_path_find_way(const struct ip_addr *dst, struct icmp_path_way *ret)
-{
-	if (world.way_error)
-		return world.way_error;
-	ret->src = dst->family == IP_FAMILY_V4 ? world.own_v4 : world.own_v6;
-	ret->mtu = 900;
-	return 0;
-}
-
-nsec_t __wrap_loop_now(const struct loop *l)
-{
-	(void)l;
-	return world.now;
-}
-
-/* ---- the ground ---- */
 
 static int link_send(struct icmp_port *port, struct span packet)
 {
@@ -126,45 +47,26 @@ static int link_send(struct icmp_port *port, struct span packet)
 	return 0;
 }
 
-static bool may_reach(void *arg, const struct ip_addr *addr)
-{
-	(void)arg;
-	(void)addr;
-	world.asked++;
-	return world.is_allowed;
-}
-
 static int start(void **state)
 {
 	(void)state;
-	memset(&world, 0, sizeof(world));
-	world.now = 1000 * NSEC_PER_SEC;
-	world.kind = ICMP_PATH_KIND_PING;
-	world.is_allowed = true;
-	world.own_v4 = (struct ip_addr){ IP_FAMILY_V4, { 10, 77, 0, 1 } };
-	world.own_v6 = (struct ip_addr){ IP_FAMILY_V6, { 0xfd, 0x77, [15] = 1 } };
 	here = (struct link){ .port = { .send = link_send, .index = 0 } };
 	there = (struct link){ .port = { .send = link_send, .index = 70 } };
-	assert_int_equal(loop_new(&loop), 0);
-	worker = (struct worker){ .loop = loop };
-	const struct icmp_session_params params = { .worker = &worker, .may_reach = may_reach };
-	assert_int_equal(icmp_session_init(&session, &params), 0);
-	icmp_session_set_limits(&session, 1000);
+	icmp_world_start();
 	return 0;
 }
 
 static int end(void **state)
 {
 	(void)state;
-	icmp_session_done(&session);
-	icmp_session_remove_port(&session, &here.port);
-	loop_free(loop);
+	icmp_world_end();
+	icmp_session_remove_port(session, &here.port);
 	return 0;
 }
 
 static uint64_t drops(unsigned int index, enum icmp_drop reason)
 {
-	return session.drops[index][reason];
+	return session->drops[index][reason];
 }
 
 static uint64_t all_drops(void)
@@ -172,7 +74,7 @@ static uint64_t all_drops(void)
 	uint64_t sum = 0;
 	for (unsigned int i = 0; i < ICMP_INDEX_MAX; i++)
 		for (unsigned int k = 0; k < ICMP_DROP_MAX_; k++)
-			sum += session.drops[i][k];
+			sum += session->drops[i][k];
 	return sum;
 }
 
@@ -196,7 +98,7 @@ static struct span packet_of(const struct vector_case *c)
 static void give_packet(struct span packet)
 {
 	struct span copy = vector_heap_copy(packet);
-	icmp_session_packet(&session, &here.port, copy);
+	icmp_session_packet(session, &here.port, copy);
 	vector_heap_free(copy);
 }
 
@@ -214,10 +116,10 @@ static void expect_sent(const struct link *l, unsigned int at, struct span packe
 
 static struct icmp_path_reply reply_to(unsigned int at)
 {
-	return (struct icmp_path_reply){ .src = world.sent[at].dst,
-					 .seq = world.sent[at].seq,
-					 .data = span_of(world.data[at].bytes,
-							 world.data[at].len) };
+	return (struct icmp_path_reply){ .src = world->sent[at].dst,
+					 .seq = world->sent[at].seq,
+					 .data = span_of(world->data[at].bytes,
+							 world->data[at].len) };
 }
 
 /* ---- echoes ---- */
@@ -239,23 +141,23 @@ static void test_recorded_echoes(void **state)
 		struct ip_packet p;
 		assert_int_equal(ip_read(packet_of(find_case(rows[i].asked)), &p), 0);
 		give(rows[i].asked);
-		assert_int_equal(world.sends, i + 1);
-		assert_true(ip_addr_eq(&world.sent[i].dst, &p.dst));
-		assert_int_equal(world.sent[i].ttl, rows[i].ttl);
-		assert_int_equal(world.sent[i].dont_fragment, p.dst.family == IP_FAMILY_V6);
-		assert_int_equal(icmp_session_count(&session, p.dst.family), 1);
+		assert_int_equal(world->sends, i + 1);
+		assert_true(ip_addr_eq(&world->sent[i].dst, &p.dst));
+		assert_int_equal(world->sent[i].ttl, rows[i].ttl);
+		assert_int_equal(world->sent[i].dont_fragment, p.dst.family == IP_FAMILY_V6);
+		assert_int_equal(icmp_session_count(session, p.dst.family), 1);
 		const struct icmp_path_reply reply = reply_to(i);
-		world.user.on_reply(world.user.arg, &reply);
+		world->user.on_reply(world->user.arg, &reply);
 		expect_sent(&here, i, packet_of(find_case(rows[i].answer)));
-		assert_int_equal(icmp_session_count(&session, p.dst.family), 0);
+		assert_int_equal(icmp_session_count(session, p.dst.family), 0);
 		/* A second one has nobody to go to. */
-		world.user.on_reply(world.user.arg, &reply);
+		world->user.on_reply(world->user.arg, &reply);
 		assert_int_equal(drops(0, ICMP_DROP_STRANGER), i + 1);
 		assert_int_equal(here.count, i + 1);
 	}
-	assert_true(session.stats.requests == 5 && session.stats.replies == 5);
+	assert_true(session->stats.requests == 5 && session->stats.replies == 5);
 	give("ipdecode_v4_dont_fragment");
-	assert_true(world.sent[5].dont_fragment);
+	assert_true(world->sent[5].dont_fragment);
 	assert_int_equal(all_drops(), 5);
 }
 
@@ -264,14 +166,14 @@ static void test_same_numbers(void **state)
 {
 	(void)state;
 	struct span asked = packet_of(find_case("v3_icmp4_echo_request"));
-	icmp_session_packet(&session, &here.port, asked);
-	icmp_session_packet(&session, &there.port, asked);
-	assert_int_not_equal(world.sent[0].seq, world.sent[1].seq);
+	icmp_session_packet(session, &here.port, asked);
+	icmp_session_packet(session, &there.port, asked);
+	assert_int_not_equal(world->sent[0].seq, world->sent[1].seq);
 	struct icmp_path_reply reply = reply_to(1);
-	world.user.on_reply(world.user.arg, &reply);
+	world->user.on_reply(world->user.arg, &reply);
 	assert_true(here.count == 0 && there.count == 1);
 	reply = reply_to(0);
-	world.user.on_reply(world.user.arg, &reply);
+	world->user.on_reply(world->user.arg, &reply);
 	assert_true(here.count == 1 && there.count == 1);
 	expect_sent(&here, 0, span_of(there.sent[0].bytes, there.sent[0].len));
 }
@@ -282,46 +184,45 @@ static void test_strangers(void **state)
 	give("v3_icmp4_echo_request");
 	struct icmp_path_reply reply = reply_to(0);
 	reply.src.bytes[3]++; /* somebody else answers */
-	world.user.on_reply(world.user.arg, &reply);
+	world->user.on_reply(world->user.arg, &reply);
 	reply = reply_to(0);
 	reply.seq++;
-	world.user.on_reply(world.user.arg, &reply);
+	world->user.on_reply(world->user.arg, &reply);
 	reply = reply_to(0);
-	reply.src = world.own_v6; /* by the other family's socket */
-	world.user.on_reply(world.user.arg, &reply);
-	struct icmp_path_error error = { .src = world.own_v4,
-					 .dst = world.own_v4,
+	reply.src = world->own_v6; /* by the other family's socket */
+	world->user.on_reply(world->user.arg, &reply);
+	struct icmp_path_error error = { .src = world->own_v4,
+					 .dst = world->own_v4,
 					 .kind = ICMP_KIND_TIME_EXCEEDED,
 					 .message = SPAN_LIT("12345678") };
-	world.user.on_error(world.user.arg, &error);
+	world->user.on_error(world->user.arg, &error);
 	assert_true(drops(0, ICMP_DROP_STRANGER) == 4 && here.count == 0);
 	/* In time, and too late. */
-	world.now += ECHO_LIFE_SEC * NSEC_PER_SEC - 1;
+	world->now += ECHO_LIFE_SEC * NSEC_PER_SEC - 1;
 	reply = reply_to(0);
-	world.user.on_reply(world.user.arg, &reply);
+	world->user.on_reply(world->user.arg, &reply);
 	assert_int_equal(here.count, 1);
 	give("v3_icmp4_echo_request");
-	world.now += ECHO_LIFE_SEC * NSEC_PER_SEC;
+	world->now += ECHO_LIFE_SEC * NSEC_PER_SEC;
 	reply = reply_to(1);
-	world.user.on_reply(world.user.arg, &reply);
+	world->user.on_reply(world->user.arg, &reply);
 	assert_int_equal(here.count, 1);
-	session.sweep.on_expire(&session.sweep);
-	assert_null(session.v4.ring);
-	assert_false(timer_is_armed(&session.sweep) && session.v4.size);
+	session->sweep.on_expire(&session->sweep);
+	assert_null(session->v4.ring);
 }
 
 static void test_links_end(void **state)
 {
 	(void)state;
 	struct span asked = packet_of(find_case("v3_icmp6_echo_request"));
-	icmp_session_packet(&session, &here.port, asked);
-	icmp_session_packet(&session, &there.port, asked);
-	icmp_session_remove_port(&session, &here.port);
+	icmp_session_packet(session, &here.port, asked);
+	icmp_session_packet(session, &there.port, asked);
+	icmp_session_remove_port(session, &here.port);
 	struct icmp_path_reply reply = reply_to(0);
-	world.user.on_reply(world.user.arg, &reply);
+	world->user.on_reply(world->user.arg, &reply);
 	assert_int_equal(here.count, 0);
 	reply = reply_to(1);
-	world.user.on_reply(world.user.arg, &reply);
+	world->user.on_reply(world->user.arg, &reply);
 	assert_int_equal(there.count, 1);
 }
 
@@ -337,24 +238,24 @@ static void test_links_refuse(void **state)
 	struct span asked = packet_of(find_case("v3_icmp4_echo_request"));
 	for (unsigned int i = 0; i < ARRAY_SIZE(rows); i++) {
 		there.error = rows[i].error;
-		icmp_session_packet(&session, &there.port, asked);
+		icmp_session_packet(session, &there.port, asked);
 		struct icmp_path_reply reply = reply_to(i);
-		world.user.on_reply(world.user.arg, &reply);
+		world->user.on_reply(world->user.arg, &reply);
 		assert_int_equal(drops(ICMP_INDEX_MAX - 1, rows[i].drop), 1);
 	}
-	assert_int_equal(session.stats.replies, 0);
-	assert_int_equal(icmp_session_count(&session, IP_FAMILY_V4), 0);
+	assert_int_equal(session->stats.replies, 0);
+	assert_int_equal(icmp_session_count(session, IP_FAMILY_V4), 0);
 }
 
 static void test_too_many(void **state)
 {
 	(void)state;
 	for (unsigned int i = 0; i < ECHO_MAP_MAX + 10; i++)
-		icmp_session_packet(&session, &here.port,
+		icmp_session_packet(session, &here.port,
 				    packet_of(find_case("v3_icmp4_echo_request")));
 	assert_int_equal(drops(0, ICMP_DROP_FORGOTTEN), 10);
-	assert_int_equal(icmp_session_count(&session, IP_FAMILY_V4), ECHO_MAP_MAX);
-	assert_int_equal(icmp_session_count(&session, IP_FAMILY_V6), 0);
+	assert_int_equal(icmp_session_count(session, IP_FAMILY_V4), ECHO_MAP_MAX);
+	assert_int_equal(icmp_session_count(session, IP_FAMILY_V6), 0);
 }
 
 /* ---- what goes no further ---- */
@@ -385,18 +286,18 @@ static void test_recorded_nonsense(void **state)
 	}
 	assert_int_equal(drops(0, ICMP_DROP_MALFORMED), malformed);
 	assert_int_equal(drops(0, ICMP_DROP_KIND), ARRAY_SIZE(kinds));
-	assert_true(world.sends == passed && malformed > 15 && passed > 8);
+	assert_true(world->sends == passed && malformed > 15 && passed > 8);
 	assert_int_equal(here.count, 0);
 }
 
 static void test_not_served(void **state)
 {
 	(void)state;
-	world.kind = ICMP_PATH_KIND_NONE;
+	world->kind = ICMP_PATH_KIND_NONE;
 	give("v3_icmp4_echo_request");
 	give("v3_ttl6_1_echo_request");
 	assert_int_equal(drops(0, ICMP_DROP_NOT_SERVED), 2);
-	assert_true(here.count == 0 && world.sends == 0);
+	assert_true(here.count == 0 && world->sends == 0);
 }
 
 /* ---- answers of ours ---- */
@@ -422,8 +323,8 @@ static void test_recorded_answers(void **state)
 	assert_int_equal(here.count, count);
 	assert_int_equal(drops(0, ICMP_DROP_KIND), 1);
 	assert_int_equal(drops(0, ICMP_DROP_TTL), count);
-	assert_int_equal(session.stats.made[ICMP_KIND_TIME_EXCEEDED], count);
-	assert_int_equal(world.sends, 0);
+	assert_int_equal(session->stats.made[ICMP_KIND_TIME_EXCEEDED], count);
+	assert_int_equal(world->sends, 0);
 }
 
 /* An address that means this host nowhere else is no source, unless there is none. */
@@ -435,11 +336,11 @@ static void test_own_address(void **state)
 					      { 169, 254, 1, 1 },
 					      { 0, 0, 0, 0 } };
 	for (unsigned int i = 0; i < ARRAY_SIZE(useless); i++) {
-		memcpy(world.own_v4.bytes, useless[i], 4);
+		memcpy(world->own_v4.bytes, useless[i], 4);
 		give("v3_ttl4_1_echo_request");
 		expect_sent(&here, i, want);
 	}
-	world.way_error = -ENETUNREACH;
+	world->way_error = -ENETUNREACH;
 	give("v3_ttl4_1_echo_request");
 	expect_sent(&here, 3, want);
 	give("v3_ttl6_1_echo_request");
@@ -479,10 +380,10 @@ static void test_not_sent(void **state)
 	unsigned int answers = 0;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		uint64_t before = drops(0, rows[i].drop);
-		world.send_error = rows[i].error;
+		world->send_error = rows[i].error;
 		give(rows[i].asked);
 		assert_int_equal(drops(0, rows[i].drop), before + 1);
-		assert_true(session.v4.count == 0 && session.v6.count == 0);
+		assert_true(session->v4.count == 0 && session->v6.count == 0);
 		if (rows[i].kind == ICMP_KIND_OTHER)
 			continue;
 		struct ip_packet p;
@@ -493,7 +394,7 @@ static void test_not_sent(void **state)
 		assert_true(span_starts_with(packet_of(find_case(rows[i].asked)), m.data));
 	}
 	assert_int_equal(here.count, answers);
-	assert_int_equal(session.stats.requests, 0);
+	assert_int_equal(session->stats.requests, 0);
 }
 
 static void test_denied(void **state)
@@ -501,48 +402,48 @@ static void test_denied(void **state)
 	(void)state;
 	struct ip_packet p;
 	struct icmp_message m;
-	world.is_allowed = false;
+	world->is_allowed = false;
 	give("v3_icmp4_echo_request");
 	read_answer(0, &p, &m);
 	assert_true(m.kind == ICMP_KIND_UNREACHABLE && m.code == 13);
 	give("v3_ttl6_1_echo_request"); /* denied before its hops are counted */
 	read_answer(1, &p, &m);
 	assert_true(m.kind == ICMP_KIND_UNREACHABLE && m.code == 1);
-	assert_true(world.asked == 2 && world.sends == 0);
+	assert_true(world->asked == 2 && world->sends == 0);
 	assert_int_equal(drops(0, ICMP_DROP_DENIED), 2);
 	/* What was asked holds for a second, or until the configuration changes. */
-	world.is_allowed = true;
-	world.now += NSEC_PER_SEC - 1;
+	world->is_allowed = true;
+	world->now += NSEC_PER_SEC - 1;
 	give("v3_icmp4_echo_request");
-	assert_true(world.asked == 2 && world.sends == 0);
-	icmp_session_set_limits(&session, 1000);
+	assert_true(world->asked == 2 && world->sends == 0);
+	icmp_session_set_limits(session, 1000);
 	give("v3_icmp4_echo_request");
-	assert_true(world.asked == 3 && world.sends == 1);
-	world.is_allowed = false;
-	world.now += NSEC_PER_SEC;
+	assert_true(world->asked == 3 && world->sends == 1);
+	world->is_allowed = false;
+	world->now += NSEC_PER_SEC;
 	give("v3_icmp4_echo_request");
-	assert_true(world.asked == 4 && world.sends == 1);
+	assert_true(world->asked == 4 && world->sends == 1);
 }
 
 static void test_rate(void **state)
 {
 	(void)state;
-	icmp_session_set_limits(&session, 5);
+	icmp_session_set_limits(session, 5);
 	for (unsigned int i = 0; i < 20; i++)
 		give("v3_ttl4_1_echo_request");
 	assert_int_equal(here.count, 5);
 	assert_int_equal(drops(0, ICMP_DROP_ANSWER_RATE), 15);
-	world.now += NSEC_PER_SEC / 5;
+	world->now += NSEC_PER_SEC / 5;
 	give("v3_ttl4_1_echo_request");
 	give("v3_ttl4_1_echo_request");
 	assert_int_equal(here.count, 6);
-	icmp_session_set_limits(&session, 0);
-	world.now += 10 * NSEC_PER_SEC;
+	icmp_session_set_limits(session, 0);
+	world->now += 10 * NSEC_PER_SEC;
 	give("v3_ttl4_1_echo_request");
 	assert_int_equal(here.count, 6);
 	give("v3_icmp4_echo_request"); /* echoes aren't answers of ours */
-	assert_int_equal(world.sends, 1);
-	icmp_session_set_limits(&session, 5);
+	assert_int_equal(world->sends, 1);
+	icmp_session_set_limits(session, 5);
 	give("v3_ttl4_1_echo_request");
 	assert_int_equal(here.count, 7);
 	assert_int_equal(drops(0, ICMP_DROP_ANSWER_RATE), 17);
@@ -579,12 +480,12 @@ static void fail_echo(unsigned int at, enum icmp_kind kind, uint8_t code, size_t
 	static const struct ip_addr v6 = { IP_FAMILY_V6, { 0xfd, 9, [15] = 9 } };
 	uint8_t room[ROOM] = {};
 	struct packer p = packer_over(room, sizeof(room) - BEHIND);
-	const struct icmp_path_send *sent = &world.sent[at];
+	const struct icmp_path_send *sent = &world->sent[at];
 	const struct icmp_echo e = { .src = sent->dst,
 				     .dst = sent->dst,
 				     .id = 0xbeef,
 				     .seq = sent->seq,
-				     .data = span_of(world.data[at].bytes, world.data[at].len) };
+				     .data = span_of(world->data[at].bytes, world->data[at].len) };
 	assert_int_equal(icmp_echo_write_message(&p, &e), 0);
 	const struct icmp_path_error error = {
 		.src = sent->dst.family == IP_FAMILY_V4 ? v4 : v6,
@@ -595,7 +496,7 @@ static void fail_echo(unsigned int at, enum icmp_kind kind, uint8_t code, size_t
 		.seq = sent->seq,
 		.message = span_first(span_of(room, p.len + BEHIND), cut),
 	};
-	world.user.on_error(world.user.arg, &error);
+	world->user.on_error(world->user.arg, &error);
 }
 
 static void test_errors(void **state)
@@ -632,8 +533,8 @@ static void test_errors(void **state)
 		assert_int_equal(quoted.ttl, m.kind == ICMP_KIND_TIME_EXCEEDED ? 1 : 63);
 		assert_true(span_starts_with(about.payload, quoted.payload));
 		assert_true(quoted.payload.len >= MIN(rows[i].cut, (size_t)17));
-		assert_int_equal(session.v4.count + session.v6.count, 0);
-		assert_int_equal(session.stats.passed[m.kind],
+		assert_int_equal(session->v4.count + session->v6.count, 0);
+		assert_int_equal(session->stats.passed[m.kind],
 				 m.kind == ICMP_KIND_BAD_PARAMETER ? 1 : 1 + (i > 2));
 	}
 	assert_int_equal(all_drops(), 0);
