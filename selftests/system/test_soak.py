@@ -19,6 +19,7 @@ import time
 
 import pytest
 
+from lib.adit import section
 from lib.steady import Client
 from lib.topology import E1, E2, HOST, PATIENCE, TRANSPORTS
 from lib.wait import SLOW, lasts, until
@@ -192,7 +193,8 @@ def wait_quiet(ground, limit):
 def test_random_faults(make_topology, protocol):
     print(f"seed {SEED}")
     ground = make_topology(wan={"delay": "5ms"}, seed=SEED)
-    ground.start_edges(log_level="info")
+    # One visitor stands for many: while no link answers its requests wait, some hundreds of them.
+    ground.start_edges(log_level="info", extra=section("front", client_concurrency=8192))
     ground.make_daemon(protocol, connections=CONNECTIONS, log_level="info",
                        origin_keys={"keep_alive_timeout": "1s"}).start()
     ground.daemon.wait_ready(CONNECTIONS, 30)
