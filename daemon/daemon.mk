@@ -40,7 +40,7 @@ conf_libs := inih libsystemd libpcre2-8 libidn2
 
 net_objs := $(addprefix daemon/net/,bpf.o ca.o digest.o dns_answer.o dot.o happy.o iostream.o outproxy.o resolve.o \
 	resolve_record.o sockaddr.o tcp.o tlsbio.o \
-	tlscerts.o tlsctx.o udp.o xsk.o)
+	tlscerts.o tlsctx.o tun.o udp.o xsk.o)
 net_libs := openssl libcares libbpf libxdp
 
 flow_objs := daemon/flow/bridge.o daemon/flow/frame.o daemon/flow/framed.o daemon/flow/pump.o daemon/flow/relay.o \
@@ -69,7 +69,7 @@ origin_objs := daemon/origin/origin.o daemon/origin/origin_fixed.o daemon/origin
 	daemon/origin/origin_hello.o daemon/origin/origin_http.o daemon/origin/origin_pool.o \
 	daemon/origin/origin_tls.o
 
-session_objs := $(addprefix daemon/session/,call_fsm.o echo_map.o flow_caller.o flow_cross.o flow_table.o icmp_session.o udp_session.o v2.o)
+session_objs := $(addprefix daemon/session/,call_fsm.o call_port.o echo_map.o flow_caller.o flow_cross.o flow_table.o icmp_session.o udp_session.o v2.o)
 
 route_objs := $(addprefix daemon/route/,host_index.o hosts.o match_ingress.o route.o)
 
@@ -94,7 +94,7 @@ aditd_objs += $(addprefix daemon/aditd/,core_dial.o core_return.o core_spread.o 
 aditd_libs := libsystemd
 
 edge_objs := $(addprefix daemon/edge/,app.o config.o directory.o edge_conn.o edge_link.o edge_tunnel.o \
-	enroll.o error_page.o front_http.o front_metrics.o front_tunnel.o front_udp.o init.o main.o net_host.o origin_tunnel.o refuse.o request.o roster.o \
+	enroll.o error_page.o front_http.o front_metrics.o front_tunnel.o front_udp.o init.o main.o net_host.o net_metrics.o net_report.o front_net.o wiring_net.o origin_tunnel.o refuse.o request.o roster.o \
 	service.o service_refuse.o status.o tunnel_call.o tunnel_metrics.o udp_clients.o udp_forward.o udp_metrics.o visit.o visit_tcp.o wiring.o wiring_tunnels.o)
 edge_objs += daemon/edge/flow_link.o
 edge_libs := libsystemd sqlite3

@@ -22,9 +22,9 @@
 #include "daemon/base/watchdog.h"
 #include "daemon/edge/config.h"
 #include "daemon/edge/init.h"
-#include "daemon/edge/net_host.h"
 #include "daemon/edge/status.h"
 #include "daemon/edge/wiring.h"
+#include "daemon/edge/wiring_net.h"
 #include "daemon/edge/wiring_tunnels.h"
 #include "daemon/net/ca.h"
 #include "daemon/net/tlsctx.h"
@@ -285,26 +285,6 @@ static void stop_sockets(struct edge *e)
 	(void)fd_close(e->quic_settings.keylog_fd);
 }
 
-/* After the ports: a second edge of the same configuration has ended there. */
-static int start_networks(struct edge *e)
-{
-	const struct net_host_params params = {
-		.conf = e->params.conf,
-		.paths = &e->params.paths,
-		.log = e->log,
-		.worker_count = e->worker_count,
-	};
-	int code = net_host_open(&params, &e->net);
-	for (unsigned int i = 0; i < e->worker_count && code == EXIT_OK; i++)
-		net_host_take_listeners(e->net, i, e->edge_workers[i].net_fds);
-	return code;
-}
-
-static void stop_networks(struct edge *e)
-{
-	net_host_close(TAKE_PTR(e->net));
-}
-
 static int start_status(struct edge *e)
 {
 	return edge_status_start(e);
@@ -443,7 +423,7 @@ static const struct {
 	{ start_keys, NULL },
 	{ start_tls, stop_tls },
 	{ start_sockets, stop_sockets },
-	{ start_networks, stop_networks },
+	{ edge_networks_open, edge_networks_close }, /* a second edge of the same ports has ended */
 	{ start_status, stop_status },
 	{ start_drop, NULL },
 	{ start_signals, NULL },

@@ -19,6 +19,7 @@ struct reload;
 struct varlink;
 struct watchdog;
 struct edge_status;
+struct front_net;
 struct net_host;
 struct refuse;
 
@@ -87,6 +88,8 @@ struct edge {
 	struct front_udp **udp_fronts;  /* one per worker */
 	struct udp_clients **udp_peers; /* theirs */
 	struct net_host *net;           /* NULL: no private network */
+	struct front_net **net_fronts;  /* one per worker; NULL: none */
+	struct udp_clients **net_peers; /* theirs */
 	unsigned int http_count;
 	unsigned int https_count;
 	_Atomic uint64_t next_serial;

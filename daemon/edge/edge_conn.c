@@ -503,6 +503,11 @@ struct call_port *edge_conn_flow_port(struct edge_link *el)
 	return c && flow_link_is_open(&c->flows) ? &c->flows.port : NULL;
 }
 
+const struct edge_tunnel *edge_conn_tunnel_of_port(struct call_port *port)
+{
+	return CONTAINER_OF(port, struct edge_conn, flows.port)->el->tunnel;
+}
+
 const struct link_sink edge_conn_sink = {
 	.on_state = on_state,
 	.on_stream = on_stream,

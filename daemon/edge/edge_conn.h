@@ -58,6 +58,8 @@ void *edge_conn_accept_stranger(struct link *link, struct edge_conn_env *env,
 
 /* Where the UDP flows of a link go: on its worker's thread; NULL: it has ended, or carries none. */
 struct call_port *edge_conn_flow_port(struct edge_link *el);
+/* Whose link it is: of an open one of edge_conn_flow_port(). */
+const struct edge_tunnel *edge_conn_tunnel_of_port(struct call_port *port);
 
 /* A registered connection, for status. */
 struct edge_conn_row {

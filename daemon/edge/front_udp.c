@@ -86,7 +86,7 @@ static void read_message(struct udp_listener *l, const struct udp_msg *m)
 		size_t len = MIN(m->segment_len, m->len - at);
 		a.bytes = span_of(m->data + at, len);
 		f->stats.rx_datagrams++;
-		udp_clients_take(&f->clients, &a);
+		(void)udp_clients_take(&f->clients, &a);
 		at += len;
 	} while (at < m->len);
 }

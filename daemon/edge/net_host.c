@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Private networks on this host. TCP to one is marked where it arrives (prerouting, TPROXY) and
- * where a process here sends it (output); marked packets go by a table of routes of ours that
- * delivers everything here. The nft table belongs to our socket and ends with it. Rules and routes
- * don't, so they are written down first. What is read back must be marked as ours: the file lies in
- * a folder of the service user, and what undoes it has all rights.
+ * Private networks on this host. Packets go to the TUN device, whose routes end with it. But TCP is
+ * marked where it arrives (prerouting, TPROXY) and where a process here sends it (output); marked
+ * packets go by a table of routes of ours that delivers everything here. The nft table belongs to
+ * our socket and ends with it. Rules and routes don't, so they are written down first. What is read
+ * back must be marked as ours: the file lies in a folder of the service user, and what undoes it
+ * has all rights.
  */
 #include "daemon/edge/net_host.h"
 
@@ -20,6 +21,9 @@
 #include "daemon/base/exit.h"
 #include "daemon/base/file.h"
 #include "daemon/base/process.h"
+#include "daemon/edge/net_report.h"
+#include "daemon/net/tun.h"
+#include "daemon/wire/endpoint.h"
 #include "netlink/nft.h"
 #include "netlink/nl.h"
 #include "netlink/plan.h"
@@ -44,6 +48,8 @@ struct net_host {
 	struct plan plan;
 	struct ip_port listen[FAMILIES]; /* port 0: no network of this family */
 	int *fds;                        /* [worker_count * FAMILIES] */
+	int *queues;                     /* [worker_count] */
+	struct tun_device tun;
 };
 
 DEFINE_CLEANUP(struct net_host *, net_host_close)
@@ -156,12 +162,50 @@ static int open_listeners(struct net_host *h)
 void net_host_take_listeners(struct net_host *h, unsigned int worker, int *ret_fds)
 {
 	for (unsigned int f = 0; f < FAMILIES; f++)
-		ret_fds[f] = h ? TAKE_FD(h->fds[worker * FAMILIES + f]) : -EBADF;
+		ret_fds[f] = TAKE_FD(h->fds[worker * FAMILIES + f]);
+}
+
+/* ---- the device ---- */
+
+static int open_device(struct net_host *h)
+{
+	int r = tun_open(NET_HOST_DEVICE, h->p.worker_count, h->queues, &h->tun);
+	return r < 0 ? fail(h, "cannot make a TUN device for private networks", "", r) : EXIT_OK;
+}
+
+int net_host_take_queue(struct net_host *h, unsigned int worker)
+{
+	return TAKE_FD(h->queues[worker]);
+}
+
+bool net_host_has_bursts(const struct net_host *h)
+{
+	return h->tun.has_bursts;
+}
+
+static int plan_device(struct net_host *h)
+{
+	const struct edge_conf *conf = h->p.conf;
+	unsigned int ifindex = if_nametoindex(h->tun.name);
+	int r = plan_add(&h->plan, &(struct netlink_object){ .kind = NETLINK_OBJECT_LINK_UP,
+							     .ifindex = ifindex });
+	for (size_t i = 0; i < conf->network_count; i++)
+		for (size_t k = 0; k < conf->networks[i].prefix_count && r == 0; k++) {
+			const struct conf_prefix *p = &conf->networks[i].prefixes[k];
+			r = plan_add(&h->plan, &(struct netlink_object){
+						       .kind = NETLINK_OBJECT_ROUTE,
+						       .family = p->ip.family,
+						       .ifindex = ifindex,
+						       .addr = p->ip,
+						       .prefix_len = p->bits,
+					       });
+		}
+	return r;
 }
 
 /* ---- rules and routes ---- */
 
-static int plan_all(struct net_host *h)
+static int plan_delivery(struct net_host *h)
 {
 	int r = 0;
 	for (unsigned int f = 0; f < FAMILIES && r == 0; f++) {
@@ -186,6 +230,29 @@ static int plan_all(struct net_host *h)
 	return r;
 }
 
+static int fail_object(struct net_host *h, const struct netlink_object *o, int error)
+{
+	static const char *const what[] = {
+		[NETLINK_OBJECT_LINK_UP] = "cannot start the device of private networks",
+		[NETLINK_OBJECT_ADDRESS] = "cannot give the device an address",
+		[NETLINK_OBJECT_ROUTE] = "cannot make a route for private networks",
+		[NETLINK_OBJECT_RULE] = "cannot make a rule for private networks",
+	};
+	char text[ADDR_TEXT_MAX] = "";
+	struct packer p = packer_over(text, sizeof(text) - 1);
+	ip_addr_print(&p, &o->addr);
+	if (error == -EEXIST && netlink_object_outlives(o))
+		log_error(
+			h->p.log, "network",
+			"is another edge running here? routing table and rules of this number exist",
+			KV_U64("table", NET_HOST_ROUTES), KV_U64("priority", NET_HOST_PRIORITY));
+	else if (error == -EEXIST)
+		log_error(h->p.log, "network",
+			  "this host has a route to the prefix that doesn't lead to a tunnel",
+			  KV_STR("prefix", text), KV_U64("bits", o->prefix_len));
+	return fail(h, what[o->kind], h->plan.text, error);
+}
+
 static int make_routes(struct net_host *h)
 {
 	uint8_t text[STATE_MAX];
@@ -193,7 +260,9 @@ static int make_routes(struct net_host *h)
 	const struct netlink_object *failed = NULL;
 	int r = nl_open(NETLINK_ROUTE, &h->route);
 	if (r == 0)
-		r = plan_all(h);
+		r = plan_device(h);
+	if (r == 0)
+		r = plan_delivery(h);
 	if (r < 0)
 		return fail(h, "cannot prepare rules and routes", "", r);
 	plan_print(&p, &h->plan);
@@ -206,15 +275,7 @@ static int make_routes(struct net_host *h)
 	if (r == 0)
 		return EXIT_OK;
 	(void)unlink(h->state); /* nothing of it is left */
-	const char *what = failed->kind == NETLINK_OBJECT_RULE
-				   ? "cannot make the rule for private networks"
-				   : "cannot make a route for private networks";
-	if (r == -EEXIST)
-		log_error(
-			h->p.log, "network",
-			"is another edge running here? routing table and rules of this number exist",
-			KV_U64("table", NET_HOST_ROUTES), KV_U64("priority", NET_HOST_PRIORITY));
-	return fail(h, what, h->plan.text, r);
+	return fail_object(h, failed, r);
 }
 
 /* ---- nft ---- */
@@ -336,15 +397,27 @@ int net_host_open(const struct net_host_params *params, struct net_host **ret)
 	h->fds = malloc(count * sizeof(*h->fds));
 	for (size_t i = 0; h->fds && i < count; i++)
 		h->fds[i] = -EBADF;
-	code = h->fds ? open_listeners(h) : EXIT_FAILED;
+	h->queues = malloc(params->worker_count * sizeof(*h->queues));
+	for (unsigned int i = 0; h->queues && i < params->worker_count; i++)
+		h->queues[i] = -EBADF;
+	code = h->fds && h->queues ? open_listeners(h) : EXIT_FAILED;
+	if (code == EXIT_OK)
+		code = open_device(h);
 	if (code == EXIT_OK)
 		code = make_routes(h);
 	if (code == EXIT_OK)
 		code = make_table(h);
 	if (code != EXIT_OK)
 		return code;
+	net_report(
+		&(struct net_report){
+			.log = params->log,
+			.has_v4 = h->listen[0].port != 0,
+			.has_v6 = h->listen[1].port != 0,
+		},
+		h->nft);
 	log_info(params->log, "network", "private networks are set up",
-		 KV_U64("networks", params->conf->network_count),
+		 KV_STR("device", h->tun.name), KV_U64("networks", params->conf->network_count),
 		 KV_U64("prefixes", edge_conf_prefixes(params->conf)));
 	*ret = TAKE_PTR(h);
 	return EXIT_OK;
@@ -375,6 +448,9 @@ void net_host_close(struct net_host *h)
 	plan_done(&h->plan);
 	for (size_t i = 0; h->fds && i < (size_t)h->p.worker_count * FAMILIES; i++)
 		(void)fd_close(h->fds[i]);
+	for (unsigned int i = 0; h->queues && i < h->p.worker_count; i++)
+		(void)fd_close(h->queues[i]);
+	free(h->queues);
 	free(h->fds);
 	free(h);
 }

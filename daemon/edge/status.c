@@ -11,6 +11,7 @@
 #include "daemon/admin/worker_metrics.h"
 #include "daemon/base/exit.h"
 #include "daemon/edge/app.h"
+#include "daemon/edge/net_metrics.h"
 #include "daemon/edge/udp_metrics.h"
 #include "util/cleanup.h"
 
@@ -103,6 +104,7 @@ enum {
 struct edge_status {
 	struct worker_metrics workers;
 	struct udp_metrics udp;
+	struct net_metrics net;
 	metric_id tunnels;
 	metric_id registered, unregistered, connected_sockets;
 	metric_id registrations, refused[ENROLL_REFUSAL_MAX_];
@@ -158,6 +160,8 @@ static int define(struct edge_status *st, struct edge *e)
 	for (unsigned int i = 0; i < ARRAY_SIZE(events); i++)
 		st->events[i] = metric_series(reg, f[F_EVENTS], &events[i].where);
 	int r = udp_metrics_init(&st->udp, reg, f[F_DROPS]);
+	if (r == 0)
+		r = net_metrics_init(&st->net, reg, f[F_DROPS], st->udp.packets);
 	return r < 0 ? r : worker_metrics_init(&st->workers, reg, e->worker_count);
 }
 
@@ -242,7 +246,14 @@ static void refresh(struct worker *worker, void *arg)
 	metric_set(shard, st->datagrams, (int64_t)ew->conns.datagrams);
 	metric_set(shard, st->rpc_timeouts, (int64_t)ew->conns.rpc_timeouts);
 	metric_set(shard, st->suspicions, (int64_t)ew->conns.suspicions);
-	udp_metrics_refresh(&st->udp, shard, e->udp_fronts[worker->index], &ew->flows);
+	udp_metrics_refresh(&st->udp, shard,
+			    &(struct udp_metrics_of){
+				    .front = e->udp_fronts[worker->index],
+				    .networks = e->net_peers ? e->net_peers[worker->index] : NULL,
+				    .flows = &ew->flows,
+			    });
+	if (e->net_fronts)
+		net_metrics_refresh(&st->net, shard, e->net_fronts[worker->index]);
 	if (worker->index == 0)
 		refresh_tunnels(e, worker);
 	refresh_links(ew);

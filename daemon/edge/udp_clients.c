@@ -6,6 +6,7 @@
  */
 #include "daemon/edge/udp_clients.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "daemon/base/random.h"
@@ -22,10 +23,16 @@ static void client_release(struct loop_garbage *garbage)
 	free(CONTAINER_OF(garbage, struct udp_client, garbage));
 }
 
+static void close_call(struct udp_client *c)
+{
+	c->clients->flows -= c->call.caller ? 1 : 0;
+	flow_call_close(&c->call);
+}
+
 static void client_end(struct udp_client *c)
 {
 	struct udp_clients *u = c->clients;
-	flow_call_close(&c->call);
+	close_call(c);
 	timer_stop(&c->timer);
 	map_remove(&u->map, &c->node);
 	edge_link_unref(TAKE_PTR(c->el));
@@ -85,10 +92,18 @@ static void on_lost(struct flow_call *call)
 	flow_call_bind(call, port);
 }
 
+static void on_refused(struct flow_call *call)
+{
+	struct udp_client *c = CONTAINER_OF(call, struct udp_client, call);
+	if (c->clients->p.ops->refused)
+		c->clients->p.ops->refused(c->clients->p.user, c);
+}
+
 static const struct flow_call_user call_user = {
 	.on_payload = on_payload,
 	.on_idle = on_idle,
 	.on_lost = on_lost,
+	.on_refused = on_refused,
 };
 
 /* ---- the table ---- */
@@ -104,11 +119,12 @@ static void make_key(const struct udp_arrival *a, uint8_t ret[UDP_CLIENT_KEY_LEN
 {
 	struct packer p = packer_over(ret, UDP_CLIENT_KEY_LEN);
 	packer_be16(&p, (uint16_t)a->way);
+	packer_u8(&p, a->is_packet);
 	put_ip_port(&p, &a->client);
 	put_ip_port(&p, &a->local);
 }
 
-static struct udp_client *client_find(const struct udp_clients *u, const struct udp_arrival *a)
+struct udp_client *udp_clients_find(const struct udp_clients *u, const struct udp_arrival *a)
 {
 	uint8_t key[UDP_CLIENT_KEY_LEN];
 	make_key(a, key);
@@ -125,6 +141,7 @@ static struct udp_client *client_new(struct udp_clients *u, const struct udp_arr
 	}
 	c->clients = u;
 	c->way = a->way;
+	c->is_packet = a->is_packet;
 	c->addr = a->client;
 	c->local = a->local;
 	c->id = a->id;
@@ -142,40 +159,70 @@ static struct udp_client *client_new(struct udp_clients *u, const struct udp_arr
 
 /* ---- to the tunnel ---- */
 
+/* It has no flow here that would look after its idle time. */
+static void note_active(struct udp_client *c)
+{
+	struct loop *loop = c->clients->p.worker->loop;
+	c->active = loop_now(loop);
+	if (!timer_is_armed(&c->timer))
+		timer_start(loop, &c->timer,
+			    nsec_add(c->active, route_of(c->clients, c->way).idle));
+}
+
+static void send_packet(struct udp_client *c, struct span packet)
+{
+	struct call_port *port = edge_conn_flow_port(c->el);
+	note_active(c);
+	if (port)
+		c->clients->p.ops->packet(c->clients->p.user, c, port, packet);
+}
+
+static int open_call(struct udp_client *c)
+{
+	struct udp_route route = route_of(c->clients, c->way);
+	if (c->call.caller)
+		return 0;
+	const struct flow_call_params params = {
+		.user = &call_user,
+		.dest = route.dest ? route.dest : &c->local,
+		.id = &c->id,
+		.was_up = c->has_moved,
+		.idle = route.idle,
+	};
+	int r = flow_call_open(c->clients->p.flows, &c->call, &params);
+	c->clients->flows += r == 0;
+	return r;
+}
+
 /* The link is this worker's. */
-static void send_here(struct udp_client *c, struct span bytes)
+static void send_here(struct udp_client *c, const struct udp_arrival *a)
 {
 	struct udp_clients *u = c->clients;
+	if (c->is_packet) {
+		send_packet(c, a->bytes);
+		return;
+	}
 	timer_stop(&c->timer);
-	if (!c->call.caller) {
-		struct udp_route route = route_of(u, c->way);
-		const struct flow_call_params params = {
-			.user = &call_user,
-			.dest = route.dest ? route.dest : &c->local,
-			.id = &c->id,
-			.was_up = c->has_moved,
-			.idle = route.idle,
-		};
-		if (flow_call_open(u->p.flows, &c->call, &params) < 0) {
-			u->stats.too_many++;
-			client_end(c);
-			return;
-		}
+	if (open_call(c) < 0) {
+		u->stats.too_many++;
+		client_end(c);
+		return;
 	}
 	struct call_port *port = edge_conn_flow_port(c->el);
 	if (port)
 		flow_call_bind(&c->call, port);
-	flow_call_send(&c->call, bytes);
+	size_t max = u->p.ops->too_big ? flow_call_payload_max(&c->call) : SIZE_MAX;
+	if (a->bytes.len > max)
+		u->p.ops->too_big(u->p.user, c, a, max);
+	else
+		flow_call_send(&c->call, a->bytes);
 }
 
 static void send_there(struct udp_client *c, const struct udp_arrival *a)
 {
 	struct udp_clients *u = c->clients;
-	struct loop *loop = u->p.worker->loop;
-	flow_call_close(&c->call);
-	c->active = loop_now(loop);
-	if (!timer_is_armed(&c->timer))
-		timer_start(loop, &c->timer, nsec_add(c->active, route_of(u, c->way).idle));
+	close_call(c);
+	note_active(c);
 	struct udp_arrival there = *a;
 	there.id = c->id;
 	there.has_moved = c->has_moved;
@@ -197,17 +244,17 @@ static struct edge_link *choose(const struct udp_clients *u, struct edge_link *n
 	return is_usable && (!el || edge_link_suspicion(el)) ? now : el;
 }
 
-void udp_clients_take(struct udp_clients *u, const struct udp_arrival *a)
+int udp_clients_take(struct udp_clients *u, const struct udp_arrival *a)
 {
-	struct udp_client *c = client_find(u, a);
+	struct udp_client *c = udp_clients_find(u, a);
 	struct edge_link *el = choose(u, c ? c->el : NULL, a->way);
 	if (!el) {
 		u->stats.no_link++;
-		return;
+		return -ENETUNREACH;
 	}
 	if (!c && !ratelimit_take(&u->rate, loop_now(u->p.worker->loop), 1)) {
 		u->stats.rate++;
-		return;
+		return 0;
 	}
 	if (!c) {
 		struct udp_arrival first = *a;
@@ -215,13 +262,14 @@ void udp_clients_take(struct udp_clients *u, const struct udp_arrival *a)
 		c = client_new(u, &first);
 	}
 	if (!c)
-		return;
+		return 0;
 	c->is_guest = false;
 	use_link(c, el);
 	if (el->worker == u->p.worker)
-		send_here(c, a->bytes);
+		send_here(c, a);
 	else
 		send_there(c, a);
+	return 0;
 }
 
 void udp_clients_take_forwarded(struct udp_clients *u, const struct udp_arrival *a,
@@ -229,14 +277,14 @@ void udp_clients_take_forwarded(struct udp_clients *u, const struct udp_arrival 
 {
 	if (!u->is_running)
 		return;
-	struct udp_client *c = client_find(u, a);
+	struct udp_client *c = udp_clients_find(u, a);
 	if (!c)
 		c = client_new(u, a);
 	if (!c)
 		return;
 	c->is_guest = true;
 	use_link(c, el);
-	send_here(c, a->bytes);
+	send_here(c, a);
 }
 
 /* ---- life ---- */

@@ -15,11 +15,13 @@
 #include "daemon/edge/udp_forward.h"
 #include "daemon/session/flow_caller.h"
 
-enum { UDP_CLIENT_KEY_LEN = 2 + 19 + 19 }; /* way, client, where it sent to */
+enum { UDP_CLIENT_KEY_LEN = 3 + 19 + 19 }; /* way, client, where it sent to */
 
-/* One datagram of a client. */
+/* One datagram of a client; or a packet of one that has no flow (ICMP). */
 struct udp_arrival {
 	unsigned int way;      /* the front's number for where it came in */
+	bool is_packet;        /* ports are 0 */
+	bool dont_fragment;    /* its sender wants to be told of what is too big */
 	struct ip_port client; /* that sent it */
 	struct ip_port local;  /* where to; port 0 where that says nothing */
 	struct span bytes;
@@ -31,6 +33,7 @@ struct udp_arrival {
 struct udp_client {
 	struct udp_clients *clients;
 	unsigned int way;
+	bool is_packet; /* it has no flow */
 	struct ip_port addr;
 	struct ip_port local;
 	struct edge_link *el;  /* referenced */
@@ -57,6 +60,14 @@ struct udp_clients_ops {
 	struct udp_route (*route)(void *user, unsigned int way);
 	/* A payload for a client; borrowed for the call. */
 	void (*answer)(void *user, struct udp_client *c, struct span payload);
+	/* The rest: NULL where there are no packets and nobody is told of errors. */
+	/* A packet of a client, to the link of this worker. */
+	void (*packet)(void *user, struct udp_client *c, struct call_port *port,
+		       struct span packet);
+	/* Its daemon refuses the flow. */
+	void (*refused)(void *user, struct udp_client *c);
+	/* A datagram is too long for the link, which takes max bytes of payload; it is dropped. */
+	void (*too_big)(void *user, struct udp_client *c, const struct udp_arrival *a, size_t max);
 };
 
 struct udp_clients_stats {
@@ -83,6 +94,7 @@ struct udp_clients {
 	struct ratelimit rate; /* of new ones */
 	struct udp_forward forward;
 	struct udp_clients_stats stats;
+	size_t flows; /* that live on this worker */
 	bool is_running;
 };
 
@@ -98,10 +110,14 @@ void udp_clients_stop(struct udp_clients *u);
 /* Limits of a configuration. */
 void udp_clients_use_limits(struct udp_clients *u, const struct conf_limits *l);
 
-/* The front has read it. */
-void udp_clients_take(struct udp_clients *u, const struct udp_arrival *a);
+/* The front has read it. 0 when it goes its way or is dropped over a limit; -ENETUNREACH: there is
+ * no daemon that carries it. */
+int udp_clients_take(struct udp_clients *u, const struct udp_arrival *a);
 /* Another worker has read it, and this link, one of this worker, was chosen for it. */
 void udp_clients_take_forwarded(struct udp_clients *u, const struct udp_arrival *a,
 				struct edge_link *el);
+
+/* The client of an arrival (its bytes don't matter), or NULL. */
+struct udp_client *udp_clients_find(const struct udp_clients *u, const struct udp_arrival *a);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Counters of public UDP ports and their flows.
+ * Counters of UDP: public ports, private networks, and the flows of both.
  */
 #include "daemon/edge/udp_metrics.h"
 
@@ -55,7 +55,9 @@ int udp_metrics_init(struct udp_metrics *m, struct metric_registry *reg, int dro
 			metric_series(reg, drops, (const char *const[]){ "udp", front_reasons[i] });
 	for (unsigned int i = 0; i < UDP_METRICS_REGISTRATIONS; i++)
 		m->registrations[i] = metric_series(reg, registrations, &results[i]);
+	m->packets = packets;
 	m->flows = metric_series(reg, flows, (const char *const[]){ "socket", "udp" });
+	m->tun_flows = metric_series(reg, flows, (const char *const[]){ "tun", "udp" });
 	m->rx = metric_series(reg, packets, (const char *const[]){ "socket", "rx" });
 	m->tx = metric_series(reg, packets, (const char *const[]){ "socket", "tx" });
 	m->forwarded = metric_series(reg, forwarded, NULL);
@@ -63,13 +65,21 @@ int udp_metrics_init(struct udp_metrics *m, struct metric_registry *reg, int dro
 }
 
 void udp_metrics_refresh(const struct udp_metrics *m, struct metric_shard *shard,
-			 struct front_udp *front, const struct flow_caller *flows)
+			 const struct udp_metrics_of *of)
 {
-	const struct front_udp_stats *s = front_udp_get_stats(front);
-	const struct udp_clients_stats *c = &front_udp_clients(front)->stats;
-	const uint64_t of_front[UDP_METRICS_FRONT] = { c->too_many,    c->rate,
-						       c->no_link,     c->forward_full,
-						       s->client_full, s->client_error };
+	static const struct udp_clients none;
+	const struct front_udp_stats *s = front_udp_get_stats(of->front);
+	const struct udp_clients *u = front_udp_clients(of->front);
+	const struct udp_clients *n = of->networks ? of->networks : &none;
+	const struct flow_caller *flows = of->flows;
+	const uint64_t of_front[UDP_METRICS_FRONT] = {
+		u->stats.too_many + n->stats.too_many,
+		u->stats.rate + n->stats.rate,
+		u->stats.no_link + n->stats.no_link,
+		u->stats.forward_full + n->stats.forward_full,
+		s->client_full,
+		s->client_error,
+	};
 	const uint64_t of_registrations[UDP_METRICS_REGISTRATIONS] = {
 		flows->registrations, flows->repeats, flows->refusals,
 		flows->unanswered,    flows->ended,   flows->untold
@@ -80,8 +90,9 @@ void udp_metrics_refresh(const struct udp_metrics *m, struct metric_shard *shard
 		metric_set(shard, m->front[i], (int64_t)of_front[i]);
 	for (unsigned int i = 0; i < UDP_METRICS_REGISTRATIONS; i++)
 		metric_set(shard, m->registrations[i], (int64_t)of_registrations[i]);
-	metric_set(shard, m->flows, (int64_t)flows->calls.count);
+	metric_set(shard, m->flows, (int64_t)u->flows);
+	metric_set(shard, m->tun_flows, (int64_t)n->flows);
 	metric_set(shard, m->rx, (int64_t)s->rx_datagrams);
 	metric_set(shard, m->tx, (int64_t)s->tx_datagrams);
-	metric_set(shard, m->forwarded, (int64_t)c->forwarded);
+	metric_set(shard, m->forwarded, (int64_t)(u->stats.forwarded + n->stats.forwarded));
 }

@@ -12,6 +12,7 @@
 #include "daemon/base/gather.h"
 #include "daemon/edge/app.h"
 #include "daemon/edge/status.h"
+#include "daemon/edge/wiring_net.h"
 #include "daemon/edge/wiring_tunnels.h"
 #include "daemon/link/quic_ledger.h"
 #include "util/cleanup.h"
@@ -185,6 +186,7 @@ static void on_swap(struct snapshot_slot *slot, struct snapshot *old)
 	if (ew->front)
 		front_use_roster(ew->front, edge_worker_roster(ew));
 	front_udp_use_roster(ew->edge->udp_fronts[ew->worker->index], edge_worker_roster(ew));
+	edge_networks_use_roster(ew);
 	if (ew->certs)
 		warn_of_bad_certs(ew);
 }
@@ -382,6 +384,7 @@ void edge_wiring_start(struct worker *worker)
 	edge_tunnels_start(ew);
 	start_front(ew);
 	start_udp(ew);
+	edge_networks_start(ew);
 	if (ew->certs) {
 		ew->certs_timer.on_expire = on_certs_timer;
 		timer_start(worker->loop, &ew->certs_timer,
@@ -398,6 +401,7 @@ void edge_wiring_stop(struct worker *worker)
 	if (ew->front)
 		front_stop(ew->front);
 	front_udp_stop(ew->edge->udp_fronts[worker->index]);
+	edge_networks_stop(ew);
 	if (ew->tunnels)
 		front_tunnel_refuse_new(ew->tunnels);
 	edge_conn_env_done(&ew->conns);

@@ -18,6 +18,7 @@ enum {
 	SILENCE_SEC = 5,         /* of the daemon, after which a payload asks for the flow again */
 	REFUSED_SEC = 2,         /* for which a refused flow isn't tried again */
 	HINT_MORE_SEC = 5,       /* the daemon keeps it so much longer than we */
+	PATH_SEC = 2,            /* after which the size of a link's path is known */
 	HELD_COUNT = 64,
 	HELD_HEAD = 2,
 };
@@ -170,6 +171,8 @@ static void refuse(struct flow_call *c)
 	c->is_bundled = false;
 	c->refused = now_of(c);
 	arm_idle(c);
+	if (c->user->on_refused)
+		c->user->on_refused(c);
 }
 
 static void ask_for_session(struct flow_call *c)
@@ -331,7 +334,24 @@ static void take_payload(struct flow_caller *f, struct call_port *port, struct s
 		f->drops[CALL_DROP_NO_FLOW]++;
 }
 
-static void take_v2(struct flow_caller *f, const struct call_port *port, struct span datagram)
+static void take_packet(struct flow_caller *f, struct call_port *port, struct span packet)
+{
+	if (f->on_packet)
+		f->on_packet(f->packet_user, port, packet);
+	else
+		f->drops[CALL_DROP_ICMP]++;
+}
+
+static void take_v3_packet(struct flow_caller *f, struct call_port *port, struct span datagram)
+{
+	struct span packet = {};
+	if (dgram3_icmp_read(datagram, &packet) < 0)
+		f->drops[CALL_DROP_MALFORMED]++;
+	else
+		take_packet(f, port, packet);
+}
+
+static void take_v2(struct flow_caller *f, struct call_port *port, struct span datagram)
 {
 	struct dgram2 d = { .type = DGRAM2_TYPE_SPANS };
 	struct flow_call *c = NULL;
@@ -346,7 +366,7 @@ static void take_v2(struct flow_caller *f, const struct call_port *port, struct 
 			f->drops[CALL_DROP_NO_FLOW]++;
 		return;
 	case DGRAM2_TYPE_PACKET:
-		f->drops[CALL_DROP_ICMP]++;
+		take_packet(f, port, d.content);
 		return;
 	case DGRAM2_TYPE_TRACED:
 	case DGRAM2_TYPE_SPANS: /* we trace nothing */
@@ -407,7 +427,7 @@ void flow_caller_datagram(struct flow_caller *f, struct call_port *port, struct 
 		take_payload(f, port, datagram);
 		return;
 	case DGRAM3_TYPE_ICMP:
-		f->drops[CALL_DROP_ICMP]++;
+		take_v3_packet(f, port, datagram);
 		return;
 	case DGRAM3_TYPE_REGISTER:
 		f->drops[CALL_DROP_MALFORMED]++;
@@ -426,12 +446,6 @@ void flow_caller_init(struct flow_caller *f, struct worker *worker, size_t held_
 void flow_caller_done(struct flow_caller *f)
 {
 	map_done(&f->calls);
-}
-
-void call_port_open(struct call_port *port, struct datagram_pipe *pipe, bool is_ours)
-{
-	*port = (struct call_port){ .pipe = pipe, .is_ours = is_ours };
-	list_init(&port->calls);
 }
 
 void call_port_close(struct call_port *port)
@@ -490,6 +504,7 @@ void flow_call_bind(struct flow_call *c, struct call_port *port)
 	end_session(c, "moved to another connection");
 	list_remove(&c->in_port);
 	c->port = port;
+	c->bound = now_of(c);
 	list_append(&port->calls, &c->in_port);
 	(void)step(c, CALL_EVENT_REBIND);
 	if (c->held_count)
@@ -525,4 +540,14 @@ void flow_call_send(struct flow_call *c, struct span payload)
 		send_registration(c);
 	}
 	send_payload(c, payload);
+}
+
+size_t flow_call_payload_max(const struct flow_call *c)
+{
+	const struct call_port *port = c->port;
+	size_t max = port && !port->v2 ? dgram3_payload_max(port->is_ours) : DGRAM_PAYLOAD_MAX;
+	if (!port || now_of(c) < nsec_add(c->bound, PATH_SEC * NSEC_PER_SEC))
+		return max;
+	size_t room = datagram_max(port->pipe);
+	return room > DGRAM3_PAYLOAD_HEAD ? MIN(max, room - DGRAM3_PAYLOAD_HEAD) : 0;
 }

@@ -17,8 +17,8 @@
 #include "daemon/base/bufq.h"
 #include "daemon/base/map.h"
 #include "daemon/base/worker.h"
-#include "daemon/flow/datagram.h"
 #include "daemon/session/call_fsm.h"
+#include "daemon/session/call_port.h"
 #include "daemon/wire/dgram_v3.h"
 #include "util/list.h"
 
@@ -36,8 +36,6 @@ enum call_drop : uint8_t {
 };
 const char *call_drop_name(enum call_drop reason);
 
-struct call_port;
-struct dgram2_register;
 struct flow_call;
 
 /* Whose flows they are. Callbacks come from the loop. */
@@ -48,29 +46,17 @@ struct flow_call_user {
 	void (*on_idle)(struct flow_call *c);
 	/* It waits for an answer and its link has gone: the user may bind it to another. */
 	void (*on_lost)(struct flow_call *c);
-};
-
-/* How sessions of version 2 are made and ended. */
-struct call_port_user {
-	/* 0, and flow_caller_answered() follows from the loop; a negative errno: it can't be asked.
-	 */
-	int (*make_session)(struct call_port *port, const struct dgram2_register *reg);
-	/* Also while it isn't answered yet: the answer isn't wanted then. */
-	void (*end_session)(struct call_port *port, const struct dgram_id *id, const char *text);
-};
-
-/* What one link is to the caller; embedded in whoever owns the link. */
-struct call_port {
-	struct datagram_pipe *pipe;      /* NULL: not open */
-	const struct call_port_user *v2; /* NULL: the daemon speaks version 3 */
-	bool is_ours;                    /* the daemon is one of ours */
-	struct list calls;
+	/* The daemon has refused it, or doesn't answer. Doesn't close it; NULL: nobody asks. */
+	void (*on_refused)(struct flow_call *c);
 };
 
 struct flow_caller {
 	struct worker *worker;
 	struct map calls; /* by id */
 	size_t held_max;  /* bytes of a flow that wait for its answer */
+	/* An IP packet from a daemon, borrowed for the call; NULL: they are dropped. */
+	void (*on_packet)(void *packet_user, struct call_port *port, struct span packet);
+	void *packet_user;
 	uint64_t drops[CALL_DROP_MAX_];
 	uint64_t registrations; /* sent, repeats included */
 	uint64_t repeats;
@@ -91,6 +77,7 @@ struct flow_call {
 	nsec_t active;  /* turn in which a payload moved last */
 	nsec_t heard;   /* … in which the daemon was heard, or asked to be */
 	nsec_t refused; /* … in which it was refused */
+	nsec_t bound;   /* … in which it came to its link */
 	enum call_state state;
 	uint8_t tries;
 	bool was_up;
@@ -116,8 +103,6 @@ void flow_caller_answered(struct flow_caller *f, const struct call_port *port,
 void flow_caller_ended(struct flow_caller *f, const struct call_port *port,
 		       const struct dgram_id *id);
 
-/* It speaks version 3 unless v2 is set after. */
-void call_port_open(struct call_port *port, struct datagram_pipe *pipe, bool is_ours);
 /* The link has ended; its flows live on without one. Harmless on one that isn't open. */
 void call_port_close(struct call_port *port);
 
@@ -142,5 +127,8 @@ void flow_call_close(struct flow_call *c);
 void flow_call_bind(struct flow_call *c, struct call_port *port);
 /* A payload for the daemon, borrowed for the call: sent, held or dropped and counted. */
 void flow_call_send(struct flow_call *c, struct span payload);
+/* The longest that will get there: what the version allows, and after a while on its link, when the
+ * size of the path is known, what that carries. */
+size_t flow_call_payload_max(const struct flow_call *c);
 
 #endif

@@ -18,7 +18,7 @@ from .proc import Processes
 
 EDGE, DAEMON = "10.90.2.1", "10.90.2.2"
 CLIENT, CLIENT_V6 = "10.90.1.2", "fd90:1::2"
-EDGE_HOST = "10.90.1.1"
+EDGE_HOST, EDGE_HOST_V6 = "10.90.1.1", "fd90:1::1"
 DAEMON_LAN, DAEMON_LAN_V6 = "10.90.3.1", "fd90:3::1"
 NEAR, NEAR_V6 = "10.90.3.2", "fd90:3::2"    # the router's
 FAR, FAR_V6 = "10.90.4.2", "fd90:4::2"

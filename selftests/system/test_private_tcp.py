@@ -3,6 +3,7 @@
 and what the edge leaves on its host. Needs root."""
 import contextlib
 import os
+import re
 import signal
 import socket
 
@@ -171,13 +172,15 @@ def test_clean_up(alone):
 
 
 def test_ordinary_user(alone):
-    """As a unit starts it: an ordinary user with one capability, which goes when all is set up."""
+    """As a unit starts it: an ordinary user with one capability, which goes when all is set up. (The
+    other opens the TUN device where no udev has given that to everybody.)"""
+    caps = "+net_admin,+dac_override"
     for path in [alone.folder, *alone.folder.parents[:2]]:
         path.chmod(0o755)
     for path in (alone.edge.folder, *alone.edge.folder.rglob("*")):
         os.chown(path, UID, UID)
     alone.serve(wrap=["setpriv", "--reuid", UID, "--regid", UID, "--clear-groups",
-                      "--inh-caps", "+net_admin", "--ambient-caps", "+net_admin"])
+                      "--inh-caps", caps, "--ambient-caps", caps])
     status = alone.edge.process.status
     assert [status(f"Cap{kind}") for kind in ("Inh", "Prm", "Eff", "Amb")] == ["0" * 16] * 4
     assert status("NoNewPrivs") == "1"
@@ -193,21 +196,82 @@ def test_no_rights(alone):
     assert alone.left_over() == []
 
 
+def test_reports(tmp_path):
+    """What on the host is in the way is said at the start, and nothing else."""
+    needs.namespaces()
+    with private_net.private_net(tmp_path, forward=False) as ground:
+        ground.edge_ns.nft("""
+            table ip filter {
+                chain INPUT { type filter hook input priority 0; policy drop; accept; }
+                chain FORWARD { type filter hook forward priority 0; policy accept; }
+            }
+            table inet fw {
+                chain forward { type filter hook forward priority 0; policy drop; accept; }
+                chain output { type filter hook output priority 0; policy drop; accept; }
+            }
+            """.replace("; }", ";\n}").replace("}\n            }", "}\n}"))
+        ground.edge.start()
+        log = ground.edge.process.log
+        assert "forwarding is off" in log and "sysctl=/proc/sys/net/ipv4/ip_forward" in log
+        assert "sysctl=/proc/sys/net/ipv6/conf/all/forwarding" in log
+        chains = [line for line in log.splitlines() if "what a chain doesn't accept" in line]
+        assert [line.split(" family=")[1] for line in chains] == [
+            "ip table=filter chain=INPUT", "inet table=fw chain=forward"], chains
+
+
 def clean_up(ground):
     argv = [private_net.binary("adit-edge"), "--clean-up", *ground.edge.places]
     return ground.processes.run("clean-up", [*ground.edge_ns.prefix, *argv])
 
 
+RULES = """
+table inet adit-edge { # progname adit-edge
+	flags owner
+
+	chain pre {
+		type filter hook prerouting priority mangle; policy accept;
+		ip daddr 10.90.3.0/24 tproxy ip to 127.0.0.1:PORT meta mark set 0x0000ad17 accept
+		ip daddr 10.90.4.0/24 tproxy ip to 127.0.0.1:PORT meta mark set 0x0000ad17 accept
+		ip6 daddr fd90:3::/64 tproxy ip6 to [::1]:PORT meta mark set 0x0000ad17 accept
+		ip6 daddr fd90:4::/64 tproxy ip6 to [::1]:PORT meta mark set 0x0000ad17 accept
+	}
+
+	chain out {
+		type route hook output priority mangle; policy accept;
+		ip daddr 10.90.3.0/24 meta mark set 0x0000ad17
+		ip daddr 10.90.4.0/24 meta mark set 0x0000ad17
+		ip6 daddr fd90:3::/64 meta mark set 0x0000ad17
+		ip6 daddr fd90:4::/64 meta mark set 0x0000ad17
+	}
+}
+"""
+
+
+def test_rules(alone):
+    """What nft reads in our messages is what was meant."""
+    alone.edge.start()
+    said = alone.edge_ns.run("nft", "list", "table", "inet", "adit-edge")
+    assert said.count("\t\tmeta l4proto tcp ip") == 8
+    said = re.sub(r":[0-9]{4,5} ", ":PORT ", said.replace("meta l4proto tcp ", ""))
+    assert said.strip() == RULES.strip()
+
+
 def test_killed(alone):
-    """T7: kill -9 again and again; each start undoes what the last one left, and serves."""
-    for _ in range(5):
-        alone.edge.start()
+    """T7: kill -9 at any moment, 20 times; each start undoes what the last one left, and serves."""
+    for turn in range(20):
+        alone.edge.start(wait=False)
+        if turn % 2:
+            alone.edge.wait_serving()
+        else:       # somewhere in the middle of setting up
+            until(lambda: (alone.edge.run / "state").exists(), 5, "the beginning")
         alone.edge.process.signal(signal.SIGKILL)
         alone.edge.process.wait_exit()
     written = (alone.edge.run / "state").read_text().splitlines()
     assert written == ["local 4 table 7844", "rule 4 priority 7844 mark 44311 table 7844",
                        "local 6 table 7844", "rule 6 priority 7844 mark 44311 table 7844"]
     alone.serve()
+    assert "forwarding is off" not in alone.edge.process.log
+    assert "what a chain doesn't accept" not in alone.edge.process.log
     alone.edge.process.wait_line("what an edge has left here is undone")
     test_forwarded(alone, FAR, CLIENT)
     assert alone.edge.stop() == 0

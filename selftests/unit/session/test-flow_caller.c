@@ -47,7 +47,7 @@ struct fixture {
 	struct flow_call call;
 	struct fake *refuge; /* where a lost flow is bound to */
 	bool was_up;         /* of the next flow */
-	unsigned int payloads, idles, losses;
+	unsigned int payloads, idles, losses, refusals, packets;
 	uint8_t last[1500];
 	size_t last_len;
 };
@@ -109,7 +109,13 @@ static void on_lost(struct flow_call *c)
 		flow_call_bind(c, &fx->refuge->port);
 }
 
+static void on_refused(struct flow_call *c)
+{
+	fixture_of(c)->refusals++;
+}
+
 static const struct flow_call_user user = {
+	.on_refused = on_refused,
 	.on_payload = on_payload,
 	.on_idle = on_idle,
 	.on_lost = on_lost,
@@ -370,6 +376,7 @@ static void test_refused_and_again(void **state)
 	flow_call_send(&fx->call, SPAN_LIT("two"));
 	respond(fx, &fx->link, DGRAM3_CODE_TOO_MANY);
 	assert_int_equal(fx->caller.drops[CALL_DROP_REFUSED], 2);
+	assert_int_equal(fx->refusals, 1);
 	flow_call_send(&fx->call, SPAN_LIT("three"));
 	assert_int_equal(fx->caller.drops[CALL_DROP_REFUSED], 3);
 	assert_int_equal(fx->link.count, 1);
@@ -393,6 +400,7 @@ static void test_unanswered(void **state)
 	assert_int_equal(fx->link.count, 6);
 	assert_int_equal(fx->caller.unanswered, 1);
 	assert_int_equal(fx->caller.refusals, 1);
+	assert_int_equal(fx->refusals, 1);
 	assert_int_equal(fx->caller.drops[CALL_DROP_REFUSED], 1);
 	hurry(fx);
 	assert_int_equal(fx->link.count, 6);
@@ -713,6 +721,54 @@ static void test_v2_malformed(void **state)
 	assert_int_equal(fx->payloads, 0);
 }
 
+static void on_packet(void *packet_user, struct call_port *port, struct span packet)
+{
+	struct fixture *fx = packet_user;
+	assert_ptr_equal(port, &fx->link.port);
+	assert_true(span_eq(packet, SPAN_LIT("packet")));
+	fx->packets++;
+}
+
+/* Whole packets, both ways and in both versions, by the front of each. */
+static void test_packets(void **state)
+{
+	static const uint8_t big[DGRAM3_PACKET_MAX + 1];
+	struct fixture *fx = *state;
+	fx->caller.on_packet = on_packet;
+	fx->caller.packet_user = fx;
+	for (unsigned int v = 3; v >= 2; v--) {
+		if (v == 2)
+			speak_v2(&fx->link);
+		fx->link.count = 0;
+		assert_int_equal(call_port_send_packet(&fx->link.port, SPAN_LIT("packet")), 0);
+		give(fx, &fx->link, fx->link.sent[0].bytes, fx->link.sent[0].len);
+		assert_int_equal(fx->packets, 4 - v);
+		struct span most = span_of(big, sizeof(big) - 1), more = span_of(big, sizeof(big));
+		assert_int_equal(call_port_packet_max(&fx->link.port), most.len);
+		assert_int_equal(call_port_send_packet(&fx->link.port, most), 0);
+		assert_int_equal(call_port_send_packet(&fx->link.port, more), -EMSGSIZE);
+	}
+	fx->link.max = 101;
+	assert_int_equal(call_port_packet_max(&fx->link.port), 100);
+}
+
+/* What the version allows, until the size of the path is known. */
+static void test_payload_max(void **state)
+{
+	struct fixture *fx = *state;
+	fx->link.max = 1217;
+	assert_int_equal(flow_call_payload_max(&fx->call), DGRAM_PAYLOAD_MAX);
+	flow_call_bind(&fx->call, &fx->link.port);
+	assert_int_equal(flow_call_payload_max(&fx->call), DGRAM_PAYLOAD_MAX_ADIT);
+	fx->call.bound = 0; /* long ago */
+	assert_int_equal(flow_call_payload_max(&fx->call), 1200);
+	fx->link.max = 1435;
+	fx->link.port.is_ours = false;
+	assert_int_equal(flow_call_payload_max(&fx->call), DGRAM_PAYLOAD_MAX);
+	fx->link.max = 3;
+	assert_int_equal(flow_call_payload_max(&fx->call), 0);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, start, end)
@@ -737,6 +793,8 @@ int main(void)
 		T(test_v2_ended_before_the_answer),
 		T(test_v2_another_link),
 		T(test_v2_malformed),
+		T(test_packets),
+		T(test_payload_max),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One link of the edge as flows see it.
+ */
+#include "daemon/session/call_port.h"
+
+#include <errno.h>
+
+#include "daemon/wire/dgram_v2.h"
+#include "daemon/wire/dgram_v3.h"
+#include "util/macro.h"
+
+void call_port_open(struct call_port *port, struct datagram_pipe *pipe, bool is_ours)
+{
+	*port = (struct call_port){ .pipe = pipe, .is_ours = is_ours };
+	list_init(&port->calls);
+}
+
+size_t call_port_packet_max(const struct call_port *port)
+{
+	size_t room = datagram_max(port->pipe);
+	return room > DGRAM3_ICMP_HEAD ? MIN((size_t)DGRAM3_PACKET_MAX, room - DGRAM3_ICMP_HEAD)
+				       : 0;
+}
+
+int call_port_send_packet(const struct call_port *port, struct span packet)
+{
+	uint8_t buf[DGRAM3_ICMP_HEAD + DGRAM3_PACKET_MAX];
+	struct packer p = packer_over(buf, sizeof(buf));
+	const struct dgram2 d = { .type = DGRAM2_TYPE_PACKET, .content = packet };
+	if (packet.len > DGRAM3_PACKET_MAX)
+		return -EMSGSIZE;
+	int r = port->v2 ? dgram2_write(&p, &d) : dgram3_icmp_write(&p, packet);
+	return r < 0 ? r : datagram_send(port->pipe, packer_span(&p));
+}

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""T2: ping and traceroute into a private network behind a tunnel, to an origin two hops behind the daemon,
+by the edge's TUN device (lib.private_net draws the ground), with iputils and traceroute. Needs root."""
+import re
+import socket
+
+import pytest
+
+from lib import needs, netns, private_net
+from lib.private_net import DENIED, EDGE_HOST, EDGE_HOST_V6, FAR, FAR_V6, NEAR, NEAR_V6
+from lib.wait import seconds, until
+
+pytestmark = pytest.mark.group("datapath")
+
+
+@pytest.fixture(name="ground", scope="module", params=[1, 4], ids=["one-link", "four-links"])
+def fixture_ground(tmp_path_factory, request):
+    needs.namespaces()
+    for tool in ("ping", "traceroute"):
+        needs.tool(tool)
+    with private_net.private_net(tmp_path_factory.mktemp("net"), connections=request.param) as made:
+        made.serve()
+        for host in (FAR, FAR_V6):      # neighbours are learned slowly at first
+            until(lambda h=host: "1 received" in ping(made, h, count=1), 10, f"a way to {host}")
+        yield made
+
+
+def ping(ground, host, *options, count=3, namespace=None):
+    return (namespace or ground.client).run("ping", "-n", "-c", count, "-i", 0.01, "-W",
+                                            int(seconds(2)), *options, host, check=False)
+
+
+def drops(ground, reason):
+    return ground.edge.counter("adit_drops_total", where="network", reason=reason)
+
+
+def carried(ground):
+    page = ground.edge.metrics()
+    return [page.sum("adit_flow_packets_total", path="tun-icmp", dir=k) for k in ("rx", "tx")]
+
+
+@pytest.mark.parametrize("host", [NEAR, FAR, NEAR_V6, FAR_V6])
+def test_ping(ground, host):
+    before = carried(ground)
+    said = ping(ground, host, count=20)
+    assert "20 packets transmitted, 20 received" in said, said
+    assert [a - b for a, b in zip(carried(ground), before)] == [20, 20]
+    assert "20 received" in ping(ground, host, count=20, namespace=ground.edge_ns)
+
+
+@pytest.mark.parametrize("host, head", [(FAR, 28), (FAR_V6, 48)])
+def test_sizes(ground, host, head):
+    """Packets to 1 280 bytes pass, the next is answered with packet too big."""
+    for size in (0, 1, 7, 8, 56, 600, 1279 - head, 1280 - head):
+        said = ping(ground, host, "-M", "do", "-s", size)
+        assert "3 received" in said, said
+    before = drops(ground, "too-big")
+    said = ping(ground, host, "-M", "do", "-s", 1281 - head, count=2)
+    assert re.search(r"(mtu ?= ?1280|Packet too big: mtu=1280)", said), said
+    assert drops(ground, "too-big") > before
+    for namespace in (ground.client, ground.edge_ns):   # it remembers the size for minutes
+        for family in ("-4", "-6"):
+            netns.ip(family, "route", "flush", "cache", netns=namespace)
+
+
+HOPS = {FAR: [EDGE_HOST, None, NEAR, FAR], FAR_V6: [EDGE_HOST_V6, None, NEAR_V6, FAR_V6]}
+
+
+@pytest.mark.parametrize("host", [FAR, FAR_V6])
+def test_traceroute(ground, host):
+    """T2: every hop: the edge by its own kernel, the daemon, the router behind it, the origin."""
+    said = ground.client.run("traceroute", "-n", "-I", "-q", 1, "-w", int(seconds(2)), "-m", 8, host)
+    hops = [line.split()[1] for line in said.splitlines()[1:]]
+    assert len(hops) == 4 and "*" not in hops, said
+    for found, wanted in zip(hops, HOPS[host]):
+        assert wanted in (None, found), said
+
+
+def test_too_big_behind(ground):
+    """T2: a hop behind the daemon that takes less: its word reaches the client."""
+    ground.router.mtu("f1", 1000)
+    try:
+        said = ping(ground, FAR, "-M", "do", "-s", 1200, count=2)
+        assert re.search(rf"From {NEAR}.*mtu ?= ?1000", said), said
+    finally:
+        ground.router.mtu("f1", 1500)
+        netns.ip("route", "flush", "cache", netns=ground.daemon_ns)
+        netns.ip("route", "flush", "cache", netns=ground.client)
+
+
+def test_unreachable_behind(ground):
+    """An address that nobody has: the router behind the daemon says so, in the client's terms."""
+    said = ping(ground, "10.90.4.77", "-W", 5, count=4)
+    assert re.search(rf"From {NEAR}.*Unreachable", said), said
+
+
+def test_denied(ground):
+    """[network] of the daemon holds for pings too."""
+    assert " 0 received" in ping(ground, DENIED, count=2)
+
+
+def test_other_kinds(ground):
+    """Only echo requests go into the tunnel."""
+    before = drops(ground, "icmp-kind")
+    with ground.client.inside():
+        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    with raw:
+        raw.sendto(bytes.fromhex("0d00f2ff0000000000000000000000000000000000"), (FAR, 0))
+        until(lambda: drops(ground, "icmp-kind") == before + 1, 5, "the drop")
+
+
+def test_no_daemon(ground):
+    """Without a daemon the edge says that the host can't be reached."""
+    ground.daemon.stop()
+    until(lambda: ground.edge.links() == 0, 10, "no link")
+    for host in (FAR, FAR_V6):
+        said = ping(ground, host, count=2)
+        assert re.search(rf"From {host}.*[Uu]nreachable", said), said
+    ground.daemon.serve()
+    assert "3 received" in ping(ground, FAR)

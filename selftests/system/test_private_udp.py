@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""T2, T3: UDP into a private network behind a tunnel, by the edge's TUN device (lib.private_net draws the
+ground). Every test says which path carried its packets, by the path's own counters. Needs root."""
+import contextlib
+import errno
+import socket
+import struct
+
+import pytest
+
+from lib import needs, private_net
+from lib.private_net import CLIENT, CLIENT_V6, DENIED, FAR, FAR_V6
+from lib.udp_origin import UdpEcho, bound
+from lib.wait import seconds, until
+
+pytestmark = pytest.mark.group("datapath")
+
+IP_MTU_DISCOVER, IP_PMTUDISC_DONT, IP_PMTUDISC_DO, IP_MTU, IP_RECVERR = 10, 0, 2, 14, 11
+IPV6_MTU, IPV6_RECVERR, SOL_UDP, UDP_SEGMENT, UDP_GRO = 24, 25, 17, 103, 104
+HEAD = {FAR: 28, FAR_V6: 48}
+
+
+@pytest.fixture(name="ground", scope="module")
+def fixture_ground(tmp_path_factory):
+    """One link, so that the clients of one of the edge's workers have to cross to the other."""
+    needs.namespaces()
+    with private_net.private_net(tmp_path_factory.mktemp("net"), connections=1) as made:
+        yield made.serve()
+
+
+@pytest.fixture(name="echoes", scope="module")
+def fixture_echoes(ground):
+    with ground.far.inside():
+        made = {host: UdpEcho(host) for host in (FAR, FAR_V6, DENIED)}
+    with contextlib.ExitStack() as stack:
+        for echo in made.values():
+            stack.enter_context(echo)
+        yield made
+
+
+def client(namespace, host, port):
+    with namespace.inside():
+        made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    made.connect((host, port))
+    made.settimeout(seconds(5))
+    return made
+
+
+def ask(connection, payload, timeout=10):
+    """Sends until the echo is there."""
+    connection.settimeout(0.5)
+    for _ in range(int(seconds(timeout) * 2)):
+        connection.send(payload)
+        with contextlib.suppress(TimeoutError):
+            while (got := connection.recv(65536)) != payload:
+                pass
+            return got
+    raise AssertionError(f"no echo of {len(payload)} bytes")
+
+
+def carried(program, path):
+    page = program.metrics()
+    return tuple(page.sum("adit_flow_packets_total", path=path, dir=k) for k in ("rx", "tx"))
+
+
+def drops(ground, reason, where="network"):
+    return ground.edge.counter("adit_drops_total", where=where, reason=reason)
+
+
+@pytest.mark.parametrize("host, source", [(FAR, CLIENT), (FAR_V6, CLIENT_V6)])
+def test_many_clients(ground, echoes, host, source):
+    """T2: each has a flow of its own, on either worker of the edge; each datagram once, by the device
+    and the daemon's anchors, and the client's own address is where the answer goes."""
+    echo = echoes[host]
+    before = carried(ground.edge, "tun"), carried(ground.daemon, "anchor")
+    forwarded = ground.edge.counter("adit_edge_datagrams_forwarded_total")
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(client(ground.client, host, echo.port)) for _ in range(40)]
+        assert clients[0].getsockname()[0] == source
+        for turn in range(5):
+            for number, connection in enumerate(clients):
+                connection.send(b"%d %d" % (turn, number))
+            for number, connection in enumerate(clients):
+                assert connection.recv(100) == b"%d %d" % (turn, number)
+    after = carried(ground.edge, "tun"), carried(ground.daemon, "anchor")
+    assert [[a - b for a, b in zip(*pair)] for pair in zip(after, before)] == [[200] * 2] * 2
+    crossed = ground.edge.counter("adit_edge_datagrams_forwarded_total") - forwarded
+    assert 0 < crossed < 200
+    assert len(echo.peers) >= 40, "one source port each"
+
+
+def test_queues_follow(ground, echoes):
+    """The kernel gives a flow's packets to the queue on which its answers were written: once it has
+    been answered it doesn't cross between workers any more."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(client(ground.client, FAR, echoes[FAR].port))
+                   for _ in range(20)]
+        for connection in clients:
+            ask(connection, b"first")
+        before = ground.edge.counter("adit_edge_datagrams_forwarded_total")
+        for _ in range(5):
+            for connection in clients:
+                ask(connection, b"again")
+        assert ground.edge.counter("adit_edge_datagrams_forwarded_total") == before
+
+
+@pytest.mark.parametrize("host", [FAR, FAR_V6])
+def test_from_the_edge_itself(ground, echoes, host):
+    with client(ground.edge_ns, host, echoes[host].port) as connection:
+        ask(connection, b"from here")
+
+
+@pytest.mark.parametrize("host", [FAR, FAR_V6])
+def test_sizes(ground, echoes, host):
+    """T3: WireGuard's sizes inside 1 248 and 1 280 pass; inside 1 420 (1 452 outside) is counted and
+    answered with packet too big, and the client's kernel knows the size of the path from then on."""
+    family = socket.IPPROTO_IPV6 if ":" in host else socket.IPPROTO_IP
+    with client(ground.client, host, echoes[host].port) as connection:
+        for size in (1380, 1312, 1280, 1279, 1, 0):
+            ask(connection, bytes(size))
+        connection.setsockopt(family, IP_MTU_DISCOVER if family == 0 else 23, IP_PMTUDISC_DO)
+        before = drops(ground, "too-big"), ground.edge.counter("adit_edge_icmp_errors_total")
+
+        def refused():
+            try:
+                connection.send(bytes(1452))
+            except OSError:
+                return True
+            return False
+        until(refused, 5, "the client's kernel to know")
+        mtu = connection.getsockopt(family, IPV6_MTU if family else IP_MTU)
+        assert mtu == 1380 + HEAD[host]
+        assert drops(ground, "too-big") > before[0]
+        assert ground.edge.counter("adit_edge_icmp_errors_total") > before[1]
+        connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)   # what came meanwhile
+        ask(connection, bytes(1380))
+        with pytest.raises(OSError):
+            connection.send(bytes(1381))
+
+
+def test_too_big_untold(ground, echoes):
+    """Who lets his packets be cut gets no error; it is dropped and counted, and harms nothing."""
+    with client(ground.edge_ns, FAR, echoes[FAR].port) as connection:
+        connection.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
+        ask(connection, b"before")
+        before = drops(ground, "too-big"), ground.edge.counter("adit_edge_icmp_errors_total")
+        connection.send(bytes(1400))
+        until(lambda: drops(ground, "too-big") == before[0] + 1, 5, "the drop")
+        connection.send(bytes(3000))
+        until(lambda: drops(ground, "fragment") > 0, 5, "pieces to be counted")
+        ask(connection, b"after")
+        assert ground.edge.counter("adit_edge_icmp_errors_total") == before[1]
+
+
+def test_bursts(ground):
+    """A client's burst comes as one packet and is cut; answers of a turn leave as one burst."""
+    with ground.far.inside():
+        origin = bound(FAR)
+    port = origin.getsockname()[1]
+    with origin, client(ground.edge_ns, FAR, port) as connection:
+        ask_origin = b"hello"
+        connection.send(ask_origin)
+        data, peer = origin.recvfrom(100)
+        assert data == ask_origin
+        before = [ground.edge.counter("adit_edge_bursts_total", dir=k) for k in ("rx", "tx")]
+        pieces = [bytes([65 + n]) * 700 for n in range(16)] + [b"tail"]
+        connection.sendmsg([b"".join(pieces)],
+                           [(SOL_UDP, UDP_SEGMENT, struct.pack("=H", 700))])
+        assert [origin.recv(2000) for _ in pieces] == pieces
+
+        def answered_in_bursts():
+            origin.sendmsg([b"".join(pieces)], [(SOL_UDP, UDP_SEGMENT, struct.pack("=H", 700))],
+                           0, peer)
+            assert [connection.recv(2000) for _ in pieces] == pieces
+            return ground.edge.counter("adit_edge_bursts_total", dir="tx") > before[1]
+        until(answered_in_bursts, 10, "answers in a burst")
+        assert ground.edge.counter("adit_edge_bursts_total", dir="rx") == before[0] + 1
+
+
+def test_refused(ground, echoes):
+    """What the daemon doesn't allow is answered by the edge."""
+    errors = ground.edge.counter("adit_edge_icmp_errors_total")
+    with client(ground.client, DENIED, echoes[DENIED].port) as connection:
+        connection.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+        connection.send(b"let me in")
+        with pytest.raises(OSError) as caught:
+            connection.recv(100)
+        assert caught.value.errno == errno.EHOSTUNREACH
+    assert ground.edge.counter("adit_edge_icmp_errors_total") == errors + 1
+
+
+def test_daemon_gone(ground, echoes):
+    """Without a daemon the edge says that the host can't be reached; with one again all is well."""
+    ground.daemon.stop()
+    until(lambda: ground.edge.links() == 0, 10, "no link")
+    for namespace, host in ((ground.client, FAR), (ground.client, FAR_V6)):
+        with client(namespace, host, 9) as connection:
+            connection.setsockopt(*((socket.IPPROTO_IPV6, IPV6_RECVERR) if ":" in host else
+                                    (socket.IPPROTO_IP, IP_RECVERR)), 1)
+            connection.send(b"anybody?")
+            with pytest.raises(OSError) as caught:
+                connection.recv(100)
+            assert caught.value.errno == errno.EHOSTUNREACH
+    ground.daemon.serve()
+    with client(ground.client, FAR, echoes[FAR].port) as connection:
+        ask(connection, b"again")
+
+
+def test_strays(ground):
+    """What is for no private network, and what neither UDP nor ICMP carries, is counted."""
+    before = drops(ground, "protocol")
+    with ground.client.inside():
+        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, 99)
+    with raw:
+        raw.sendto(b"?", (FAR, 0))
+        until(lambda: drops(ground, "protocol") == before + 1, 5, "the drop")
