@@ -362,6 +362,10 @@ static void on_records(const struct discovery_records *records, void *user)
 						   .http2 = records->http2_percent };
 	supervisor_set_transport(a->supervisor,
 				 transport_of(a, records->has_protocols ? &percent : NULL));
+	struct span account = tunnel_credential_account(a->params.conf->credential);
+	supervisor_set_dns_v3(a->supervisor,
+			      records->has_features &&
+				      records->dv3_2_percent > transport_threshold(account));
 }
 
 static void on_no_addresses(const char *text, void *user)

@@ -24,6 +24,7 @@ struct supervisor {
 	unsigned int live; /* tunnels that haven't reported CLOSED */
 	bool is_stopping;
 	bool has_cut;
+	bool dns_says_v3;
 	char last_error[160];
 	struct mainloop_timer timer;
 	struct supervisor_metrics metrics;
@@ -163,6 +164,7 @@ static int op_dial(const struct core_dial *dial, void *user)
 	c->dial.serial = dial->serial;
 	c->dial.protocol = dial->protocol;
 	c->dial.peer = dial->peer;
+	c->dial.dns_says_v3 = s->dns_says_v3;
 	if (dial->is_only && dial->protocol == LINK_PROTOCOL_QUIC) {
 		c->dial.local_port = s->last_port[dial->index];
 		s->last_port[dial->index] = 0;
@@ -441,6 +443,11 @@ void supervisor_set_addresses(struct supervisor *s, const struct edge_addr *set,
 void supervisor_set_transport(struct supervisor *s, struct transport_choice choice)
 {
 	supervisor_core_set_transport(s->core, choice);
+}
+
+void supervisor_set_dns_v3(struct supervisor *s, bool is_v3)
+{
+	s->dns_says_v3 = is_v3;
 }
 
 void supervisor_set_error(struct supervisor *s, const char *text)

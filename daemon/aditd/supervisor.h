@@ -58,6 +58,8 @@ void supervisor_free(struct supervisor *s);
 void supervisor_set_addresses(struct supervisor *s, const struct edge_addr *set, size_t count);
 /* Which transport goes first from now on. */
 void supervisor_set_transport(struct supervisor *s, struct transport_choice choice);
+/* Whether the vendor's record gives this account datagram version 3: for dials from now on. */
+void supervisor_set_dns_v3(struct supervisor *s, bool is_v3);
 /* Why nothing can be dialled (cut to fit), until something registers; "" takes it back. */
 void supervisor_set_error(struct supervisor *s, const char *text);
 /* Starts index 0; the others follow when it has registered, 1 s apart. */

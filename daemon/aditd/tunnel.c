@@ -244,16 +244,24 @@ static const struct control_events control_events = {
 	.on_config_sent = on_config_sent,
 };
 
-static bool speaks_v3(const struct conf *c)
+static bool speaks_v3(const struct tunnel *t)
 {
-	return c->tunnel.datagram == CONF_DATAGRAM_V3 ||
-	       (c->tunnel.datagram == CONF_DATAGRAM_AUTO && c->edge.kind == CONF_EDGE_KIND_ADIT);
+	const struct conf *c = t->env->config.conf;
+	switch (c->tunnel.datagram) {
+	case CONF_DATAGRAM_AUTO:
+		return c->edge.kind == CONF_EDGE_KIND_ADIT || t->dial.dns_says_v3;
+	case CONF_DATAGRAM_V3:
+		return true;
+	case CONF_DATAGRAM_V2:
+		break;
+	}
+	return false;
 }
 
 /* Feature strings (docs/protocol.md §7.2, spec §4). Returns how many. */
-static unsigned int features(const struct tunnel_env *env, const char *ret[8])
+static unsigned int features(const struct tunnel *t, const char *ret[8])
 {
-	const struct conf *c = env->config.conf;
+	const struct conf *c = t->env->config.conf;
 	bool is_adit = c->edge.kind == CONF_EDGE_KIND_ADIT;
 	unsigned int n = 0;
 	ret[n++] = "allow_remote_config";
@@ -261,7 +269,7 @@ static unsigned int features(const struct tunnel_env *env, const char *ret[8])
 	ret[n++] = "support_datagram_v2";
 	ret[n++] = "support_quic_eof";
 	ret[n++] = "management_logs";
-	if (speaks_v3(c))
+	if (speaks_v3(t))
 		ret[n++] = "support_datagram_v3_2";
 	if (c->tunnel.post_quantum == CONF_POST_QUANTUM_REQUIRE)
 		ret[n++] = "postquantum";
@@ -281,7 +289,7 @@ static void start_registration(struct tunnel *t, unsigned int attempts)
 		.index = (uint8_t)t->dial.index,
 		.connector_id = env->connector_id,
 		.features = names,
-		.feature_count = features(env, names),
+		.feature_count = features(t, names),
 		.version = adit_version,
 		.local = stats.local.ip,
 		.previous_attempts = (uint8_t)MIN(attempts, 255U),
@@ -299,7 +307,7 @@ static void start_registration(struct tunnel *t, unsigned int attempts)
 								  .index = t->dial.index,
 								  .is_ours = conf->edge.kind ==
 									     CONF_EDGE_KIND_ADIT,
-								  .is_v3 = speaks_v3(conf) });
+								  .is_v3 = speaks_v3(t) });
 	t->held = snapshot_ref(env->config.snapshot);
 	if (control_new(t->link, &params, &t->control) < 0) {
 		set_cause(t, "the edge grants no control stream");

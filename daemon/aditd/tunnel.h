@@ -90,6 +90,7 @@ struct tunnel_dial {
 	enum link_protocol protocol;
 	struct ip_port peer;
 	uint16_t local_port; /* UDP, of the index's last connection; 0: none */
+	bool dns_says_v3;    /* the vendor's record gives this account datagram version 3 */
 };
 /*
  * Another configuration is in force: dials, registrations and drains from now on go by it, and

@@ -342,6 +342,20 @@ def test_order_of_transports(ground, http2, first):
     assert dials[0] == first and dials[-1] == "quic", dials
 
 
+@pytest.mark.parametrize("share, datagram, is_v3", [(26, "auto", True), (25, "auto", False),
+                                                    (None, "auto", False), (26, "v2", False),
+                                                    (0, "v3", True)])
+def test_datagram_version(ground, share, datagram, is_v3):
+    """The vendor's percentage decides the version of datagrams (the account's threshold is 25) where the
+    configuration doesn't; without a record it is 2."""
+    edge = ground.add_edge(EDGES[0])
+    texts = {} if share is None else {"cfd-features.argotunnel.com": json.dumps({"dv3_2": share})}
+    ground.dnsmasq.start(Zone([EDGES[0]], texts=texts))
+    ground.start(tunnel_keys={"datagram": datagram}).wait_ready(1)
+    features = edge.wait_registered(1)[0].registration.features
+    assert ("support_datagram_v3_2" in features) == is_v3 and "support_datagram_v2" in features
+
+
 @pytest.mark.parametrize("path", ["system", "tls"])
 def test_stop_while_asking(ground, path):
     """Weakness 30: SIGTERM while DNS doesn't answer ends the daemon at once."""
