@@ -40,7 +40,7 @@ conf_libs := inih libsystemd libpcre2-8 libidn2
 
 net_objs := $(addprefix daemon/net/,bpf.o ca.o digest.o dns_answer.o dot.o happy.o iostream.o outproxy.o resolve.o \
 	resolve_record.o sockaddr.o tcp.o tlsbio.o \
-	tlscerts.o tlsctx.o tun.o udp.o xsk.o)
+	tlscerts.o tlsctx.o tun.o udp.o udp_burst.o xsk.o)
 net_libs := openssl libcares libbpf libxdp
 
 flow_objs := daemon/flow/bridge.o daemon/flow/frame.o daemon/flow/framed.o daemon/flow/pump.o daemon/flow/relay.o \
@@ -55,7 +55,7 @@ http_objs := daemon/http/conn_fsm.o daemon/http/h1.o daemon/http/h1_client.o \
 http_libs := libllhttp libnghttp2
 http_ldlibs := -lwslay
 
-datapath_objs := daemon/datapath/anchor.o daemon/datapath/icmp_path.o daemon/datapath/path.o daemon/datapath/sock.o
+datapath_objs := daemon/datapath/anchor.o daemon/datapath/icmp_path.o daemon/datapath/path.o daemon/datapath/sock.o daemon/datapath/tx.o
 datapath_objs += daemon/datapath/template.o
 
 link_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o link_fsm.o link_pipe.o \

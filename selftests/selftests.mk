@@ -67,7 +67,7 @@ test-flow_parts := net base
 test-flow_libs := libbpf
 
 # net
-unit_tests += $(addprefix net/test-,bpf dot happy iostream outproxy resolve resolve_record tcp tlscerts tlsctx udp xsk)
+unit_tests += $(addprefix net/test-,bpf dot happy iostream outproxy resolve resolve_record tcp tlscerts tlsctx udp udp_burst xsk)
 test-bpf_parts := net base
 test-resolve_parts := net base
 test-resolve_record_parts := net base
@@ -80,6 +80,7 @@ test-tlscerts_parts := net base
 test-tlsctx_parts := net base
 test-udp_parts := net base
 test-xsk_parts := net base
+test-udp_burst_parts := net base
 
 # flow
 unit_tests += $(addprefix flow/test-,bridge framed pump relay rx stream_io)
@@ -197,7 +198,8 @@ test-ingress_vectors_data := ingress.json
 test-route_parts := route conf wire base
 
 # datapath
-unit_tests += datapath/test-template
+unit_tests += datapath/test-path datapath/test-template
+test-path_parts := datapath net base
 test-template_parts := datapath wire
 
 # session

@@ -37,6 +37,7 @@ static const struct metric_family sessions_total_family = { .name = "cloudflared
 static const struct metric_family too_big_family = { .name = "quic_client_packet_too_big_dropped", .help = "Datagrams of origins too large for a session of datagram version 2.", .type = METRIC_TYPE_COUNTER };
 static const struct metric_family unsupported_family = { .name = "cloudflared_udp_unsupported_remote_command_total", .help = "Calls of datagram version 2 on connections of version 3.", .type = METRIC_TYPE_COUNTER, .labels = { "conn_index", "command" } };
 static const struct metric_family anchors_family = { .name = "adit_anchors", .help = "Sockets towards UDP origins.", .type = METRIC_TYPE_GAUGE };
+static const struct metric_family bursts_family = { .name = "adit_flow_aggregated_packets_total", .help = "Of those, what the kernel took or gave several at a time (UDP_SEGMENT, UDP_GRO).", .type = METRIC_TYPE_COUNTER, .labels = { "dir" } };
 static const struct metric_family crossings_family = { .name = "adit_flow_crossings_total", .help = "What went to another worker: datagrams whose flow is there, and flows that were registered there.", .type = METRIC_TYPE_COUNTER, .labels = { "what" } };
 static const struct metric_family errors_family = { .name = "adit_flow_errors_total", .help = "ICMP errors about datagrams to origins.", .type = METRIC_TYPE_COUNTER };
 /* clang-format on */
@@ -105,8 +106,9 @@ int flow_metrics_init(struct flow_metrics *m, struct metric_registry *reg,
 	int anchors = metric_define(reg, &anchors_family),
 	    errors = metric_define(reg, &errors_family),
 	    crossings = metric_define(reg, &crossings_family);
+	int bursts = metric_define(reg, &bursts_family);
 	if (r < 0 || limited < 0 || flows < 0 || packets < 0 || anchors < 0 || errors < 0 ||
-	    crossings < 0)
+	    crossings < 0 || bursts < 0)
 		return -ENOMEM;
 	m->flows_family = flows;
 	m->packets_family = packets;
@@ -122,6 +124,8 @@ int flow_metrics_init(struct flow_metrics *m, struct metric_registry *reg,
 		m->rx[k] = metric_series(reg, packets, (const char *const[]){ name, "rx" });
 		m->tx[k] = metric_series(reg, packets, (const char *const[]){ name, "tx" });
 	}
+	m->burst_rx = metric_series(reg, bursts, (const char *const[]){ "rx" });
+	m->burst_tx = metric_series(reg, bursts, (const char *const[]){ "tx" });
 	m->crossed = metric_series(reg, crossings, (const char *const[]){ "datagram" });
 	m->handed_over = metric_series(reg, crossings, (const char *const[]){ "flow" });
 	m->anchors = metric_series(reg, anchors, NULL);
@@ -175,6 +179,8 @@ void flow_metrics_refresh(const struct flow_metrics *m, struct wiring *w)
 		metric_set(shard, m->rx[k], (int64_t)d->rx_datagrams[k]);
 		metric_set(shard, m->tx[k], (int64_t)d->tx_datagrams[k]);
 	}
+	metric_set(shard, m->burst_rx, (int64_t)d->udp.rx_gro);
+	metric_set(shard, m->burst_tx, (int64_t)d->udp.tx_gso);
 	metric_set(shard, m->crossed, (int64_t)w->flows.crossed);
 	metric_set(shard, m->handed_over, (int64_t)w->flows.handed_over);
 	metric_set(shard, m->anchors, (int64_t)d->anchors);

@@ -20,6 +20,7 @@ struct flow_metrics {
 	metric_id unsupported[FLOW_INDEX_MAX][FLOW_METRICS_COMMANDS];
 	metric_id flows[PATH_KIND_MAX_], rx[PATH_KIND_MAX_], tx[PATH_KIND_MAX_];
 	metric_id anchors, strangers, errors;
+	metric_id burst_rx, burst_tx;
 	metric_id crossed, handed_over;   /* to other workers */
 	int flows_family, packets_family; /* by path: of whoever else has one */
 };

@@ -10,7 +10,7 @@
 #include <sys/epoll.h>
 
 #include "daemon/datapath/anchor.h"
-#include "daemon/net/tcp.h"
+#include "daemon/datapath/tx.h"
 #include "util/macro.h"
 
 int datapath_new(struct worker *worker, struct datapath **ret)
@@ -21,8 +21,10 @@ int datapath_new(struct worker *worker, struct datapath **ret)
 	d->worker = worker;
 	list_init(&d->groups);
 	int r = udp_batch_new(&d->batch);
+	if (r == 0)
+		r = path_tx_new(d, &d->tx);
 	if (r < 0) {
-		free(d);
+		datapath_free(d);
 		return r;
 	}
 	*ret = d;
@@ -33,6 +35,7 @@ void datapath_free(struct datapath *d)
 {
 	if (!d)
 		return;
+	path_tx_free(d->tx);
 	anchor_close_all(d);
 	udp_batch_free(d->batch);
 	free(d);
@@ -78,8 +81,10 @@ void flow_path_close(struct flow_path *path)
 {
 	if (!path->place)
 		return;
-	if (path->datapath)
+	if (path->datapath) {
+		path_tx_flush_path(path);
 		path->datapath->stats.paths[flow_path_kind(path)]--;
+	}
 	if (path->own)
 		path_own_close(path);
 	anchor_give(path);
@@ -91,11 +96,14 @@ void flow_path_close(struct flow_path *path)
 int flow_path_detach(struct flow_path *path)
 {
 	struct datapath *d = path->datapath;
+	path_tx_flush_path(path);
 	if (!path->own) {
 		int r = path_own_open(path);
 		if (r < 0)
 			return r;
-		/* What isn't its own is the anchor's, which stays here. */
+		/* What came before is at the anchor, and what isn't its own is the anchor's,
+		 * which stays here. */
+		path_sock_read(&path->place->anchor->sock);
 		path_sock_read(path->own);
 	}
 	loop_io_stop(&path->own->io);
@@ -126,32 +134,7 @@ int flow_path_attach(struct datapath *d, struct flow_path *path)
 	return 0;
 }
 
-/* ---- sending ---- */
-
-static struct udp_socket *socket_of(const struct flow_path *path)
-{
-	return path->own ? &path->own->udp : &path->place->anchor->sock.udp;
-}
-
-int flow_path_send(struct flow_path *path, struct span datagram)
-{
-	struct udp_socket *udp = socket_of(path);
-	struct datapath_stats *stats = &path->datapath->stats;
-	const struct udp_send send = { .data = datagram, .peer = path->own ? NULL : &path->remote };
-	size_t sent = 0;
-	int r = udp_send(udp, &send, &stats->udp, &sent);
-	/* It may be the error of another datagram that the kernel has kept. Then it is reported to
-	 * that one's flow from the loop, and this one is sent again. */
-	if (r < 0 && r != -EAGAIN && r != -EMSGSIZE) {
-		(void)socket_error(udp->fd);
-		r = udp_send(udp, &send, &stats->udp, &sent);
-	}
-	if (r == 0)
-		stats->tx_datagrams[flow_path_kind(path)]++;
-	return r;
-}
-
 const struct ip_port *flow_path_local(const struct flow_path *path)
 {
-	return &socket_of(path)->local;
+	return &path_sock_of(path)->udp.local;
 }

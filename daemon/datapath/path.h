@@ -40,6 +40,12 @@ struct path_user {
 	/* The network says why something that was sent didn't arrive: a negative errno; with
 	 * -EMSGSIZE, what the path takes. */
 	void (*on_error)(struct flow_path *path, const struct udp_error *error);
+	/*
+	 * What became of so many datagrams of flow_path_send(): 0, they left; -EAGAIN there was no
+	 * room; or why they couldn't. It comes at the end of the turn, or from within a call to
+	 * flow_path_send(), flow_path_close() or flow_path_detach(), and closes no path.
+	 */
+	void (*on_sent)(struct flow_path *path, unsigned int count, int error);
 };
 
 /* Embedded in the flow; zeroed before it is opened. */
@@ -49,6 +55,12 @@ struct flow_path {
 	struct path_place *place;  /* on an anchor, maybe of another worker; NULL: not open */
 	struct path_sock *own;     /* NULL: the anchor's socket is used */
 	struct ip_port remote;
+	uint16_t tx_first, tx_last; /* what waits for the end of the turn; 0: nothing */
+	struct list in_tx;
+	struct {
+		nsec_t since;
+		unsigned int turns, datagrams; /* since then */
+	} busy;
 };
 
 struct datapath_stats {
@@ -79,8 +91,8 @@ const struct datapath_stats *datapath_get_stats(const struct datapath *d);
 /* What arrives from now on is a stranger's. Harmless on one that isn't open, legal on one that is
  * between two workers, on any thread then. */
 void flow_path_close(struct flow_path *path);
-/* Sends one datagram at once: 0, -EAGAIN (no room: drop it), -EMSGSIZE, or why it can't. */
-[[nodiscard]] int flow_path_send(struct flow_path *path, struct span datagram);
+/* Copies one datagram, to be sent with all others of the turn; on_sent says what became of it. */
+void flow_path_send(struct flow_path *path, struct span datagram);
 /* The flow's own address and port. */
 const struct ip_port *flow_path_local(const struct flow_path *path);
 enum path_kind flow_path_kind(const struct flow_path *path);

@@ -108,6 +108,7 @@ int path_sock_open(struct path_sock *s, struct datapath *d, const struct ip_port
 	int r = udp_open(&params, &s->udp);
 	if (r < 0)
 		return r;
+	list_init(&s->tx);
 	s->io.on_ready = on_ready;
 	s->garbage.release = release;
 	r = loop_io_start(d->worker->loop, &s->io, s->udp.fd, EPOLLIN);
@@ -128,6 +129,11 @@ void path_sock_close(struct path_sock *s)
 		loop_defer_free(s->datapath->worker->loop, &s->garbage);
 	else
 		free(s);
+}
+
+struct path_sock *path_sock_of(const struct flow_path *path)
+{
+	return path->own ? path->own : &path->place->anchor->sock;
 }
 
 int path_own_open(struct flow_path *path)

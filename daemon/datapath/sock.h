@@ -13,6 +13,7 @@ struct anchor;
 struct datapath {
 	struct worker *worker;
 	struct udp_batch *batch; /* receive memory of all sockets */
+	struct path_tx *tx;
 	struct list groups;
 	struct datapath_stats stats;
 };
@@ -23,6 +24,8 @@ struct path_sock {
 	struct loop_io io;
 	struct anchor *anchor;  /* of this worker, whose port it is; NULL: another worker's */
 	struct flow_path *path; /* whose it is; NULL: an anchor's */
+	struct list tx;         /* paths that have something to send through it */
+	struct list in_tx;
 	struct loop_garbage garbage;
 };
 
@@ -38,6 +41,8 @@ void path_sock_close(struct path_sock *s);
  */
 [[nodiscard]] int path_own_open(struct flow_path *path);
 void path_own_close(struct flow_path *path);
+/* The socket through which a path sends. */
+struct path_sock *path_sock_of(const struct flow_path *path);
 /* Delivers what waits in a socket, within a bound. */
 void path_sock_read(struct path_sock *s);
 

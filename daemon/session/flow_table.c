@@ -24,9 +24,15 @@ const char *flow_drop_name(enum flow_drop reason)
 	return reason < ARRAY_SIZE(names) ? names[reason] : "unknown";
 }
 
+void flow_table_drop_many(struct flow_table *t, unsigned int index, enum flow_drop reason,
+			  unsigned int count)
+{
+	t->by_index[MIN(index, FLOW_INDEX_MAX - 1U)].drops[reason] += count;
+}
+
 void flow_table_drop(struct flow_table *t, unsigned int index, enum flow_drop reason)
 {
-	t->by_index[MIN(index, FLOW_INDEX_MAX - 1U)].drops[reason]++;
+	flow_table_drop_many(t, index, reason, 1);
 }
 
 /* A flow of version 3. */

@@ -136,6 +136,8 @@ struct flow_port *flow_port_find(const struct flow_table *t, uint64_t serial);
 /* Takes a datagram of an edge that speaks version 3, borrowed for the call. */
 void flow_table_datagram(struct flow_table *t, struct flow_port *port, struct span datagram);
 void flow_table_drop(struct flow_table *t, unsigned int index, enum flow_drop reason);
+void flow_table_drop_many(struct flow_table *t, unsigned int index, enum flow_drop reason,
+			  unsigned int count);
 /* One that another worker has handed on; borrowed for the call. */
 void flow_table_crossed(struct flow_table *t, const struct crossing *c);
 /* A flow was registered on port and had been before: it is moved there and answered for, and its

@@ -116,23 +116,30 @@ static void on_path_error(struct flow_path *path, const struct udp_error *error)
 	end_and_tell(s, "connection refused by the origin");
 }
 
+/* ---- to the origin ---- */
+
+static void on_sent(struct flow_path *path, unsigned int count, int error)
+{
+	struct udp_session *s = CONTAINER_OF(path, struct udp_session, path);
+	if (error < 0) {
+		enum flow_drop reason = error == -EAGAIN ? FLOW_DROP_ORIGIN_FULL : FLOW_DROP_ORIGIN;
+		flow_table_drop_many(s->table, s->index, reason, count);
+		return;
+	}
+	s->tx += count;
+	udp_session_touch(s);
+}
+
 static const struct path_user path_user = {
 	.on_datagram = on_origin_datagram,
 	.on_error = on_path_error,
+	.on_sent = on_sent,
 };
-
-/* ---- to the origin ---- */
 
 void udp_session_write(struct udp_session *s, struct span payload)
 {
 	touch_v2(s);
-	int r = flow_path_send(&s->path, payload);
-	if (r < 0) {
-		drop(s, r == -EAGAIN ? FLOW_DROP_ORIGIN_FULL : FLOW_DROP_ORIGIN);
-		return;
-	}
-	s->tx++;
-	udp_session_touch(s);
+	flow_path_send(&s->path, payload);
 }
 
 /* ---- life ---- */

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""UDP flows in bursts, in great number, and under floods. Which path carried the packets, and how many
+at a time, say the path's own counters.
+
+    PeerEdge (aioquic) <==QUIC DATAGRAM== aditd --anchors, connected sockets--> UDP origins in Python
+"""
+import itertools
+import re
+import socket
+
+import pytest
+
+from lib import ports
+from lib.adit import Daemon, Edge, peer_edge_keys, section, write_token
+from lib.dgram3 import OK, Flows, carry, register
+from lib.peer_edge import PeerEdge
+from lib.udp_origin import UdpEcho, bound
+from lib.wait import SLOW, seconds, until
+
+pytestmark = pytest.mark.group("datapath")
+
+ACCOUNT = "0123456789abcdef0123456789abcdef"
+TUNNEL = "6ff42ae2-765d-4adf-8112-31c55c1551ef"
+
+
+@pytest.fixture(name="peer")
+def fixture_peer(authority):
+    with PeerEdge(*authority.leaf("peer")) as edge:
+        yield edge
+
+
+@pytest.fixture(name="start")
+def fixture_start(processes, tmp_path, authority):
+    """start(edge, **[limits]) -> (running aditd of one worker, flows of its link)"""
+    token = write_token(tmp_path / "token", ACCOUNT, TUNNEL, bytes(range(32)))
+
+    def start(edge, **limits):
+        extra = section("network", allow="127.0.0.0/8, ::1") + section("limits", **limits)
+        daemon = Daemon(processes, tmp_path, token_file=token, rules=[(None, "http_status:404")],
+                        edge_keys=peer_edge_keys(edge, authority, kind="adit"), workers=1,
+                        connections=1, extra=extra, log_level="notice")
+        daemon.start()
+        return daemon, Flows(edge.wait_registered(1, 15)[0])
+    return start
+
+
+def carried(daemon, path):
+    """Datagrams (from, to) origins by a path."""
+    page = daemon.metrics()
+    return tuple(page.sum("adit_flow_packets_total", path=path, dir=k) for k in ("rx", "tx"))
+
+
+def aggregated(daemon, direction):
+    return daemon.counter("adit_flow_aggregated_packets_total", dir=direction)
+
+
+def drops(daemon, *reasons):
+    page = daemon.metrics()
+    return [page.sum("adit_drops_total", where="datagram", reason=k) for k in reasons]
+
+
+def memory(daemon):
+    """Anonymous memory of the process, MB."""
+    with open(f"/proc/{daemon.process.pid}/status", encoding="ascii") as file:
+        return int(re.search(r"RssAnon:\s+(\d+) kB", file.read())[1]) / 1024
+
+
+def batches(items, size):
+    """Lists of at most `size` items."""
+    items = iter(items)
+    return iter(lambda: list(itertools.islice(items, size)), [])
+
+
+def test_bursts(peer, start):
+    """W4: what arrives together leaves in runs of equal length, in order; a flow that goes on like that
+    gets a socket of its own, on the same port."""
+    daemon, flows = start(peer)
+    with bound() as origin:
+        origin.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        flow = flows.open(*origin.getsockname())
+        seen = set()
+        for turn in range(120):
+            flows.send(*(carry(flow, b"%03d.%d" % (turn, n)) for n in range(8)))
+            for number in range(8):
+                data, address = origin.recvfrom(100)
+                assert data == b"%03d.%d" % (turn, number)
+                seen.add(address)
+        assert len(seen) == 1, "one local port"
+        assert aggregated(daemon, "tx") >= 120 * 4
+        assert daemon.counter("adit_flows", path="connected") == 1
+        by_anchor, by_own = (carried(daemon, k)[1] for k in ("anchor", "connected"))
+        assert by_anchor + by_own == 120 * 8 and by_own >= 8 * 40 and by_anchor >= 8 * 32
+        origin.sendto(b"answer", seen.pop())
+        assert flows.wait_payload(flow) == b"answer"
+        assert carried(daemon, "connected")[0] == 1
+        assert drops(daemon, "origin", "origin-full", "stranger") == [0, 0, 0]
+
+
+def test_bursts_of_the_origin(peer, start):
+    """UDP_GRO: an origin's aggregates arrive as single payloads, in order."""
+    daemon, flows = start(peer)
+    udp_segment = 103
+    with bound() as origin:
+        flow = flows.open(*origin.getsockname())
+        flows.send(carry(flow, b"?"))
+        _, address = origin.recvfrom(10)
+        origin.setsockopt(socket.SOL_UDP, udp_segment, 100)
+        sizes = [100] * 20 + [7]
+        origin.sendto(b"".join(bytes([n]) * size for n, size in enumerate(sizes)), address)
+        assert [flows.wait_payload(flow) for _ in sizes] == [bytes([n]) * size
+                                                            for n, size in enumerate(sizes)]
+        assert carried(daemon, "anchor") == (len(sizes), 1)
+        assert aggregated(daemon, "rx") == len(sizes)
+
+
+def test_several_frames_in_a_packet(peer, start):
+    """§14 row 33: payloads that are due together share QUIC packets."""
+    daemon, flows = start(peer)
+    with bound() as origin:
+        flow = flows.open(*origin.getsockname())
+        flows.send(carry(flow, b"?"))
+        _, address = origin.recvfrom(10)
+        before = daemon.counter("adit_link_packets_total", dir="tx")
+        udp_segment = 103
+        for _ in range(10):
+            origin.setsockopt(socket.SOL_UDP, udp_segment, 50)
+            origin.sendto(b"x" * 50 * 40, address)
+            flows.wait(lambda: len(flows.payloads.get(flow, ())) >= 40, 5, "forty payloads")
+            flows.payloads[flow].clear()
+        packets = daemon.counter("adit_link_packets_total", dir="tx") - before
+        assert packets <= 100, f"{packets} packets for 400 payloads"
+
+
+def test_4096_flows(peer, start):
+    """T2: 4 096 flows to one origin, each with a port of its own, then as many to eight others, which
+    share sockets; memory has a bound."""
+    daemon, flows = start(peer)
+    with UdpEcho() as echo:
+        echo.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        idle = memory(daemon)
+        ids = [flows.new() for _ in range(4096)]
+
+        def open_all(flow_ids, host_ports):
+            for some in batches(zip(flow_ids, itertools.cycle(host_ports)), 64):
+                flows.send(*(register(k, *at) for k, at in some))
+                flows.wait(lambda s=some: all(k in flows.responses for k, _ in s), 20, "answers")
+            assert {flows.responses[k][0] for k in flow_ids} == {OK}
+
+        def echo_all(flow_ids):
+            missing = set(flow_ids)
+            for _ in range(10):     # the origin is a slow thread, the kernel's buffer has an end
+                for some in batches(sorted(missing), 32):
+                    flows.send(*(carry(k, k) for k in some))
+                    flows.wait(lambda s=some: all(flows.payloads.get(k) for k in s), 20, "echoes")
+                missing -= {k for k in missing if flows.payloads.get(k) == [k]}
+                if not missing:
+                    return
+            raise AssertionError(f"{len(missing)} without echo")
+
+        open_all(ids, [(echo.host, echo.port)])
+        echo_all(ids)
+        assert len(echo.peers) == 4096
+        assert daemon.counter("adit_anchors") == 4096
+        assert daemon.counter("adit_flows", path="anchor") == 4096
+        assert carried(daemon, "anchor") == (4096, 4096)
+        others = [(f"127.0.1.{n}", 9) for n in range(1, 9)]
+        open_all([flows.new() for _ in range(4096)], others)
+        assert daemon.counter("adit_anchors") == 4096, "every one has room for another remote"
+        assert daemon.counter("adit_flows", kind="udp") == 8192
+        grown = memory(daemon) - idle
+        print(f"8192 flows: {grown:.1f} MB more than idle")
+        assert SLOW > 1 or grown < 40    # a sanitizer keeps what was freed
+
+
+def test_100000_registrations(peer, start):
+    """T2, T8: far more than there may be: refused or dropped, counted; the flow beside them has no drop
+    with a reason of its own, and memory stays."""
+    daemon, flows = start(peer, flows=1000, **{"flow-registrations": 5000})
+    with UdpEcho() as echo:
+        good = flows.open(echo.host, echo.port)
+        flows.echo(good, b"before")
+        idle = memory(daemon)
+        many = (register(flows.new(), "127.0.2.1", 9) for _ in range(100_000))
+        for number, some in enumerate(batches(many, 50)):
+            flows.send(*some)
+            flows.responses.clear()
+            if number % 100 == 0:
+                flows.echo(good, b"%d" % number, 10)
+        registered, too_many, rate = (daemon.counter("cloudflared_udp_total_flows"),
+                                      *drops(daemon, "too-many-flows", "registration-rate"))
+        print(f"{registered:.0f} registered, {too_many:.0f} too many, {rate:.0f} over the rate, "
+              f"{memory(daemon) - idle:.1f} MB more than before")
+        assert registered == 1000 and too_many > 10_000
+        assert daemon.counter("adit_flows", kind="udp") == 1000
+        assert SLOW > 1 or memory(daemon) - idle < 16
+        assert drops(daemon, "origin", "origin-full", "no-flow", "malformed") == [0, 0, 0, 0]
+        assert carried(daemon, "anchor")[1] >= 21
+
+
+def test_flood_of_unknown_ids(peer, start):
+    """T8: payloads for flows that nobody registered are dropped and counted; the good flow lives."""
+    daemon, flows = start(peer)
+    with UdpEcho() as echo:
+        good = flows.open(echo.host, echo.port)
+        flows.echo(good, b"before")
+        sent, idle = 0, memory(daemon)
+        for _ in range(200):
+            flows.send(*(carry(flows.new(), bytes(64)) for _ in range(100)))
+            sent += 100
+            if sent % 2000 == 0:
+                flows.echo(good, b"%d" % sent, 10)
+        unknown = drops(daemon, "no-flow")[0]
+        assert sent * 0.9 <= unknown <= sent, "on loopback hardly any is lost before"
+        assert drops(daemon, "origin", "origin-full", "link-full") == [0, 0, 0]
+        assert SLOW > 1 or memory(daemon) - idle < 8
+        assert len(echo.peers) == 1
+
+
+def test_iperf3(processes, tmp_path):
+    """T2: iperf3 by UDP, its control connection through a [tcp] port of the same number."""
+    port, server = ports.free(), ports.free()
+    same = {"listen": f"127.0.0.1:{port}", "tunnel": "home", "dest": f"127.0.0.1:{server}"}
+    edge = Edge(processes, tmp_path, extra=section("udp perf", **same) + section("tcp perf", **same))
+    edge.start()
+    daemon = Daemon(processes, tmp_path, token_file=edge.token_file, connections=2,
+                    extra=section("network", allow="127.0.0.0/8"))
+    daemon.serve()
+    edge.wait_links(2)
+    processes.start("iperf3-server", ["iperf3", "-s", "-B", "127.0.0.1", "-p", str(server)])
+
+    def client(*words):
+        return processes.run("iperf3", ["iperf3", "-c", "127.0.0.1", "-p", str(port), "-u", "-l", "1200",
+                                        "-b", "20M", "-J", *words], timeout=seconds(30))
+    until(lambda: client("-n", "12000").code == 0, 10, "the server")
+    for words in (("-t", "2"), ("-t", "2", "-R")):
+        before = sum(sum(carried(daemon, k)) for k in ("anchor", "connected"))
+        done = client(*words)
+        assert done.code == 0, done.log
+        lost, packets = (float(re.findall(rf'"{k}":\s*([0-9.]+)', done.log)[-1])
+                         for k in ("lost_percent", "packets"))
+        print(f"{words}: {packets:.0f} packets, {lost:.2f} % lost")
+        assert packets > 2000 and lost < 5
+        assert sum(sum(carried(daemon, k)) for k in ("anchor", "connected")) - before > packets * 0.9
+
+
+def test_wireguard_s_sizes(processes, tmp_path):
+    """T3: inner 1 248 and 1 280 pass on a path of 1 500 bytes between our ends, inner 1 420 is counted;
+    the source port is one for all of it."""
+    port = ports.free()
+    with UdpEcho() as echo:
+        edge = Edge(processes, tmp_path, extra=section("udp echo", listen=f"127.0.0.1:{port}",
+                                                       tunnel="home", dest=echo.address))
+        edge.start()
+        daemon = Daemon(processes, tmp_path, token_file=edge.token_file, connections=2,
+                        extra=section("network", allow="127.0.0.0/8"))
+        daemon.serve()
+        edge.wait_links(2)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.connect(("127.0.0.1", port))
+            client.settimeout(0.2)
+
+            def passes(size):
+                client.send(bytes(size))
+                try:
+                    return len(client.recv(2000)) == size
+                except TimeoutError:
+                    return False
+            until(lambda: passes(1312), 10, "the path's size")
+            assert sum(passes(size) for size in [1280, 1312] * 50) >= 99
+            before = edge.counter("adit_drops_total", where="datagram", reason="too-big")
+            client.send(bytes(1452))
+            until(lambda: edge.counter("adit_drops_total", where="datagram", reason="too-big")
+                  == before + 1, 5, "the largest counted")
+            assert passes(1312)
+        assert len(echo.peers) == 1
+        assert carried(daemon, "anchor")[1] >= 100
