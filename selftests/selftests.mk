@@ -67,7 +67,7 @@ test-flow_parts := net base
 test-flow_libs := libbpf
 
 # net
-unit_tests += $(addprefix net/test-,bpf dot happy iostream outproxy resolve resolve_record tcp tlscerts tlsctx udp udp_burst xsk)
+unit_tests += $(addprefix net/test-,bpf dot happy iostream outproxy resolve resolve_record tcp tlscerts tlsctx tun udp udp_burst xsk)
 test-bpf_parts := net base
 test-resolve_parts := net base
 test-resolve_record_parts := net base
@@ -78,6 +78,7 @@ test-tcp_parts := net base
 test-iostream_parts := net base
 test-tlscerts_parts := net base
 test-tlsctx_parts := net base
+test-tun_parts := net base
 test-udp_parts := net base
 test-xsk_parts := net base
 test-udp_burst_parts := net base

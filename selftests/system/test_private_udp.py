@@ -3,12 +3,13 @@
 ground). Every test says which path carried its packets, by the path's own counters. Needs root."""
 import contextlib
 import errno
+import json
 import socket
 import struct
 
 import pytest
 
-from lib import needs, private_net
+from lib import needs, netns, ports, private_net
 from lib.private_net import CLIENT, CLIENT_V6, DENIED, FAR, FAR_V6
 from lib.udp_origin import UdpEcho, bound
 from lib.wait import seconds, until
@@ -214,3 +215,80 @@ def test_strays(ground):
     with raw:
         raw.sendto(b"?", (FAR, 0))
         until(lambda: drops(ground, "protocol") == before + 1, 5, "the drop")
+
+
+def test_iperf(ground):
+    """T2: a stream each way, by iperf3, whose control connection goes by TPROXY."""
+    needs.tool("iperf3")
+    port = ports.free()
+    for way in ([], ["-R"]):
+        server = ground.processes.start("iperf-server", [
+            *ground.far.prefix, "iperf3", "-s", "-1", "--forceflush", "-B", FAR, "-p", port])
+        server.wait_line("Server listening")
+        done = ground.processes.run("iperf-client", [
+            *ground.client.prefix, "iperf3", "-J", "-c", FAR, "-p", port, "-u", "-b", "10M", "-l",
+            "1200", "-t", "1", *way])
+        assert done.code == 0, done.log
+        report = json.loads(done.out.read_text())["end"]["sum"]
+        assert report["packets"] > 500 and report["lost_percent"] <= 1, report
+        server.wait_exit()
+
+
+def test_narrow_path(tmp_path):
+    """T3: where the path of the connection takes less than the version allows, the sender is told what it
+    takes."""
+    needs.namespaces()
+    with private_net.private_net(tmp_path, connections=1) as ground:
+        for namespace, device in ((ground.edge_ns, "e0"), (ground.daemon_ns, "d0")):
+            namespace.mtu(device, 1380)
+        ground.serve()
+        with ground.far.inside():
+            origin = bound(FAR)
+        with origin, client(ground.client, FAR, origin.getsockname()[1]) as connection:
+            connection.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+            connection.send(b"hello")
+            assert origin.recv(100) == b"hello"
+
+            def known():
+                with contextlib.suppress(OSError):
+                    connection.send(bytes(1380))
+                return connection.getsockopt(socket.IPPROTO_IP, IP_MTU) < 1380
+            until(known, 10, "the client's kernel to know", step=0.2)
+            connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            size = connection.getsockopt(socket.IPPROTO_IP, IP_MTU) - 28
+            assert 1200 < size < 1352 - 41 - 17, size
+            connection.send(bytes(size))
+            assert origin.recv(2000) == bytes(size)
+
+
+def test_nested_networks(tmp_path):
+    """The longest prefix decides whose a packet is: one tunnel's daemon is gone, the other's serves."""
+    needs.namespaces()
+    with private_net.private_net(tmp_path, connections=1) as ground:
+        text = ground.edge.config.read_text()
+        other = text[text.index("[tunnel home]"):].split("\n[")[0]
+        other = other.replace("[tunnel home]", "[tunnel other]").replace(
+            next(line for line in other.splitlines() if line.startswith("id")),
+            "id = 6ff42ae2-765d-4adf-8112-31c55c1551ef")
+        other = "\n".join(line for line in other.splitlines() if not line.startswith("hostname"))
+        ground.edge.config.write_text(
+            text + other + "\n[network part]\ntunnel = other\nprefix = 10.90.4.128/25\n")
+        ground.serve()
+        with ground.far.inside():
+            netns.ip("address", "add", "10.90.4.200/24", "dev", "f0", netns=ground.far)
+            echoes = [UdpEcho(host) for host in (FAR, "10.90.4.200")]
+        with echoes[0], echoes[1]:
+            with client(ground.client, FAR, echoes[0].port) as connection:
+                ask(connection, b"of lan")
+            with client(ground.client, "10.90.4.200", echoes[1].port) as connection:
+                connection.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+                connection.send(b"of part")
+                with pytest.raises(OSError) as caught:
+                    connection.recv(100)
+                assert caught.value.errno == errno.EHOSTUNREACH
+            assert not echoes[1].peers
+        # Networks are set up at the start only.
+        ground.edge.config.write_text(
+            ground.edge.config.read_text().replace("10.90.4.128/25", "10.90.4.192/26"))
+        done = ground.edge.adit("--json", "reload")
+        assert json.loads(done.stdout) == {"changed": [], "need_restart": ["network.part.prefix"]}
