@@ -69,7 +69,7 @@ origin_objs := daemon/origin/origin.o daemon/origin/origin_fixed.o daemon/origin
 	daemon/origin/origin_hello.o daemon/origin/origin_http.o daemon/origin/origin_pool.o \
 	daemon/origin/origin_tls.o
 
-session_objs := $(addprefix daemon/session/,call_fsm.o call_port.o echo_map.o flow_caller.o flow_cross.o flow_table.o icmp_session.o udp_session.o v2.o)
+session_objs := $(addprefix daemon/session/,call_fsm.o call_port.o echo_map.o flow_caller.o flow_cross.o flow_list.o flow_table.o icmp_session.o udp_session.o v2.o)
 
 route_objs := $(addprefix daemon/route/,host_index.o hosts.o match_ingress.o route.o)
 
@@ -86,7 +86,7 @@ admin_libs := libsystemd
 demux_objs := daemon/demux/demux.o daemon/demux/demux_config.o daemon/demux/demux_dgram.o daemon/demux/demux_rpc.o
 
 aditd_objs := $(addprefix daemon/aditd/,app.o config.o discovery.o discovery_agent.o discovery_record.o discovery_round.o \
-	discovery_set.o edge_addrs.o flow_metrics.o icmp_metrics.o link_metrics.o locations.o main.o service.o status.o \
+	discovery_set.o edge_addrs.o flow_metrics.o icmp_metrics.o link_metrics.o locations.o main.o service.o service_flows.o status.o \
 	supervisor.o supervisor_fsm.o tunnel.o wiring.o)
 aditd_objs += daemon/aditd/netwatch.o
 aditd_objs += $(addprefix daemon/aditd/,core_dial.o core_return.o core_spread.o core_try.o supervisor_core.o \

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "daemon/aditd/service_flows.h"
 #include "daemon/aditd/status.h"
 #include "daemon/admin/idl.h"
 #include "daemon/admin/page.h"
@@ -243,7 +244,8 @@ static int on_reload(sd_varlink *link, sd_json_variant *parameters, sd_varlink_m
 static const struct varlink_method methods[] = {
 	{ "io.adit.Daemon.Status", on_status },       { "io.adit.Daemon.Explain", on_explain },
 	{ "io.adit.Daemon.Reload", on_reload },       { "io.adit.Daemon.Reconnect", on_reconnect },
-	{ "io.adit.Daemon.Drain", varlink_on_drain },
+	{ "io.adit.Daemon.Drain", varlink_on_drain }, { "io.adit.Daemon.Flows", service_on_flows },
+	{ "io.adit.Daemon.Drops", service_on_drops },
 };
 
 int service_start(struct app *a)

@@ -33,14 +33,18 @@ static unsigned int ready_count(void *arg)
 	return atomic_load_explicit(&a->up, memory_order_relaxed);
 }
 
-static void refresh(struct worker *worker, void *arg)
+void status_refresh(struct worker *worker, struct app *a)
 {
-	struct app *a = arg;
 	struct wiring *w = worker->app;
 	worker_metrics_refresh(&a->status->workers, worker, quic_worker_udp_stats(w->quic));
 	link_metrics_refresh(&a->status->links, w);
 	flow_metrics_refresh(&a->status->flows, w);
 	icmp_metrics_refresh(&a->status->icmp, w);
+}
+
+static void refresh(struct worker *worker, void *arg)
+{
+	status_refresh(worker, arg);
 }
 
 static int start_page(struct app *a)

@@ -54,5 +54,7 @@ void app_announce_ready(struct app *a);
 /* Exit code; 0: the control interface and the metrics page are there. */
 int status_start(struct app *a);
 void status_stop(struct app *a);
+/* What only this worker knows goes into its metrics; on its thread. */
+void status_refresh(struct worker *worker, struct app *a);
 
 #endif

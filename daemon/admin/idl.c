@@ -31,6 +31,17 @@ static SD_VARLINK_DEFINE_METHOD(
 	OUT_STRINGS(need_restart), OUT_STRING(metrics), OUT_INT(memory), OUT_INT(memory_limit),
 	SD_VARLINK_DEFINE_OUTPUT_BY_TYPE(connections, Connection, SD_VARLINK_ARRAY));
 
+static SD_VARLINK_DEFINE_STRUCT_TYPE(Flow, STRING(id), STRING(source), STRING(destination),
+				     STRING(path), STRING(why), INT(since_usec), INT_OPT(index),
+				     INT(version), INT(tx), INT(rx), INT(idle_sec));
+static SD_VARLINK_DEFINE_METHOD_FULL(Flows, SD_VARLINK_REQUIRES_MORE,
+				     SD_VARLINK_DEFINE_INPUT(limit, SD_VARLINK_INT, OPT),
+				     SD_VARLINK_DEFINE_OUTPUT_BY_TYPE(flow, Flow, 0));
+
+static SD_VARLINK_DEFINE_STRUCT_TYPE(Drop, STRING(where), STRING(reason), INT(count));
+static SD_VARLINK_DEFINE_METHOD(Drops,
+				SD_VARLINK_DEFINE_OUTPUT_BY_TYPE(drops, Drop, SD_VARLINK_ARRAY));
+
 static SD_VARLINK_DEFINE_METHOD(Explain, SD_VARLINK_DEFINE_INPUT(url, SD_VARLINK_STRING, 0),
 				OUT_STRING(rule), OUT_STRING(why), OUT_STRING(service));
 
@@ -39,14 +50,21 @@ static SD_VARLINK_DEFINE_METHOD(Reload, OUT_STRINGS(changed), OUT_STRINGS(need_r
 static SD_VARLINK_DEFINE_ERROR(BadConfig, SD_VARLINK_DEFINE_FIELD(errors, SD_VARLINK_STRING,
 								  SD_VARLINK_ARRAY));
 static SD_VARLINK_DEFINE_METHOD(Drain);
+static SD_VARLINK_DEFINE_ERROR(NoFlows);
 static SD_VARLINK_DEFINE_ERROR(NoSuchIndex, SD_VARLINK_DEFINE_FIELD(index, SD_VARLINK_INT, 0));
 
 static SD_VARLINK_DEFINE_INTERFACE(
 	io_adit_Daemon, "io.adit.Daemon",
 	SD_VARLINK_INTERFACE_COMMENT("The control interface of aditd"),
 	SD_VARLINK_SYMBOL_COMMENT("One connection of the tunnel"), &vl_type_Connection,
+	SD_VARLINK_SYMBOL_COMMENT("One UDP flow"), &vl_type_Flow,
+	SD_VARLINK_SYMBOL_COMMENT("What went no further, and why"), &vl_type_Drop,
 	SD_VARLINK_SYMBOL_COMMENT("What the daemon is doing"), &vl_method_Status,
-	SD_VARLINK_SYMBOL_COMMENT("Which rule a URL goes to, and why"), &vl_method_Explain,
+	SD_VARLINK_SYMBOL_COMMENT("UDP flows, one an answer"), &vl_method_Flows,
+	SD_VARLINK_SYMBOL_COMMENT("There is no flow"), &vl_error_NoFlows,
+	SD_VARLINK_SYMBOL_COMMENT("Everything that was dropped, by where and why"),
+	&vl_method_Drops, SD_VARLINK_SYMBOL_COMMENT("Which rule a URL goes to, and why"),
+	&vl_method_Explain,
 	SD_VARLINK_SYMBOL_COMMENT("Reads the configuration again: what has taken effect, and what "
 				  "waits for a restart"),
 	&vl_method_Reload,

@@ -23,6 +23,7 @@ struct cli {
 	bool is_json;
 	bool wants_help;
 	bool wants_version; /* before the verb only */
+	bool wants_flows;   /* of `status` */
 	/* of `edge refuse` */
 	char *tunnel;             /* NULL: all */
 	uint64_t count;           /* 0: until the next call */

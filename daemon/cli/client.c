@@ -84,15 +84,50 @@ static int fail_refused(const struct cli *c, const char *method, const char *id,
 	return CLI_EXIT_FAILED;
 }
 
+static int connect_to(const struct cli *c, unsigned int wait_sec, sd_varlink **ret)
+{
+	int r = sd_varlink_connect_address(ret, c->paths.control);
+	return r < 0 ? r : sd_varlink_set_relative_timeout(*ret, wait_sec * UINT64_C(1000000));
+}
+
+/* answers: an array of objects, or NULL. */
+static int make_list(sd_json_variant *answers, const struct client_list *what,
+		     sd_json_variant **ret)
+{
+	_cleanup_(sd_json_variant_unrefp) sd_json_variant *list = NULL;
+	int r = sd_json_variant_new_array(&list, NULL, 0);
+	size_t count = sd_json_variant_is_array(answers) ? sd_json_variant_elements(answers) : 0;
+	for (size_t i = 0; r >= 0 && i < count; i++) {
+		sd_json_variant *answer = sd_json_variant_by_index(answers, i);
+		sd_json_variant *member = sd_json_variant_by_key(answer, what->member);
+		r = member ? sd_json_variant_append_array(&list, member) : -EBADMSG;
+	}
+	return r < 0 ? r : sd_json_buildo(ret, SD_JSON_BUILD_PAIR_VARIANT(what->list, list));
+}
+
+int client_collect(const struct cli *c, const struct client_request *request,
+		   const struct client_list *what, struct sd_json_variant **ret)
+{
+	_cleanup_(sd_varlink_close_unrefp) sd_varlink *link = NULL;
+	sd_json_variant *answers = NULL; /* the link's */
+	const char *id = NULL;
+	int r = connect_to(c, request->wait_sec, &link);
+	if (r >= 0)
+		r = sd_varlink_collect(link, request->method, request->parameters, &answers, &id);
+	if (r >= 0 && id && strcmp(id, what->error_none) != 0)
+		return fail_refused(c, request->method, id, answers);
+	if (r >= 0)
+		r = make_list(id ? NULL : answers, what, ret);
+	return r < 0 ? fail(c, r) : CLI_EXIT_DONE;
+}
+
 int client_call(const struct cli *c, const struct client_request *request,
 		struct sd_json_variant **ret)
 {
 	_cleanup_(sd_varlink_close_unrefp) sd_varlink *link = NULL;
 	sd_json_variant *answer = NULL; /* the link's */
 	const char *id = NULL;
-	int r = sd_varlink_connect_address(&link, c->paths.control);
-	if (r >= 0)
-		r = sd_varlink_set_relative_timeout(link, request->wait_sec * UINT64_C(1000000));
+	int r = connect_to(c, request->wait_sec, &link);
 	if (r >= 0)
 		r = sd_varlink_call(link, request->method, request->parameters, &answer, &id);
 	if (r < 0)

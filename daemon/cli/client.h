@@ -32,6 +32,16 @@ struct client_request {
 [[nodiscard]] int client_call(const struct cli *c, const struct client_request *request,
 			      struct sd_json_variant **ret);
 
+/*
+ * The same of a method whose answers come one by one: they are made into one document {list: […]}
+ * of what each has as member. error_none: what the daemon says when there are none.
+ */
+struct client_list {
+	const char *member, *list, *error_none;
+};
+[[nodiscard]] int client_collect(const struct cli *c, const struct client_request *request,
+				 const struct client_list *what, struct sd_json_variant **ret);
+
 /* A whole verb: calls a method whose answer says nothing but that it is done; with --json prints
  * the answer. Returns an exit code as above. */
 [[nodiscard]] int client_change(const struct cli *c, const char *method,

@@ -28,6 +28,12 @@ static const struct opt_row refuse_rows[] = {
 	{},
 };
 
+static const struct opt_row status_rows[] = {
+	{ .name = "flows", .kind = OPT_KIND_FLAG, AT(wants_flows), .help = "UDP flows of aditd instead, 1000 at most, and what was dropped and why" },
+	ROWS_OF_ALL,
+	{},
+};
+
 static const struct cli_verb verbs[] = {
 	{ .name = "edge drain", .help = "sends every daemon away, lets requests end, ends the edge",
 	  .example = "adit edge drain", .is_edges = true, .run = verb_edge_drain },
@@ -42,7 +48,7 @@ static const struct cli_verb verbs[] = {
 	{ .name = "reload", .help = "has the daemon read its configuration again; says what changed",
 	  .example = "adit --edge reload", .run = verb_reload },
 	{ .name = "status", .help = "what the daemon is doing, connection by connection",
-	  .example = "adit --instance blog status", .run = verb_status },
+	  .example = "adit --instance blog status --flows", .rows = status_rows, .run = verb_status },
 	{ .name = "version", .help = "versions of this command and of the daemon",
 	  .example = "adit --edge version", .run = verb_version },
 };

@@ -83,6 +83,24 @@ static const struct print_column edge_connections[] = {
 	{ "ecn",        "ECN",      PRINT_AS_TEXT },
 	{ "group",      "GROUP",    PRINT_AS_TEXT },
 };
+static const struct print_column daemon_flows[] = {
+	{ "id",          "FLOW",        PRINT_AS_TEXT },
+	{ "index",       "INDEX",       PRINT_AS_COUNT },
+	{ "source",      "SOURCE",      PRINT_AS_TEXT },
+	{ "destination", "DESTINATION", PRINT_AS_TEXT },
+	{ "path",        "PATH",        PRINT_AS_TEXT },
+	{ "since_usec",  "SINCE",       PRINT_AS_AGE },
+	{ "why",         "BECAUSE",     PRINT_AS_TEXT },
+	{ "version",     "VERSION",     PRINT_AS_COUNT },
+	{ "tx",          "TX",          PRINT_AS_COUNT },
+	{ "rx",          "RX",          PRINT_AS_COUNT },
+	{ "idle_sec",    "IDLE",        PRINT_AS_COUNT },
+};
+static const struct print_column daemon_drops[] = {
+	{ "where",  "DROPPED", PRINT_AS_TEXT },
+	{ "reason", "REASON",  PRINT_AS_TEXT },
+	{ "count",  "COUNT",   PRINT_AS_COUNT },
+};
 /* clang-format on */
 
 /* How the status of one kind of daemon is asked for and shown. */
@@ -117,13 +135,47 @@ static void print_text(const struct print *p, sd_json_variant *document, const s
 	}
 }
 
+static const struct print_table flow_tables[] = {
+	{ "flows", daemon_flows, ARRAY_SIZE(daemon_flows) },
+	{ "drops", daemon_drops, ARRAY_SIZE(daemon_drops) },
+};
+
+static int show_flows(const struct cli *c)
+{
+	static const struct client_request ask_flows = { "io.adit.Daemon.Flows", NULL,
+							 CLIENT_WAIT_SEC };
+	static const struct client_request ask_drops = { "io.adit.Daemon.Drops", NULL,
+							 CLIENT_WAIT_SEC };
+	static const struct client_list list = { "flow", "flows", "io.adit.Daemon.NoFlows" };
+	_cleanup_(sd_json_variant_unrefp) sd_json_variant *document = NULL;
+	_cleanup_(sd_json_variant_unrefp) sd_json_variant *drops = NULL;
+	int code = client_collect(c, &ask_flows, &list, &document);
+	if (code == CLI_EXIT_DONE)
+		code = client_call(c, &ask_drops, &drops);
+	if (code != CLI_EXIT_DONE)
+		return code;
+	if (sd_json_variant_merge_object(&document, drops) < 0)
+		return CLI_EXIT_FAILED;
+	struct print p = { .out = stdout, .now_usec = nsec_clock(CLOCK_REALTIME) / NSEC_PER_USEC };
+	if (c->is_json)
+		return print_json(&p, document, flow_tables, ARRAY_SIZE(flow_tables)) < 0
+			       ? CLI_EXIT_FAILED
+			       : CLI_EXIT_DONE;
+	print_rows(&p, document, &flow_tables[0]);
+	(void)fputc('\n', p.out);
+	print_rows(&p, document, &flow_tables[1]);
+	return CLI_EXIT_DONE;
+}
+
 int verb_status(struct cli *c, const struct opt_args *args)
 {
 	const struct view *v = &views[c->is_edge ? 1 : 0];
-	if (args->count > 0) {
-		(void)fprintf(stderr, "adit: status takes no argument\n");
+	if (args->count > 0 || (c->wants_flows && c->is_edge)) {
+		(void)fprintf(stderr, "adit: status takes no argument, and an edge's no --flows\n");
 		return CLI_EXIT_USAGE;
 	}
+	if (c->wants_flows)
+		return show_flows(c);
 	_cleanup_(sd_json_variant_unrefp) sd_json_variant *document = NULL;
 	const struct client_request request = { v->method, NULL, CLIENT_WAIT_SEC };
 	int code = client_call(c, &request, &document);

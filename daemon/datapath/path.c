@@ -60,6 +60,12 @@ enum path_kind flow_path_kind(const struct flow_path *path)
 	return path->own ? PATH_KIND_CONNECTED : PATH_KIND_ANCHOR;
 }
 
+void flow_path_note(struct flow_path *path, const char *why)
+{
+	path->since = loop_now(path->datapath->worker->loop);
+	path->why = why;
+}
+
 int flow_path_open(struct datapath *d, struct flow_path *path, const struct path_user *user,
 		   const struct ip_port *remote)
 {
@@ -74,6 +80,7 @@ int flow_path_open(struct datapath *d, struct flow_path *path, const struct path
 		return r;
 	path->datapath = d;
 	d->stats.paths[PATH_KIND_ANCHOR]++;
+	flow_path_note(path, "it doesn't send in runs");
 	return 0;
 }
 
@@ -127,6 +134,7 @@ int flow_path_attach(struct datapath *d, struct flow_path *path)
 	path->datapath = d;
 	d->stats.connected++;
 	d->stats.paths[PATH_KIND_CONNECTED]++;
+	flow_path_note(path, "it came from another worker");
 	if (path->place->home == d->worker) {
 		path->place->path = path;
 		s->anchor = path->place->anchor;

@@ -55,6 +55,8 @@ struct flow_path {
 	struct path_place *place;  /* on an anchor, maybe of another worker; NULL: not open */
 	struct path_sock *own;     /* NULL: the anchor's socket is used */
 	struct ip_port remote;
+	nsec_t since;               /* its present kind */
+	const char *why;            /* … and no shorter way; for who looks at it, static */
 	uint16_t tx_first, tx_last; /* what waits for the end of the turn; 0: nothing */
 	struct list in_tx;
 	struct {
@@ -96,6 +98,8 @@ void flow_path_send(struct flow_path *path, struct span datagram);
 /* The flow's own address and port. */
 const struct ip_port *flow_path_local(const struct flow_path *path);
 enum path_kind flow_path_kind(const struct flow_path *path);
+/* It has come to what carries it now. why: a static text. */
+void flow_path_note(struct flow_path *path, const char *why);
 
 /*
  * Takes a path off its worker, to be attached to another's. Its packets go on arriving, in a socket

@@ -153,8 +153,8 @@ static void note_turn(struct flow_path *path)
 		path->busy.turns >= OWN_TURNS && path->busy.datagrams >= path->busy.turns * OWN_RUN;
 	path->busy.turns++;
 	/* Where there is no descriptor left the anchor does. */
-	if (is_busy && !path->own && d->stats.connected < OWN_MAX)
-		(void)path_own_open(path);
+	if (is_busy && !path->own && d->stats.connected < OWN_MAX && path_own_open(path) == 0)
+		flow_path_note(path, "it sends in runs");
 }
 
 /* ---- sending ---- */

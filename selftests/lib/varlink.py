@@ -31,10 +31,11 @@ class Varlink:
     def __exit__(self, *exc):
         self.socket.close()
 
-    def call(self, method, **parameters):
-        """The answer's parameters, or Refused."""
-        message = {"method": f"{self.interface}.{method}", "parameters": parameters}
+    def _send(self, method, parameters, **more):
+        message = {"method": f"{self.interface}.{method}", "parameters": parameters, **more}
         self.socket.sendall(json.dumps(message).encode() + b"\0")
+
+    def _receive(self, method):
         while b"\0" not in self.rest:
             data = self.socket.recv(65536)
             assert data, f"the connection ended instead of an answer to {method}"
@@ -43,4 +44,19 @@ class Varlink:
         document = json.loads(answer)
         if "error" in document:
             raise Refused(document["error"], document.get("parameters", {}))
-        return document.get("parameters", {})
+        return document
+
+    def call(self, method, **parameters):
+        """The answer's parameters, or Refused."""
+        self._send(method, parameters)
+        return self._receive(method).get("parameters", {})
+
+    def stream(self, method, **parameters):
+        """The parameters of all answers of a call with `more`."""
+        self._send(method, parameters, more=True)
+        answers = []
+        while True:
+            document = self._receive(method)
+            answers.append(document.get("parameters", {}))
+            if not document.get("continues"):
+                return answers

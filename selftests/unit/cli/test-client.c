@@ -154,6 +154,35 @@ static void test_change(void **state)
 	assert_int_equal(change(fx, NULL, NULL), CLI_EXIT_ABSENT);
 }
 
+/* Answers that come one by one, and the word for none. */
+static void test_collect(void **state)
+{
+	struct fixture *fx = *state;
+	static const struct client_list what = { "flow", "flows", "io.adit.Daemon.NoFlows" };
+	static const struct {
+		const char *answer;
+		int code;
+		size_t count;
+	} cases[] = {
+		{ "{\"parameters\":{\"flow\":{\"id\":\"7\"}}}", CLI_EXIT_DONE, 1 },
+		{ "{\"error\":\"io.adit.Daemon.NoFlows\",\"parameters\":{}}", CLI_EXIT_DONE, 0 },
+		{ "{\"error\":\"org.varlink.service.PermissionDenied\",\"parameters\":{}}",
+		  CLI_EXIT_FAILED, 0 },
+		{ "{\"parameters\":{\"flaw\":{}}}", CLI_EXIT_FAILED, 0 },
+		{ NULL, CLI_EXIT_ABSENT, 0 },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_(sd_json_variant_unrefp) sd_json_variant *v = NULL;
+		begin(fx, cases[i].answer);
+		assert_int_equal(client_collect(&fx->cli, &request, &what, &v), cases[i].code);
+		assert_int_equal(pthread_join(fx->thread, NULL), 0);
+		assert_non_null(strstr(fx->request, "\"more\":true"));
+		sd_json_variant *list = v ? sd_json_variant_by_key(v, "flows") : NULL;
+		assert_int_equal(list != NULL, cases[i].code == CLI_EXIT_DONE);
+		assert_int_equal(list ? sd_json_variant_elements(list) : 0, cases[i].count);
+	}
+}
+
 static void test_garbage(void **state)
 {
 	struct fixture *fx = *state;
@@ -185,6 +214,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_answer, start, end),
 		cmocka_unit_test_setup_teardown(test_failures, start, end),
 		cmocka_unit_test_setup_teardown(test_change, start, end),
+		cmocka_unit_test_setup_teardown(test_collect, start, end),
 		cmocka_unit_test_setup_teardown(test_garbage, start, end),
 		cmocka_unit_test_setup_teardown(test_nobody, start, end),
 	};
