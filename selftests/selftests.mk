@@ -236,7 +236,7 @@ test-reload_parts := admin conf wire base
 unit_tests += cli/test-client cli/test-print
 test-client_parts := cli base
 test-print_parts := cli base
-unit_tests += net/test-ca $(addprefix edge/test-,directory edge_conn enroll error_page \
+unit_tests += net/test-ca $(addprefix edge/test-,directory edge_conn enroll error_page front_net \
 	front_metrics front_tunnel origin_tunnel refuse roster tunnel_metrics)
 test-ca_parts := net base
 test-directory_parts := edge link base
@@ -247,6 +247,7 @@ test-error_page_libs := libsystemd
 test-front_metrics_parts := edge proxy conf wire base
 test-tunnel_metrics_parts := edge base
 test-origin_tunnel_parts := edge link flow net wire base
+test-front_net_parts := edge link session flow route proxy conf net wire base
 test-front_tunnel_parts := edge link session flow route proxy net conf wire base
 test-refuse_parts := edge proxy route net conf wire base
 test-roster_parts := edge proxy route net conf wire base
