@@ -175,6 +175,7 @@ static void refuse(struct flow_call *c)
 		c->user->on_refused(c);
 }
 
+/* Where it can't be asked now, the timer tries again. */
 static void ask_for_session(struct flow_call *c)
 {
 	take_new_id(c);
@@ -183,13 +184,9 @@ static void ask_for_session(struct flow_call *c)
 		.dest = c->dest,
 		.idle = c->idle + HINT_MORE_SEC * NSEC_PER_SEC,
 	};
-	c->caller->registrations++;
 	c->has_session = c->port->v2->make_session(c->port, &reg) == 0;
+	c->caller->registrations += c->has_session;
 	c->was_answered = false;
-	if (c->has_session)
-		return;
-	(void)step(c, CALL_EVENT_REFUSED);
-	refuse(c);
 }
 
 static void end_session(struct flow_call *c, const char *text)
@@ -276,7 +273,9 @@ static void on_timer(struct timer *timer)
 		refuse(c);
 		return;
 	}
-	if (c->port && !c->port->v2) {
+	if (c->port && c->port->v2 && !c->has_session) {
+		ask_for_session(c);
+	} else if (c->port && !c->port->v2) {
 		c->caller->repeats++;
 		send_registration(c);
 	}

@@ -326,3 +326,25 @@ def test_refused_origin_and_daemon_back(processes, tmp_path):
             daemon.process.kill()
             daemon.serve()
             ask(connection, b"again?", 30)
+
+
+def test_crowd(processes, tmp_path):
+    """T2, §13: more clients at once than calls may wait: those that find no room ask again, and all are
+    served."""
+    with UdpEcho() as echo, contextlib.ExitStack() as stack:
+        port = ports.free()
+        edge = Edge(processes, tmp_path, workers=1,
+                    extra=udp_section("echo", port, echo.address))
+        edge.start()
+        daemon = Daemon(processes, tmp_path, token_file=edge.token_file, connections=1,
+                        tunnel_keys={"datagram": "v2"},
+                        extra=section("network", allow="127.0.0.0/8")).serve()
+        edge.wait_links(1)
+        clients = [stack.enter_context(client(port)) for _ in range(1500)]
+        for connection in clients:
+            connection.send(b"first")
+        for connection in clients:
+            ask(connection, b"here", 20)
+        assert daemon.counter("cloudflared_udp_active_sessions") == 1500
+        assert registrations(edge) == 1500 and registrations(edge, "refused") == 0
+        assert len(echo.peers) == 1500

@@ -616,8 +616,14 @@ static void test_v2_refused(void **state)
 	assert_int_equal(fx->caller.unanswered, 1);
 	fx->link.call_error = -ENOBUFS; /* too many wait */
 	flow_call_send(&fx->call, SPAN_LIT("x"));
+	hurry(fx);
+	assert_int_equal(fx->link.asked, 2);
+	fx->link.call_error = 0;
+	hurry(fx);
+	assert_int_equal(fx->link.asked, 3);
+	answered(fx, &fx->link, CALL_EVENT_REFUSED);
 	assert_int_equal(fx->caller.refusals, 3);
-	assert_int_equal(fx->caller.drops[CALL_DROP_REFUSED], 5);
+	assert_int_equal(fx->caller.registrations, 3);
 	flow_call_close(&fx->call);
 	assert_int_equal(fx->link.ended, 0); /* there is none to end */
 }
