@@ -12,7 +12,7 @@
 # C helpers of the tests (selftests/lib/*.c), one archive.
 testlib_objs := selftests/lib/fake_dns.o selftests/lib/quic_pair.o selftests/lib/talk.o selftests/lib/udp_relay.o selftests/lib/fake_stream.o selftests/lib/testcert.o \
 	selftests/lib/h2_pair.o selftests/lib/h2link_world.o
-testlib_objs += selftests/lib/core_world.o selftests/lib/flow_world.o selftests/lib/icmp_world.o selftests/lib/scarce.o selftests/lib/own_net.o
+testlib_objs += selftests/lib/call_world.o selftests/lib/core_world.o selftests/lib/flow_world.o selftests/lib/icmp_world.o selftests/lib/scarce.o selftests/lib/own_net.o
 testlib_libs := openssl libcares
 
 # Programs that system tests run beside ours (selftests/lib), each with its objects.
@@ -204,11 +204,12 @@ test-path_parts := datapath net base
 test-template_parts := datapath wire
 
 # session
-unit_tests += $(addprefix session/test-,call_fsm echo_map flow_caller flow_move flow_table icmp_session v2)
+unit_tests += $(addprefix session/test-,call_fsm echo_map flow_caller flow_caller_v2 flow_move flow_table icmp_session v2)
 test-call_fsm_parts := session
 test-echo_map_parts := session base
 test-echo_map_wraps := malloc calloc realloc slab_buf_get slice_get slice_put
 test-flow_caller_parts := session flow wire base
+test-flow_caller_v2_parts := session flow wire base
 test-flow_move_parts := session datapath flow net wire base
 test-flow_table_parts := session datapath flow net wire base
 test-icmp_session_parts := session wire base

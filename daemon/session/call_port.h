@@ -15,7 +15,8 @@ struct dgram2_register;
 
 /* How sessions of version 2 are made and ended. */
 struct call_port_user {
-	/* 0, and flow_caller_answered() follows from the loop; a negative errno: it can't be asked now.
+	/* 0, and flow_caller_answered() follows from the loop; a negative errno: it can't be asked
+	 * now.
 	 */
 	int (*make_session)(struct call_port *port, const struct dgram2_register *reg);
 	/* Also while it isn't answered yet: the answer isn't wanted then. */
