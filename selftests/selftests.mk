@@ -199,7 +199,8 @@ test-ingress_vectors_data := ingress.json
 test-route_parts := route conf wire base
 
 # datapath
-unit_tests += datapath/test-path datapath/test-template
+unit_tests += datapath/test-icmp_path datapath/test-path datapath/test-template
+test-icmp_path_parts := datapath net wire base
 test-path_parts := datapath net base
 test-template_parts := datapath wire
 

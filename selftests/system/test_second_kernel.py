@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Issue 12 T10: another kernel takes our BPF programs, and UDP flows over sockets work there.
+"""Issue 12 T10: another kernel takes our BPF programs; UDP flows over sockets and pings work there.
 
 The kernel is Debian's; ours is mostly a later one. It runs in a virtual machine (lib/guest.py), once for the
 whole file.
@@ -40,6 +40,8 @@ STEPS = {
 }
 if not os.environ.get("ADIT_SANITIZER"):    # that and the emulation would take too long
     STEPS["flows"] = lambda: system_tests("test_udp.py")
+    STEPS["pings"] = lambda: system_tests("test_icmp_daemon.py::test_traceroute",
+                                          "test_icmp_daemon.py::test_raw")
 
 
 @pytest.fixture(name="machine", scope="module")
