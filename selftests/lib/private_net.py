@@ -28,9 +28,9 @@ TABLE, MARK = 7844, 0xad17
 
 
 class PrivateNet:
-    """One edge, one daemon, and the namespaces around them."""
+    """One edge, one daemon, and the namespaces around them. daemon: keys of its [tunnel]."""
 
-    def __init__(self, net, processes, folder, connections=2, edge=None, forward=True):
+    def __init__(self, net, processes, folder, connections=2, edge=None, forward=True, daemon=None):
         self.processes, self.folder = processes, pathlib.Path(folder)
         names = ("client", "edge", "daemon", "router", "far")
         self.client, self.edge_ns, self.daemon_ns, self.router, self.far = (
@@ -58,7 +58,7 @@ class PrivateNet:
                          **(edge or {}))
         self.daemon = Daemon(
             processes, self.folder, token_file=self.edge.token_file, netns=self.daemon_ns,
-            rules=[(None, "http_status:404")], connections=connections,
+            rules=[(None, "http_status:404")], connections=connections, tunnel_keys=daemon,
             extra=f"[network]\nallow = {PREFIXES}\ndeny = {DENIED}/32\n")
 
     @staticmethod

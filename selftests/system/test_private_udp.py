@@ -11,6 +11,7 @@ import pytest
 
 from lib import needs, netns, ports, private_net
 from lib.private_net import CLIENT, CLIENT_V6, DENIED, FAR, FAR_V6
+from lib.sockets import Listener
 from lib.udp_origin import UdpEcho, bound
 from lib.wait import seconds, until
 
@@ -292,3 +293,57 @@ def test_nested_networks(tmp_path):
             ground.edge.config.read_text().replace("10.90.4.128/25", "10.90.4.192/26"))
         done = ground.edge.adit("--json", "reload")
         assert json.loads(done.stdout) == {"changed": [], "need_restart": ["network.part.prefix"]}
+
+
+def test_4096_flows(ground, echoes):
+    """T2: as many at once, each with an answer of its own."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(client(ground.client, FAR, echoes[FAR].port))
+                   for _ in range(4096)]
+        for first in range(0, len(clients), 64):
+            for number in range(first, first + 64):
+                clients[number].send(b"%d" % number)
+            for number in range(first, first + 64):
+                assert ask_again(clients[number], b"%d" % number)
+        assert ground.edge.metrics().sum("adit_flows", path="tun", kind="udp") >= 4096
+        for number in range(0, len(clients), 97):
+            ask(clients[number], b"still %d" % number)
+
+
+def ask_again(connection, payload):
+    """What is sent already, or sent once more."""
+    connection.settimeout(seconds(0.5))
+    with contextlib.suppress(TimeoutError):
+        if connection.recv(100) == payload:
+            return True
+    return ask(connection, payload) == payload
+
+
+@pytest.mark.parametrize("keys, udp", [({"datagram": "v2"}, True), ({"protocol": "http2"}, False)],
+                         ids=["v2", "http2"])
+def test_other_daemons(tmp_path, keys, udp):
+    """Version 2 carries UDP and pings as well; HTTP/2 carries TCP alone, and the others are told."""
+    needs.namespaces()
+    with private_net.private_net(tmp_path, connections=1, daemon=keys) as ground:
+        ground.serve()
+        with ground.far.inside():
+            echo, listener = UdpEcho(FAR), Listener(FAR)
+        with echo, listener, client(ground.client, FAR, echo.port) as connection:
+            with ground.client.inside():
+                stream = socket.create_connection((FAR, listener.socket.getsockname()[1]))
+            with stream, listener.accept() as served:
+                stream.sendall(b"by stream")
+                assert served.recv(100) == b"by stream"
+            said = ground.client.run("ping", "-n", "-c", 1, "-w", int(seconds(5 if udp else 1)), FAR,
+                                     check=False)
+            if udp:
+                ask(connection, b"by session")
+                ask(connection, bytes(1280))
+                assert "1 received" in said
+                return
+            assert "Unreachable" in said
+            connection.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+            connection.send(b"nobody")
+            with pytest.raises(OSError) as caught:
+                connection.recv(100)
+            assert caught.value.errno == errno.EHOSTUNREACH
