@@ -404,7 +404,7 @@ endef
 tests_of = $(call units,$(1),$(asked_units)) $(call replays,$(1),$(asked_fuzzers)) $(call bins,$(1)) \
 	$(call tools,$(1))
 
-.PHONY: test check-sanitizers check-asan check-tsan cross fuzz soak bench cov compile_commands.json
+.PHONY: test check-sanitizers check-asan check-tsan cross fuzz soak bench bench-datapath cov compile_commands.json
 test: ## lint, unit tests, corpora and system tests [T=GROUP]
 test: $(call units,debug,$(asked_units)) $(call units,clang,$(asked_units)) \
 		$(call replays,debug,$(asked_fuzzers)) $(call bins,release) $(call bins,clang) \
@@ -441,6 +441,10 @@ bench: ## measure; each figure beside its budget (selftests/bench)
 bench: $(call bins,release) $(bpf_progs:%=$(B)/bpf/%.bpf.o)
 	@for b in $(benches); do ADIT_BIN=$(abspath $(dir_release)/bin) ADIT_BPF=$(abspath $(B)/bpf) \
 		selftests/bench/$$b || exit 1; done
+
+bench-datapath: ## UDP echoes by each path of aditd, PEER beside them (docs/benchmarks.md)
+bench-datapath: $(call bins,release)
+	@ADIT_BIN=$(abspath $(dir_release)/bin) selftests/bench/datapath
 
 cov: ## lines that the whole suite reaches [T=GROUP]
 cov: $(call tests_of,cov)

@@ -334,4 +334,5 @@ packages_unit :=
 
 # Measurements (selftests/bench), each with its budgets in selftests/bench/budget.txt.
 bench_c := selftests/bench/count_allocs.c # preloaded by counts, which compiles it
+bench_c += selftests/bench/udp_load.c # both ends of datapath, which compiles it
 benches := flow_prog pipe counts compare goodput recovery
