@@ -86,6 +86,23 @@ def packets():
     return distinct(found, 80)
 
 
+def icmp_steps():
+    """Recorded pings at a daemon, answered, failing on the way and here."""
+    with open(DATAGRAMS, encoding="utf-8") as f:
+        asked = [bytes.fromhex(c["hex"])[1:] for c in json.load(f)
+                 if c["name"].startswith(("v3_icmp", "v3_ttl")) and "_request" in c["name"]]
+
+    def steps(*all_steps):
+        return b"".join(bytes(k[:2]) + len(k[2]).to_bytes(2, "big") + k[2] for k in all_steps)
+    found = []
+    for packet in asked:
+        message = packet[20 if packet[0] >> 4 == 4 else 40:]
+        found += [steps((0, 0, packet), (3, 0, message[8:]), (3, 0, b"")),
+                  steps((0, 1, packet), (5, 0x80, message)), steps((0, 0, packet), (5, 0x40, message[:8])),
+                  steps((6, 2, b""), (0, 0, packet), (6, 5, b""), (0, 0, packet), (7, 0, b""), (0, 0, packet))]
+    return distinct(found, 40)
+
+
 def h2_frame(kind, flags, stream, payload=b""):
     return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
 
@@ -135,6 +152,7 @@ def main(argv):
         "dgram-v2": datagrams("v2_") + [t.encode() for t in TRACES],
         "dgram-v3": datagrams("v3_"),
         "ip": packets(),
+        "icmp-session": icmp_steps(),
         **{name: [t.encode() for t in texts] for name, texts in TEXTS.items()},
     }
     for name, contents in seeds.items():
