@@ -15,7 +15,7 @@
 #include "util/cleanup.h"
 
 enum {
-	RPC_STREAMS_MAX = 64,      /* RPC streams of one daemon at a time */
+	RPC_STREAMS_MAX = 1024,    /* of one daemon at a time: all its sessions may end at once */
 	REFUSED_CLOSE_SEC = 1,     /* for a refused daemon to end the control stream itself */
 	UNANSWERED_CLOSE_SEC = 30, /* for one that is left without an answer on request */
 };
@@ -456,6 +456,7 @@ static void conn_serve_rpc(struct edge_conn *c, struct stream *stream)
 	struct conn_rpc *rpc =
 		c->rpc_count < RPC_STREAMS_MAX && c->el ? calloc(1, sizeof(*rpc)) : NULL;
 	if (!rpc) {
+		c->env->rpc_refused++;
 		stream_close(stream);
 		return;
 	}

@@ -28,6 +28,7 @@ struct edge_conn_env {
 	struct flow_caller *flows; /* UDP flows through the links of this worker; NULL: none */
 	uint64_t datagrams;        /* of links that haven't registered */
 	uint64_t rpc_timeouts;     /* streams on which no message became whole in time */
+	uint64_t rpc_refused;      /* streams besides as many as there may be */
 	uint64_t trailers_raw;     /* bodies of daemons whose trailers had no place */
 	uint64_t suspicions;       /* times a registered link became suspect */
 	struct strangers

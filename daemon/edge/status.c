@@ -109,7 +109,7 @@ struct edge_status {
 	metric_id registered, unregistered, connected_sockets;
 	metric_id registrations, refused[ENROLL_REFUSAL_MAX_];
 	metric_id drops[ARRAY_SIZE(drops)], events[ARRAY_SIZE(events)];
-	metric_id datagrams, rpc_timeouts, suspicions;
+	metric_id datagrams, rpc_timeouts, rpc_refused, suspicions;
 	metric_id http2_accepted, http2_refused;
 	metric_id clients, no_network, trailers_raw, trailers_refused, frames;
 };
@@ -157,6 +157,8 @@ static int define(struct edge_status *st, struct edge *e)
 		metric_series(reg, f[F_DROPS], (const char *const[]){ "datagram", "version" });
 	st->rpc_timeouts =
 		metric_series(reg, f[F_DROPS], (const char *const[]){ "rpc", "timeout" });
+	st->rpc_refused =
+		metric_series(reg, f[F_DROPS], (const char *const[]){ "rpc", "too-many-streams" });
 	for (unsigned int i = 0; i < ARRAY_SIZE(events); i++)
 		st->events[i] = metric_series(reg, f[F_EVENTS], &events[i].where);
 	int r = udp_metrics_init(&st->udp, reg, f[F_DROPS]);
@@ -245,6 +247,7 @@ static void refresh(struct worker *worker, void *arg)
 		metric_set(shard, st->refused[i], (int64_t)ew->conns.refusals[i]);
 	metric_set(shard, st->datagrams, (int64_t)ew->conns.datagrams);
 	metric_set(shard, st->rpc_timeouts, (int64_t)ew->conns.rpc_timeouts);
+	metric_set(shard, st->rpc_refused, (int64_t)ew->conns.rpc_refused);
 	metric_set(shard, st->suspicions, (int64_t)ew->conns.suspicions);
 	udp_metrics_refresh(&st->udp, shard,
 			    &(struct udp_metrics_of){

@@ -309,7 +309,7 @@ def test_streams_of_a_daemon(setup, registered):
             + rpc.call(1, rpc.CONFIGURATION, 0, rpc.update_configuration(1, b"{}")) + rpc.abort())
     cases = [*cuts(call), *([os.urandom(n)] for n in range(1, 100)),
              *([raw(n)] for n in VECTORS if n.startswith(("malformed/", "captured/http")) and raw(n))]
-    for some in range(0, len(cases), 60):       # 64 may be there at a time
+    for some in range(0, len(cases), 60):
         in_pieces(link, cases[some:some + 60], link.open_stream)
     assert setup.ask()
     if registered:

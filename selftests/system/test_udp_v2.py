@@ -190,6 +190,30 @@ def test_ended_by_the_daemon(make_edge):
         assert not sessions.ends
 
 
+def test_all_end_at_once(make_edge):
+    """§7.2: a daemon tells of many ends at the same time, each on a stream of its own: all are heard."""
+    edge, port = make_edge(workers=1)
+    with peer(edge) as (_, sessions), contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(client(port)) for _ in range(300)]
+        for connection in clients:
+            connection.send(b"x")
+        sessions.wait(lambda: len(sessions.payloads) == 300, 10, "all sessions")
+        for session in list(sessions.payloads):
+            sessions.send(carry(session, b"answer"))
+        for connection in clients:
+            assert connection.recv(10) == b"answer"
+        calls = []
+        for asked in sessions.asked:
+            call = sessions.client()
+            calls.append((call, call.start(rpc.SESSIONS, 1, rpc.unregister_udp_session(
+                asked.session, "connection refused"))))
+        assert all(call.wait(question).outcome == "results" for call, question in calls)
+        assert registrations(edge, "ended") == 300
+        for connection in clients:
+            connection.send(b"again")
+        sessions.wait(lambda: len(sessions.payloads) == 600, 10, "all sessions again")
+
+
 def test_malformed_and_unknown(make_edge):
     """T8: what a daemon sends that it may not, or for nobody, is counted; nothing else happens."""
     edge, port = make_edge()
