@@ -30,7 +30,7 @@ wire_objs := daemon/wire/base64.o daemon/wire/body_frame.o daemon/wire/capnp.o \
 	daemon/wire/rpc_tunnel.o daemon/wire/token.o daemon/wire/trace.o daemon/wire/uri.o daemon/wire/uuid.o
 wire_cflags := -Wconversion
 
-netlink_objs := $(addprefix netlink/,builder.o event.o lookup.o monitor.o nft.o nl.o object.o plan.o)
+netlink_objs := $(addprefix netlink/,builder.o change.o event.o lookup.o monitor.o nft.o nl.o object.o plan.o)
 netlink_libs := libmnl
 
 conf_objs := $(addprefix daemon/conf/,arena.o conf.o credential.o diff.o dump.o dump_json.o fixed.o ini.o \
@@ -41,7 +41,7 @@ conf_libs := inih libsystemd libpcre2-8 libidn2
 net_objs := $(addprefix daemon/net/,bpf.o ca.o digest.o dns_answer.o dot.o happy.o iostream.o outproxy.o resolve.o \
 	resolve_record.o sockaddr.o tcp.o tlsbio.o \
 	tlscerts.o tlsctx.o tun.o udp.o udp_burst.o xsk.o)
-net_libs := openssl libcares libbpf libxdp
+net_libs := openssl libcares libbpf
 
 flow_objs := daemon/flow/bridge.o daemon/flow/frame.o daemon/flow/framed.o daemon/flow/pump.o daemon/flow/relay.o \
 	daemon/flow/rx.o \
@@ -56,7 +56,7 @@ http_libs := libllhttp libnghttp2
 http_ldlibs := -lwslay
 
 datapath_objs := daemon/datapath/anchor.o daemon/datapath/icmp_path.o daemon/datapath/path.o daemon/datapath/sock.o daemon/datapath/tx.o
-datapath_objs += daemon/datapath/template.o
+datapath_objs += $(addprefix daemon/datapath/,promote.o shortcut.o template.o)
 
 link_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o link_fsm.o link_pipe.o \
 	h2call.o h2call_head.o h2call_open.o h2link.o quic.o \
@@ -88,7 +88,7 @@ demux_objs := daemon/demux/demux.o daemon/demux/demux_config.o daemon/demux/demu
 aditd_objs := $(addprefix daemon/aditd/,app.o config.o discovery.o discovery_agent.o discovery_record.o discovery_round.o \
 	discovery_set.o edge_addrs.o flow_metrics.o icmp_metrics.o link_metrics.o locations.o main.o service.o service_flows.o status.o \
 	supervisor.o supervisor_fsm.o tunnel.o wiring.o)
-aditd_objs += daemon/aditd/netwatch.o
+aditd_objs += daemon/aditd/netwatch.o daemon/aditd/shortcut_metrics.o
 aditd_objs += $(addprefix daemon/aditd/,core_dial.o core_return.o core_spread.o core_try.o supervisor_core.o \
 	supervisor_metrics.o transport.o)
 aditd_libs := libsystemd
@@ -118,6 +118,6 @@ adit_parts := cli conf wire base
 
 # What the machine itself has to offer (pkg-config), or the build root is used.
 host_libs := libngtcp2 >= 1.22, libngtcp2_crypto_ossl >= 1.22, openssl >= 3.5, libnghttp2 >= 1.64, \
-	libbpf >= 1.5, libxdp >= 1.5, libmnl, libsystemd >= 257, inih >= 58, libllhttp >= 9.2, \
+	libbpf >= 1.5, libmnl, libsystemd >= 257, inih >= 58, libllhttp >= 9.2, \
 	libcares >= 1.34, libpcre2-8 >= 10.42, libidn2 >= 2.3, sqlite3 >= 3.40, libseccomp >= 2.5, \
 	yaml-0.1

@@ -51,8 +51,7 @@ static struct span attrs_of(const struct nlmsghdr *nlh, size_t fixed_len)
 			 fixed_len);
 }
 
-/* The next attribute of what is left, or NULL. */
-static const struct nlattr *next_attr(struct span *left)
+const struct nlattr *netlink_next_attr(struct span *left)
 {
 	const struct nlattr *attr = (const struct nlattr *)(const void *)left->ptr;
 	if (!mnl_attr_ok(attr, (int)left->len))
@@ -122,7 +121,7 @@ static int parse_address(const struct nlmsghdr *nlh, struct netlink_event *e)
 	uint32_t flags = info->ifa_flags;
 	struct ip_addr local = {}, address = {};
 	struct span left = attrs_of(nlh, sizeof(*info));
-	for (const struct nlattr *attr; (attr = next_attr(&left));) {
+	for (const struct nlattr *attr; (attr = netlink_next_attr(&left));) {
 		uint16_t type = mnl_attr_get_type(attr);
 		if (type == IFA_FLAGS && is_u32(attr))
 			flags = mnl_attr_get_u32(attr);
@@ -196,7 +195,7 @@ static int parse_route(const struct nlmsghdr *nlh, struct netlink_event *e)
 		.rest = hash_u32(hash_start, info->rtm_flags),
 	};
 	struct span left = attrs_of(nlh, sizeof(*info));
-	for (const struct nlattr *attr; (attr = next_attr(&left));) {
+	for (const struct nlattr *attr; (attr = netlink_next_attr(&left));) {
 		if (!read_route_attr(attr, e->family, &a))
 			return -EBADMSG;
 	}

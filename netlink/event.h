@@ -28,8 +28,13 @@ struct netlink_event {
 	uint64_t value;        /* the same while nothing of it changes that we look at */
 };
 
+struct nlattr;
+
 /* Takes the first message out of a datagram; empty when no whole one is left. */
 struct span netlink_next_message(struct span *left);
+/* Takes the first attribute out of what follows a message's fixed part, or out of a nest; NULL when
+ * no whole one is left. */
+const struct nlattr *netlink_next_attr(struct span *left);
 
 /*
  * Reads one message: header, fixed part, attributes.

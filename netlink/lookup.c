@@ -129,26 +129,25 @@ static const void *fixed_part(const struct nlmsghdr *nlh, uint16_t type, size_t 
 	return mnl_nlmsg_get_payload(nlh);
 }
 
-static const struct nlattr *find_attr(const struct nlmsghdr *nlh, size_t fixed_len, uint16_t type)
+static const struct nlattr *find_in(struct span attrs, uint16_t type)
 {
 	const struct nlattr *attr = NULL;
-	mnl_attr_for_each(attr, nlh, fixed_len)
-	{
-		if (mnl_attr_get_type(attr) == type)
-			return attr;
-	}
-	return NULL;
+	while ((attr = netlink_next_attr(&attrs)) && mnl_attr_get_type(attr) != type)
+		;
+	return attr;
+}
+
+static const struct nlattr *find_attr(const struct nlmsghdr *nlh, size_t fixed_len, uint16_t type)
+{
+	return find_in(
+		span_skip(span_of(mnl_nlmsg_get_payload(nlh), mnl_nlmsg_get_payload_len(nlh)),
+			  MNL_ALIGN(fixed_len)),
+		type);
 }
 
 static const struct nlattr *find_nested(const struct nlattr *nest, uint16_t type)
 {
-	const struct nlattr *attr = NULL;
-	mnl_attr_for_each_nested(attr, nest)
-	{
-		if (mnl_attr_get_type(attr) == type)
-			return attr;
-	}
-	return NULL;
+	return find_in(span_of(mnl_attr_get_payload(nest), mnl_attr_get_payload_len(nest)), type);
 }
 
 static uint32_t u32_in(const struct nlattr *attr, uint32_t otherwise)

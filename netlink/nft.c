@@ -18,6 +18,8 @@
 
 #include <libmnl/libmnl.h>
 
+#include "netlink/event.h"
+
 enum {
 	IP4_DST_AT = 16, /* in the header */
 	IP6_DST_AT = 24,
@@ -219,15 +221,6 @@ void nft_chains_ask(struct nl_builder *b)
 	begin(b, NFT_MSG_GETCHAIN, NLM_F_DUMP, NFPROTO_UNSPEC);
 }
 
-static const struct nlattr *next_attr(struct span *left)
-{
-	const struct nlattr *attr = (const struct nlattr *)(const void *)left->ptr;
-	if (!mnl_attr_ok(attr, (int)left->len))
-		return NULL;
-	*left = span_skip(*left, MNL_ALIGN(mnl_attr_get_len(attr)));
-	return attr;
-}
-
 static struct span payload_of(const struct nlattr *attr)
 {
 	return span_of(mnl_attr_get_payload(attr), mnl_attr_get_payload_len(attr));
@@ -253,7 +246,7 @@ static struct span name_of(const struct nlattr *attr)
 static bool read_chain(struct span left, struct nft_chain *c, uint32_t *ret_hook)
 {
 	uint32_t policy = NF_ACCEPT;
-	for (const struct nlattr *attr; (attr = next_attr(&left));) {
+	for (const struct nlattr *attr; (attr = netlink_next_attr(&left));) {
 		struct span inner = payload_of(attr);
 		switch (mnl_attr_get_type(attr)) {
 		case NFTA_CHAIN_TABLE:
@@ -267,7 +260,7 @@ static bool read_chain(struct span left, struct nft_chain *c, uint32_t *ret_hook
 				return false;
 			break;
 		case NFTA_CHAIN_HOOK:
-			for (const struct nlattr *h; (h = next_attr(&inner));)
+			for (const struct nlattr *h; (h = netlink_next_attr(&inner));)
 				if (mnl_attr_get_type(h) == NFTA_HOOK_HOOKNUM &&
 				    !read_be32(h, ret_hook))
 					return false;

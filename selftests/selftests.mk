@@ -53,10 +53,11 @@ test-resume_parts := base
 test-watch_parts := base
 
 # netlink
-unit_tests += netlink/test-lookup netlink/test-monitor netlink/test-nft netlink/test-plan
+unit_tests += netlink/test-change netlink/test-lookup netlink/test-monitor netlink/test-nft netlink/test-plan
 test-nft_parts := netlink
 test-nft_data := nft.json
 test-plan_parts := netlink
+test-change_parts := netlink
 test-lookup_parts := netlink
 test-monitor_parts := netlink
 test-monitor_data := netlink.json
@@ -201,7 +202,7 @@ test-route_parts := route conf wire base
 # datapath
 unit_tests += datapath/test-icmp_path datapath/test-path datapath/test-template
 test-icmp_path_parts := datapath net wire base
-test-path_parts := datapath net base
+test-path_parts := datapath netlink net wire base
 test-template_parts := datapath wire
 
 # session
@@ -211,12 +212,12 @@ test-echo_map_parts := session base
 test-echo_map_wraps := malloc calloc realloc slab_buf_get slice_get slice_put
 test-flow_caller_parts := session flow wire base
 test-flow_caller_v2_parts := session flow wire base
-test-flow_move_parts := session datapath flow net wire base
-test-flow_table_parts := session datapath flow net wire base
+test-flow_move_parts := session datapath netlink flow net wire base
+test-flow_table_parts := session datapath netlink flow net wire base
 test-icmp_session_parts := session wire base
 test-icmp_session_data := datagrams.json
 test-icmp_session_wraps := icmp_path_new icmp_path_free icmp_path_kind icmp_path_send icmp_path_find_way loop_now
-test-v2_parts := session datapath flow net wire base
+test-v2_parts := session datapath netlink flow net wire base
 
 # proxy, admin, aditd, demux, edge, cli
 unit_tests += $(addprefix proxy/test-,access_log destination header_policy reason tunnel_head)
@@ -226,8 +227,8 @@ test-header_policy_parts := proxy http flow conf wire base
 test-reason_parts := proxy
 test-tunnel_head_parts := proxy http flow wire base
 unit_tests += demux/test-demux demux/test-demux_dgram
-test-demux_parts := demux session datapath proxy route origin link http flow net conf wire base
-test-demux_dgram_parts := demux session datapath link flow net wire base
+test-demux_parts := demux session datapath netlink proxy route origin link http flow net conf wire base
+test-demux_dgram_parts := demux session datapath netlink link flow net wire base
 test-demux_dgram_data := datagrams.json
 test-demux_dgram_wraps := icmp_path_new icmp_path_free icmp_path_kind icmp_path_send icmp_path_find_way loop_now
 unit_tests += admin/test-page admin/test-promtext admin/test-reload

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <linux/capability.h>
+
 #include "daemon/aditd/config.h"
 #include "daemon/aditd/discovery.h"
 #include "daemon/aditd/netwatch.h"
@@ -16,6 +18,7 @@
 #include "daemon/aditd/supervisor.h"
 #include "daemon/aditd/wiring.h"
 #include "daemon/admin/reload.h"
+#include "daemon/base/drop_priv.h"
 #include "daemon/base/exit.h"
 #include "daemon/base/mainloop.h"
 #include "daemon/base/notify.h"
@@ -23,6 +26,7 @@
 #include "daemon/base/random.h"
 #include "daemon/base/version.h"
 #include "daemon/base/watchdog.h"
+#include "daemon/datapath/shortcut.h"
 #include "daemon/wire/token.h"
 #include "util/cleanup.h"
 
@@ -197,6 +201,44 @@ static void stop_config(struct app *a)
 {
 	reload_free(TAKE_PTR(a->reload));
 	config_unref(TAKE_PTR(a->config));
+}
+
+/* What of it needs privileges. Without them, and without interfaces, flows go by sockets. */
+static int start_shortcut(struct app *a)
+{
+	const struct conf_datapath *d = &a->params.conf->datapath;
+	if (d->mode == CONF_DATAPATH_SOCKETS || d->interface_count == 0)
+		return EXIT_OK;
+	const struct shortcut_params params = {
+		.interfaces = d->interfaces,
+		.count = d->interface_count,
+		.workers = a->worker_count,
+		.max_flows = d->max_flows,
+		.rate = d->promote,
+		.log = a->log,
+	};
+	int r = shortcut_new(&params, &a->shared.shortcut);
+	return r < 0 ? fail(a, "no memory for the short cut", r) : EXIT_OK;
+}
+
+static void stop_shortcut(struct app *a)
+{
+	shortcut_free(TAKE_PTR(a->shared.shortcut));
+}
+
+/* Whoever named interfaces gave us capabilities for them; they have served. Packet marks need one
+ * for each new socket. */
+static int start_privileges(struct app *a)
+{
+	if (!a->shared.shortcut)
+		return EXIT_OK;
+	const struct drop_priv params = {
+		.uid = (uid_t)-1,
+		.gid = (gid_t)-1,
+		.keep = a->params.conf->edge.fwmark ? UINT64_C(1) << CAP_NET_ADMIN : 0,
+	};
+	int r = drop_priv(&params);
+	return r < 0 ? fail(a, "cannot give up privileges", r) : EXIT_OK;
 }
 
 static int start_wiring(struct app *a)
@@ -478,6 +520,19 @@ static void stop_admin(struct app *a)
 	status_stop(a);
 }
 
+static int start_following(struct app *a)
+{
+	if (!a->shared.shortcut)
+		return EXIT_OK;
+	int r = shortcut_start(a->shared.shortcut, a->loop, a->workers);
+	return r < 0 ? fail(a, "cannot follow the network for the short cut", r) : EXIT_OK;
+}
+
+static void stop_following(struct app *a)
+{
+	shortcut_stop(a->shared.shortcut);
+}
+
 static void on_worker_stop(struct worker *worker)
 {
 	wiring_stop(worker->app);
@@ -521,12 +576,15 @@ static const struct {
 	{ start_workers, stop_workers },
 	{ start_shared, stop_shared },
 	{ start_config, stop_config },
+	{ start_shortcut, stop_shortcut },
 	{ start_wiring, stop_wiring },
 	{ start_supervisor, stop_supervisor },
 	{ start_netwatch, stop_netwatch },
 	{ start_signals, NULL },
 	{ start_admin, stop_admin },
+	{ start_privileges, NULL },
 	{ start_threads, stop_threads },
+	{ start_following, stop_following },
 	{ start_discovery, stop_discovery },
 	{ start_watchdog, stop_watchdog },
 };

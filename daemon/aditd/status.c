@@ -9,6 +9,7 @@
 
 #include "daemon/aditd/icmp_metrics.h"
 #include "daemon/aditd/service.h"
+#include "daemon/aditd/shortcut_metrics.h"
 #include "daemon/admin/page.h"
 #include "daemon/admin/reload.h"
 #include "daemon/admin/worker_metrics.h"
@@ -25,6 +26,7 @@ struct status {
 	struct link_metrics links;
 	struct flow_metrics flows;
 	struct icmp_metrics icmp;
+	struct shortcut_metrics shortcut;
 };
 
 static unsigned int ready_count(void *arg)
@@ -40,6 +42,7 @@ void status_refresh(struct worker *worker, struct app *a)
 	link_metrics_refresh(&a->status->links, w);
 	flow_metrics_refresh(&a->status->flows, w);
 	icmp_metrics_refresh(&a->status->icmp, w);
+	shortcut_metrics_refresh(&a->status->shortcut, w);
 }
 
 static void refresh(struct worker *worker, void *arg)
@@ -102,6 +105,8 @@ int status_start(struct app *a)
 	if (r == 0)
 		r = icmp_metrics_init(&a->status->icmp, a->metrics, &a->status->links,
 				      &a->status->flows);
+	if (r == 0)
+		r = shortcut_metrics_init(&a->status->shortcut, a->metrics, &a->status->links);
 	if (r == 0)
 		a->status->links.config_errors = reload_errors(a->reload, "edge");
 	if (r < 0) {

@@ -99,6 +99,8 @@ static bool may_reach(void *arg, const struct ip_addr *addr)
 static int init_flows(struct wiring *w)
 {
 	int r = datapath_new(w->worker, &w->datapath);
+	if (r == 0 && w->shared->shortcut)
+		r = datapath_use_shortcut(w->datapath, w->shared->shortcut);
 	if (r < 0)
 		return r;
 	flow_table_init(&w->flows, &(struct flow_table_params){ .worker = w->worker,

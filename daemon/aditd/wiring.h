@@ -14,6 +14,7 @@
 #include "daemon/proxy/proxy_http.h"
 
 struct page;
+struct shortcut;
 
 /* What all workers share; outlives them. */
 struct wiring_shared {
@@ -25,7 +26,8 @@ struct wiring_shared {
 	struct uuid connector_id;
 	char connector_text[UUID_TEXT_LEN + 1];
 	struct mailbox *main;
-	struct page *page; /* NULL: no local page; the first worker serves it */
+	struct page *page;         /* NULL: no local page; the first worker serves it */
+	struct shortcut *shortcut; /* NULL: UDP flows go by sockets */
 	unsigned int worker_count;
 	struct owners *flow_owners; /* NULL with one worker */
 	struct flow_table *flow_tables[WORKER_MAX];

@@ -85,6 +85,8 @@ struct conf_edge {
 	const char *dns_over_tls; /* NAME@ADDRESS:PORT or NULL */
 };
 
+enum conf_datapath_mode : uint8_t { CONF_DATAPATH_AUTO, CONF_DATAPATH_SOCKETS };
+
 /* What the edge may reach through this daemon besides the rules. */
 struct conf_network {
 	const struct conf_prefix *allow; /* none: nothing for an adit edge, else what is harmless */
@@ -93,12 +95,23 @@ struct conf_network {
 	size_t deny_count;
 };
 
+/* How datagrams reach their origin. */
+struct conf_datapath {
+	enum conf_datapath_mode mode;
+	const char *const
+		*interfaces; /* whose XDP hook may be taken; "auto" among them; none: sockets */
+	size_t interface_count;
+	unsigned int promote; /* datagrams a second */
+	unsigned int max_flows;
+};
+
 struct conf {
 	struct conf_common common; /* first member */
 	struct conf_tunnel tunnel;
 	struct conf_edge edge;
 	struct conf_origin origin_defaults;
 	struct conf_network network;
+	struct conf_datapath datapath;
 
 	/* In the order of the file; the last one is a catch-all (implied if need be). None at all:
 	 * no rule was configured, every request gets 503 until the edge pushes some. */

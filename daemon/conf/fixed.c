@@ -106,6 +106,7 @@ int conf_keep_fixed(struct conf *now, struct conf *boot, const struct conf *old,
 	(void)conf_ref(boot);
 	keep_common(&now->common, &boot->common);
 	now->edge = boot->edge;
+	now->datapath = boot->datapath;
 	now->tunnel.protocol = boot->tunnel.protocol;
 	now->tunnel.congestion = boot->tunnel.congestion;
 	now->tunnel.connections = boot->tunnel.connections;

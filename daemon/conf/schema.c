@@ -34,7 +34,7 @@ const struct schema_section schema_sections[] = {
 	{ ADITD("origins"), NAMED, LATER, ROWS(schema_origins), .help = "A group of origins, used by `service = origins:NAME`." },
 	{ ADITD("access"), ONE, LATER, ROWS(schema_access), .help = "Which requests are let in, for all rules that don't say otherwise." },
 	{ ADITD("network"), ONE, IN(struct conf, network), ROWS(schema_network), .help = "What the edge may reach through this daemon besides the rules, by TCP and UDP. Without `allow`: nothing through an edge of ours; through another one every unicast address that isn't loopback, link-local or this host's own, which only an entry of `allow` within that network, or for own addresses any but the whole world, opens." },
-	{ ADITD("datapath"), ONE, LATER, ROWS(schema_datapath), .help = "How datagrams reach their origin." },
+	{ ADITD("datapath"), ONE, IN(struct conf, datapath), ROWS(schema_datapath), .help = "How datagrams reach their origin." },
 	{ ADITD("gateway"), ONE, LATER, ROWS(schema_gateway), .help = "Routes pushed by a controller." },
 	{ ADITD("forward"), NAMED, LATER, ROWS(schema_forward), .help = "A local listener that leads to a hostname behind some edge." },
 

@@ -30,7 +30,7 @@ static const struct schema_word ip_versions[] = { W("auto", 0), W("4", 4), W("6"
 static const struct schema_word proxy_protocols[] = {
 	W("off", CONF_PROXY_PROTOCOL_OFF), W("v1", CONF_PROXY_PROTOCOL_V1), W("v2", CONF_PROXY_PROTOCOL_V2), {},
 };
-static const struct schema_word datapath_modes[] = { W("auto", 0), W("sockets", 1), {} };
+static const struct schema_word datapath_modes[] = { W("auto", CONF_DATAPATH_AUTO), W("sockets", CONF_DATAPATH_SOCKETS), {} };
 static const struct schema_word tun_sources[] = { W("keep", 0), W("prefix", 1), {} };
 static const struct schema_word gateway_modes[] = { W("off", 0), W("on", 1), W("standalone", 2), {} };
 
@@ -192,18 +192,19 @@ const struct schema_option schema_network[] = {
 };
 
 const struct schema_option schema_datapath[] = {
-	{ .key = "mode", CHECKED(SCHEMA_TYPE_WORD), .words = datapath_modes, .def = "auto", .help = "Whether flows may be promoted to AF_XDP." },
-	{ .key = "interface", CHECKED(SCHEMA_TYPE_PARSED) | SCHEMA_LIST | SCHEMA_COMMAS, .parse = parse_interface_list, .def = "",
-	  .accepts = "names of network interfaces, or auto", .help = "Interfaces whose XDP hook may be taken; none: sockets only." },
-	{ .key = "promote", CHECKED(SCHEMA_TYPE_UINT), .min = 1, .max = 10000000, .def = "500",
-	  .help = "Datagrams a second from which a flow is worth it." },
+	{ .key = "mode", WORD(datapath_modes, struct conf_datapath, mode), .def = "auto",
+	  .help = "Whether busy UDP flows may go around the kernel by AF_XDP, once it is proved that nothing there changes or refuses them: `sockets` for hosts whose policy has to see every packet." },
+	{ .key = "interface", PARSED(parse_interface_list, struct conf_datapath, interfaces), .flags = SCHEMA_LIST | SCHEMA_COMMAS, .def = "",
+	  .accepts = "names of network interfaces, or auto", .help = "Interfaces whose XDP hook may be taken for that; `auto`: every Ethernet without a default route; none: sockets only. Needs CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW at the start, which are given up then." },
+	{ .key = "promote", UINT(struct conf_datapath, promote, 0, 10000000), .def = "500",
+	  .help = "Datagrams a second from which a flow is worth it; 0: every flow." },
 	{ .key = "tun", CHECKED(SCHEMA_TYPE_PARSED), .parse = parse_interface, .def = "", .accepts = "the name of a network interface",
 	  .help = "TUN device of the routed mode; none: not routed." },
 	{ .key = "tun-prefix", CHECKED(SCHEMA_TYPE_PARSED), .parse = parse_tun_prefix, .def = "", .accepts = "PREFIX/BITS",
 	  .help = "Addresses of the routed mode." },
 	{ .key = "tun-source", CHECKED(SCHEMA_TYPE_WORD), .words = tun_sources, .def = "keep", .help = "Source addresses of routed packets." },
 	{ .key = "masquerade", CHECKED(SCHEMA_TYPE_BOOL), .def = "no", .help = "Routed packets leave with this host's address." },
-	{ .key = "max-flows", CHECKED(SCHEMA_TYPE_UINT), .min = 1, .max = 10000000, .def = "65536", .help = "Flows of the kernel path." },
+	{ .key = "max-flows", UINT(struct conf_datapath, max_flows, 64, 10000000), .def = "65536", .help = "Flows that may go around the kernel at once, divided among workers." },
 	{},
 };
 

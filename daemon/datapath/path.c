@@ -10,6 +10,8 @@
 #include <sys/epoll.h>
 
 #include "daemon/datapath/anchor.h"
+#include "daemon/datapath/promote.h"
+#include "daemon/datapath/shortcut.h"
 #include "daemon/datapath/tx.h"
 #include "util/macro.h"
 
@@ -31,18 +33,26 @@ int datapath_new(struct worker *worker, struct datapath **ret)
 	return 0;
 }
 
+int datapath_use_shortcut(struct datapath *d, struct shortcut *shortcut)
+{
+	return shortcut_join(shortcut, d->worker, &d->stats, &d->promoter);
+}
+
 void datapath_free(struct datapath *d)
 {
 	if (!d)
 		return;
+	promoter_free(d->promoter);
 	path_tx_free(d->tx);
 	anchor_close_all(d);
 	udp_batch_free(d->batch);
 	free(d);
 }
 
-const struct datapath_stats *datapath_get_stats(const struct datapath *d)
+const struct datapath_stats *datapath_get_stats(struct datapath *d)
 {
+	if (d->promoter)
+		promoter_count_losses(d->promoter);
 	return &d->stats;
 }
 
@@ -51,13 +61,35 @@ const char *path_kind_name(enum path_kind kind)
 	static const char *const names[PATH_KIND_MAX_] = {
 		[PATH_KIND_ANCHOR] = "anchor",
 		[PATH_KIND_CONNECTED] = "connected",
+		[PATH_KIND_SHORT_CUT] = "xdp",
 	};
 	return kind < ARRAY_SIZE(names) ? names[kind] : "unknown";
 }
 
-enum path_kind flow_path_kind(const struct flow_path *path)
+const char *path_loss_name(enum path_loss loss)
+{
+	static const char *const names[PATH_LOSS_MAX_] = {
+		[PATH_LOSS_RING_FULL] = "ring-full",
+		[PATH_LOSS_NO_CHUNK] = "no-chunk",
+		[PATH_LOSS_TOO_LONG] = "too-long",
+	};
+	return loss < ARRAY_SIZE(names) ? names[loss] : "unknown";
+}
+
+enum path_kind path_sock_kind(const struct flow_path *path)
 {
 	return path->own ? PATH_KIND_CONNECTED : PATH_KIND_ANCHOR;
+}
+
+enum path_kind flow_path_kind(const struct flow_path *path)
+{
+	return promote_is_receiving(path) ? PATH_KIND_SHORT_CUT : path_sock_kind(path);
+}
+
+static void leave_shortcut(struct flow_path *path)
+{
+	if (path->datapath->promoter)
+		promote_forget(path->datapath->promoter, path);
 }
 
 void flow_path_note(struct flow_path *path, const char *why)
@@ -90,6 +122,7 @@ void flow_path_close(struct flow_path *path)
 		return;
 	if (path->datapath) {
 		path_tx_flush_path(path);
+		leave_shortcut(path);
 		path->datapath->stats.paths[flow_path_kind(path)]--;
 	}
 	if (path->own)
@@ -104,6 +137,7 @@ int flow_path_detach(struct flow_path *path)
 {
 	struct datapath *d = path->datapath;
 	path_tx_flush_path(path);
+	leave_shortcut(path);
 	if (!path->own) {
 		int r = path_own_open(path);
 		if (r < 0)

@@ -23,14 +23,17 @@ struct datapath;
 struct flow_path;
 struct path_place;
 struct path_sock;
+struct promoted;
+struct shortcut;
 
 /* What carries a path's datagrams. */
 enum path_kind : uint8_t {
 	PATH_KIND_ANCHOR,    /* a socket that it shares */
 	PATH_KIND_CONNECTED, /* one of its own */
+	PATH_KIND_SHORT_CUT, /* around the kernel; a socket has what that leaves */
 	PATH_KIND_MAX_,
 };
-/* "anchor", "connected": in metrics and status. */
+/* "anchor", "connected", "xdp": in metrics and status. */
 const char *path_kind_name(enum path_kind kind);
 
 /* Whose flows they are. Callbacks come from the loop; the path may be closed in one. */
@@ -48,12 +51,21 @@ struct path_user {
 	void (*on_sent)(struct flow_path *path, unsigned int count, int error);
 };
 
+/* How busy a path is, for the short cut (promote.h). */
+struct path_pace {
+	uint32_t moved, turns; /* datagrams by sockets since the last look; in so many turns */
+	nsec_t turn, retry;
+	struct list node; /* while moved isn't 0 */
+};
+
 /* Embedded in the flow; zeroed before it is opened. */
 struct flow_path {
 	const struct path_user *user;
 	struct datapath *datapath; /* NULL: not open, or between two workers */
 	struct path_place *place;  /* on an anchor, maybe of another worker; NULL: not open */
 	struct path_sock *own;     /* NULL: the anchor's socket is used */
+	struct promoted *fast;     /* NULL: no frame of it goes around the kernel */
+	struct path_pace pace;
 	struct ip_port remote;
 	nsec_t since;               /* its present kind */
 	const char *why;            /* … and no shorter way; for who looks at it, static */
@@ -65,6 +77,15 @@ struct flow_path {
 	} busy;
 };
 
+/* Why the kernel drops a frame that the short cut's program has taken. */
+enum path_loss : uint8_t {
+	PATH_LOSS_RING_FULL, /* the worker is too slow */
+	PATH_LOSS_NO_CHUNK,  /* all memory for frames is with the workers */
+	PATH_LOSS_TOO_LONG,
+	PATH_LOSS_MAX_,
+};
+const char *path_loss_name(enum path_loss loss);
+
 struct datapath_stats {
 	struct udp_stats udp;
 	uint64_t anchors;                      /* sockets that are shared, now */
@@ -73,15 +94,21 @@ struct datapath_stats {
 	uint64_t paths[PATH_KIND_MAX_];        /* now */
 	uint64_t rx_datagrams[PATH_KIND_MAX_]; /* that had a flow */
 	uint64_t tx_datagrams[PATH_KIND_MAX_];
-	uint64_t strangers; /* from addresses that no flow talks to; dropped */
-	uint64_t errors;    /* reports of the network that had a flow */
+	uint64_t promotions, demotions; /* of paths, to and from the short cut */
+	unsigned int open;              /* interfaces with a short cut */
+	uint64_t late;                  /* frames of the short cut whose flow had ended; dropped */
+	uint64_t frames_lost[PATH_LOSS_MAX_]; /* frames of the short cut that the kernel dropped */
+	uint64_t strangers;                   /* from addresses that no flow talks to; dropped */
+	uint64_t errors;                      /* reports of the network that had a flow */
 };
 
 /* 0 or -ENOMEM. */
 [[nodiscard]] int datapath_new(struct worker *worker, struct datapath **ret);
+/* Its paths may take the short cut, which outlives it. Before the worker runs. 0 or an errno. */
+[[nodiscard]] int datapath_use_shortcut(struct datapath *d, struct shortcut *shortcut);
 /* All paths of this worker must have been closed. Accepts NULL. */
 void datapath_free(struct datapath *d);
-const struct datapath_stats *datapath_get_stats(const struct datapath *d);
+const struct datapath_stats *datapath_get_stats(struct datapath *d);
 
 /*
  * Opens a path to remote, which is no IPv4-mapped address. Nothing is sent. 0; -ENETUNREACH,

@@ -11,6 +11,7 @@
 #include <sys/epoll.h>
 
 #include "daemon/datapath/anchor.h"
+#include "daemon/datapath/promote.h"
 #include "util/cleanup.h"
 
 enum {
@@ -38,6 +39,8 @@ static void deliver(struct path_sock *s, const struct udp_msg *m)
 		struct flow_path *path = s->udp.fd >= 0 ? find(s, &m->peer) : NULL;
 		if (path) {
 			stats->rx_datagrams[s->path ? PATH_KIND_CONNECTED : PATH_KIND_ANCHOR]++;
+			if (s->datapath->promoter)
+				promote_note(s->datapath->promoter, path, 1);
 			path->user->on_datagram(path, m->data + at, len);
 		} else {
 			stats->strangers++;
@@ -56,6 +59,8 @@ static void read_errors(struct path_sock *s)
 		if (!path)
 			continue;
 		s->datapath->stats.errors++;
+		if (s->datapath->promoter)
+			promote_error(s->datapath->promoter, path);
 		path->user->on_error(path, &e);
 	}
 }
@@ -145,6 +150,9 @@ int path_own_open(struct flow_path *path)
 	int r = path_sock_open(s, d, flow_path_local(path), &path->remote);
 	if (r < 0)
 		return r;
+	/* It is counted by the socket that it has. */
+	if (d->promoter)
+		promote_forget(d->promoter, path);
 	s->path = path;
 	s->anchor = path->place->anchor;
 	d->stats.connected++;

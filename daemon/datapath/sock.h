@@ -9,12 +9,14 @@
 #include "daemon/datapath/path.h"
 
 struct anchor;
+struct promoter;
 
 struct datapath {
 	struct worker *worker;
 	struct udp_batch *batch; /* receive memory of all sockets */
 	struct path_tx *tx;
 	struct list groups;
+	struct promoter *promoter; /* NULL: there is no short cut */
 	struct datapath_stats stats;
 };
 
@@ -43,6 +45,8 @@ void path_sock_close(struct path_sock *s);
 void path_own_close(struct flow_path *path);
 /* The socket through which a path sends. */
 struct path_sock *path_sock_of(const struct flow_path *path);
+/* Which socket a path has. */
+enum path_kind path_sock_kind(const struct flow_path *path);
 /* Delivers what waits in a socket, within a bound. */
 void path_sock_read(struct path_sock *s);
 

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #include "daemon/datapath/anchor.h"
+#include "daemon/datapath/promote.h"
 #include "daemon/net/udp_burst.h"
 #include "util/macro.h"
 
@@ -55,8 +56,13 @@ static void report(struct flow_path *path, unsigned int count, int error)
 {
 	if (count == 0)
 		return;
+	struct promoter *promoter = path->datapath->promoter;
 	if (error == 0)
-		path->datapath->stats.tx_datagrams[flow_path_kind(path)] += count;
+		path->datapath->stats.tx_datagrams[path_sock_kind(path)] += count;
+	if (promoter && error == 0)
+		promote_note(promoter, path, count);
+	else if (promoter && error != -EAGAIN)
+		promote_error(promoter, path);
 	path->user->on_sent(path, count, error);
 }
 
@@ -179,6 +185,10 @@ void flow_path_send(struct flow_path *path, struct span datagram)
 	struct path_tx *tx = d->tx;
 	if (datagram.len > UDP_MSG_MAX) {
 		path->user->on_sent(path, 1, -EMSGSIZE);
+		return;
+	}
+	if (path->fast && promote_send(d->promoter, path, datagram)) {
+		path->user->on_sent(path, 1, 0);
 		return;
 	}
 	if (tx->count == TX_ITEMS || datagram.len > TX_BYTES - tx->used)

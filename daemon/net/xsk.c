@@ -432,18 +432,18 @@ int xsk_flush(struct xsk_area *a, unsigned int worker)
 	return load(s->tx.consumer) == end ? 0 : -EAGAIN;
 }
 
-void xsk_area_drops(const struct xsk_area *a, struct xsk_drops *ret)
+void xsk_drops(const struct xsk_area *a, unsigned int worker, struct xsk_drops *ret)
 {
 	*ret = (struct xsk_drops){};
-	for (unsigned int i = 0; i < a->workers * a->queues; i++) {
+	for (unsigned int q = 0; q < a->queues; q++) {
 		struct xdp_statistics st = {};
 		socklen_t len = sizeof(st);
-		if (getsockopt(a->socks[i].fd, SOL_XDP, XDP_STATISTICS, &st, &len) < 0)
+		if (getsockopt(xsk_fd(a, worker, q), SOL_XDP, XDP_STATISTICS, &st, &len) < 0)
 			continue;
 		ret->too_long += st.rx_dropped;
 		ret->ring_full += st.rx_ring_full;
 		/* The fill ring is the queue's: all of its sockets say the same. */
-		ret->no_chunk += i < a->queues ? st.rx_fill_ring_empty_descs : 0;
+		ret->no_chunk += worker == 0 ? st.rx_fill_ring_empty_descs : 0;
 		ret->tx_invalid += st.tx_invalid_descs;
 	}
 }

@@ -74,14 +74,13 @@ void xsk_send(struct xsk_area *a, unsigned int worker, const struct xsk_frame *f
  */
 [[nodiscard]] int xsk_flush(struct xsk_area *a, unsigned int worker);
 
-/* Frames that the kernel had for a socket and dropped, by cause; all workers and queues together.
- */
+/* Frames that the kernel had for a worker's sockets and dropped, by cause. */
 struct xsk_drops {
 	uint64_t too_long;   /* for a chunk, or otherwise invalid */
 	uint64_t ring_full;  /* the worker was too slow */
-	uint64_t no_chunk;   /* all chunks are with the workers */
+	uint64_t no_chunk;   /* all chunks are with the workers: counted for the first one alone */
 	uint64_t tx_invalid; /* a bug of ours */
 };
-void xsk_area_drops(const struct xsk_area *a, struct xsk_drops *ret);
+void xsk_drops(const struct xsk_area *a, unsigned int worker, struct xsk_drops *ret);
 
 #endif

@@ -3,6 +3,7 @@
  */
 #include <stdlib.h>
 
+#include "netlink/change.h"
 #include "netlink/event.h"
 #include "netlink/nft.h"
 #include "netlink/plan.h"
@@ -18,6 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size)
 		memcpy(copy, data, size);
 	struct netlink_event e;
+	struct change_event change;
 	struct nft_chain chain;
 	struct plan plan = {};
 	struct span left = span_of(copy, size);
@@ -28,6 +30,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	left = span_of(copy, size);
 	for (struct span message; (message = netlink_next_message(&left)).len > 0;)
 		(void)nft_chain_parse(message, &chain);
+	left = span_of(copy, size);
+	for (struct span message; (message = netlink_next_message(&left)).len > 0;)
+		if (change_parse(message, &change) == 0 && change.is_known &&
+		    change.kind != CHANGE_KIND_NEIGHBOUR)
+			abort();
 	(void)plan_read(&plan, span_of(copy, size));
 	plan_done(&plan);
 	free(copy);

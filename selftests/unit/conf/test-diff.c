@@ -112,7 +112,9 @@ static const struct {
 	{ REST, REST "[process]\nworkers = 3\n", REST, "", "" },
 	{ REST, REST "[log]\naccess = on\n", REST, "log.access", "" },
 	/* Sections and options without effect in this version. */
-	{ REST, NULL, REST "[datapath]\npromote = 7\n[limits]\nmetric-series = 7\n", "", "" },
+	{ REST, NULL, REST "[datapath]\ntun = a0\n[limits]\nmetric-series = 7\n", "", "" },
+	{ REST, NULL, REST "[datapath]\npromote = 7\ninterface = eth1, eth2\n", "",
+	  "datapath.interface, datapath.promote" },
 	{ REST, NULL, REST "[network]\nallow = 10.0.0.0/8\n", "network.allow", "" },
 	{ REST, NULL,
 	  REST "[origin-defaults]\nconnect-timeout = 1s\n[limits]\nstreams = 7\n[tunnel]\n"
@@ -185,6 +187,10 @@ static const char *const aditd_sets[] = {
 	"edge.bind-interface=lo",
 	"edge.fwmark=7",
 	"edge.dns-over-tls=one.one.one.one@1.1.1.1:853",
+	"datapath.mode=sockets",
+	"datapath.interface=lo",
+	"datapath.promote=7",
+	"datapath.max-flows=100",
 	"log.format=json",
 	"log.color=yes",
 	"metrics.listen=off",

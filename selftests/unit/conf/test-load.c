@@ -109,9 +109,15 @@ static void test_example_aditd(void **state)
 	assert_int_equal(c->network.allow[0].bits, 16);
 	assert_int_equal(c->network.deny_count, 1);
 
+	assert_int_equal(c->datapath.mode, CONF_DATAPATH_AUTO);
+	assert_int_equal(c->datapath.interface_count, 1);
+	assert_string_equal(c->datapath.interfaces[0], "eth1");
+	assert_int_equal(c->datapath.promote, 500);
+	assert_int_equal(c->datapath.max_flows, 65536);
+
 	/* One line for each thing that isn't built, and none for [access] required = no as an
 	 * error. */
-	assert_int_equal(warnings_with(&report, "[datapath]: has no effect"), 1);
+	assert_int_equal(warnings_with(&report, "[gateway]: has no effect"), 1);
 	conf_report_done(&report);
 	conf_unref(c);
 }

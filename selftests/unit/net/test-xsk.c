@@ -193,7 +193,7 @@ static void test_receive_overrun(void **state)
 		xsk_release(area, 0, 0, frames, n);
 	}
 	assert_int_equal(came, XSK_RX_CHUNKS);
-	xsk_area_drops(area, &drops);
+	xsk_drops(area, 0, &drops);
 	assert_int_equal(drops.no_chunk + drops.ring_full, 10);
 	for (unsigned int i = 0; i < 3 * XSK_RX_CHUNKS; i++) {
 		send_to_us(LPORT, 10, 2);
@@ -244,7 +244,7 @@ static void test_send(void **state)
 	assert_int_equal(xsk_flush(area, 0), 0);
 	assert_non_null(xsk_take(area, 0));
 	struct xsk_drops drops;
-	xsk_area_drops(area, &drops);
+	xsk_drops(area, 0, &drops);
 	assert_int_equal(drops.tx_invalid, 0);
 }
 

@@ -1,0 +1,617 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Probe, promote, demote. Nothing is done for a datagram but counting it; once a second those that
+ * moved are looked at, and those that are entered in the program's map. The map's value is replaced
+ * as a whole, and a slot rests before it is used again: a frame that is still in a ring finds the
+ * flow that it was for, or none.
+ */
+#include "daemon/datapath/promote.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+#include "daemon/datapath/sock.h"
+#include "daemon/datapath/template.h"
+#include "daemon/net/bpf.h"
+#include "daemon/net/xsk.h"
+#include "netlink/lookup.h"
+#include "util/cleanup.h"
+#include "util/endian.h"
+
+enum {
+	BURST = 4,          /* datagrams of a turn from which the socket is as cheap */
+	RECEIVES = 4,       /* batches of one queue in a turn */
+	GIVE_UP_TICKS = 10, /* on probe without an answer, or slow: forgotten */
+	NO_SLOT = UINT32_MAX,
+};
+#define TICK      NSEC_PER_SEC
+#define HEARTBEAT (10 * NSEC_PER_SEC)
+#define RETRY     (10 * NSEC_PER_SEC) /* a flow that couldn't be promoted is asked again */
+#define FLUSH_GAP NSEC_PER_MSEC       /* the device had no room */
+
+/* A flow in the map. */
+struct promoted {
+	struct flow_path *path;
+	struct list node; /* in the promoter's */
+	unsigned int way;
+	uint32_t slot;
+	struct adit_flow_key key;
+	struct adit_flow_val val;
+	uint64_t base_probes; /* what the slot had counted when the probe began */
+	unsigned int waited;  /* ticks on probe without an answer */
+	unsigned int quiet;   /* ticks since it was last worth it */
+	bool is_sending;      /* the template is true */
+	struct ip_addr next;  /* whose MAC address is in it */
+	nsec_t heartbeat;     /* when the socket is due again */
+	uint32_t moved;       /* by the short cut, since the last tick */
+	struct frame_template template;
+};
+
+struct slot {
+	struct promoted *flow; /* NULL: free */
+	uint32_t next;         /* in the list of free ones */
+	nsec_t freed;
+};
+
+/* A socket of a way. */
+struct inlet {
+	struct loop_io io;
+	struct promoter *promoter;
+	unsigned int way, queue;
+};
+
+struct way {
+	struct promote_way p;
+	struct inlet *inlets;
+	struct xsk_drops counted; /* of its drops, what is in the statistics */
+	bool is_dirty;            /* something is queued to be sent */
+};
+
+struct promoter {
+	struct promote_params p;
+	struct loop *loop;
+	struct lookup *lookup;
+	struct way ways[PROMOTE_WAYS_MAX];
+	struct list busy;    /* paths that moved something by their sockets since the last tick */
+	struct list entered; /* struct promoted */
+	struct timer tick;
+	struct loop_task flush;
+	struct timer flush_again;
+	struct slot *slots;
+	uint32_t free_first, free_last; /* the one that has been free for longest, and the newest */
+	uint64_t serial;
+};
+
+/* ---- slots ---- */
+
+static void slot_put(struct promoter *p, uint32_t slot)
+{
+	p->slots[slot] = (struct slot){ .next = NO_SLOT, .freed = loop_now(p->loop) };
+	if (p->free_first == NO_SLOT)
+		p->free_first = slot;
+	else
+		p->slots[p->free_last].next = slot;
+	p->free_last = slot;
+}
+
+/* NO_SLOT: all are in use, or were a moment ago. */
+static uint32_t slot_get(struct promoter *p)
+{
+	uint32_t slot = p->free_first;
+	if (slot == NO_SLOT ||
+	    (p->slots[slot].freed != 0 && nsec_add(p->slots[slot].freed, TICK) > loop_now(p->loop)))
+		return NO_SLOT;
+	p->free_first = p->slots[slot].next;
+	return slot;
+}
+
+/* ---- a flow's state ---- */
+
+static struct way *way_of(struct promoter *p, const struct promoted *f)
+{
+	return &p->ways[f->way];
+}
+
+static bool is_hit(const struct promoted *f)
+{
+	return f->val.state == FLOW_STATE_HIT;
+}
+
+bool promote_is_receiving(const struct flow_path *path)
+{
+	return path->fast && is_hit(path->fast);
+}
+
+bool promote_is_sending(const struct flow_path *path)
+{
+	return path->fast && path->fast->is_sending;
+}
+
+/* A promoted path is counted here and not with those of its socket. */
+static void count_hit(struct promoter *p, const struct promoted *f, int by)
+{
+	if (!is_hit(f))
+		return;
+	p->p.stats->paths[PATH_KIND_SHORT_CUT] += (uint64_t)by;
+	p->p.stats->paths[path_sock_kind(f->path)] -= (uint64_t)by;
+}
+
+static int set_state(struct promoter *p, struct promoted *f, uint8_t state)
+{
+	struct adit_flow_val val = f->val;
+	val.state = state;
+	int r = bpf_flow_set(way_of(p, f)->p.flows, &f->key, &val);
+	if (r < 0)
+		return r;
+	count_hit(p, f, -1);
+	f->val = val;
+	count_hit(p, f, 1);
+	return 0;
+}
+
+/* Both ways go by the socket again, and the next reply there counts. */
+static void demote(struct promoter *p, struct promoted *f, const char *why)
+{
+	if (is_hit(f) || f->is_sending) {
+		p->p.stats->demotions++;
+		flow_path_note(f->path, why);
+	}
+	f->is_sending = false;
+	f->path->why = why;
+	f->quiet = f->waited = 0;
+	if (is_hit(f) && set_state(p, f, FLOW_STATE_PROBE) < 0)
+		(void)bpf_flow_remove(way_of(p, f)->p.flows, &f->key);
+	f->base_probes = bpf_flow_stat(way_of(p, f)->p.flows, f->val.slot).probes;
+}
+
+/* Out of the map; the path is left to its socket. */
+static void take_out(struct promoter *p, struct promoted *f)
+{
+	(void)bpf_flow_remove(way_of(p, f)->p.flows, &f->key);
+	count_hit(p, f, -1);
+	slot_put(p, f->slot);
+	list_remove(&f->node);
+	f->path->fast = NULL;
+	free(f);
+}
+
+/* ---- probing ---- */
+
+static void fill_key(struct adit_flow_key *key, const struct ip_port *local,
+		     const struct ip_port *remote)
+{
+	uint8_t bytes[16];
+	*key = (struct adit_flow_key){
+		.lport = htobe16(local->port),
+		.rport = htobe16(remote->port),
+		.proto = 17,
+	};
+	ip_addr_to_mapped(&local->ip, bytes);
+	memcpy(key->local, bytes, sizeof(bytes));
+	ip_addr_to_mapped(&remote->ip, bytes);
+	memcpy(key->remote, bytes, sizeof(bytes));
+}
+
+/* Room for the header of the datagram that carries the payload on; until then it says whose it is:
+ * no two flows that ever had a slot have the same. */
+static void fill_head(struct promoter *p, struct promoted *f)
+{
+	f->val.hdr[0] = 1;
+	store_be64(f->val.hdr + 1, ++p->serial);
+	store_be32(f->val.hdr + 9, f->slot);
+	store_be32(f->val.hdr + 13, p->p.worker->index);
+}
+
+static const char *find_way(struct promoter *p, const struct flow_path *path, unsigned int *ret_way,
+			    struct lookup_route *ret_route)
+{
+	struct lookup_route route;
+	if (lookup_route(p->lookup, flow_path_local(path), &path->remote, &route) < 0)
+		return "no route";
+	unsigned int i = 0;
+	while (i < PROMOTE_WAYS_MAX &&
+	       (p->ways[i].p.ifindex == 0 || p->ways[i].p.ifindex != route.ifindex))
+		i++;
+	if (i == PROMOTE_WAYS_MAX)
+		return "no short cut on its interface";
+	if (!route.is_plain)
+		return "its route isn't a plain one";
+	*ret_way = i;
+	*ret_route = route;
+	return NULL;
+}
+
+/* NULL: it is on probe. */
+static const char *begin_probe(struct promoter *p, struct flow_path *path)
+{
+	struct lookup_route route;
+	unsigned int way = 0;
+	const char *why = find_way(p, path, &way, &route);
+	if (why)
+		return why;
+	uint32_t slot = slot_get(p);
+	if (slot == NO_SLOT)
+		return "all places are taken";
+	struct promoted *f = calloc(1, sizeof(*f));
+	if (f) {
+		f->path = path;
+		f->way = way;
+		f->slot = slot;
+		f->val.worker = (uint16_t)p->p.worker->index;
+		f->val.slot = p->p.first_slot + slot;
+		fill_key(&f->key, flow_path_local(path), &path->remote);
+		fill_head(p, f);
+		f->base_probes = bpf_flow_stat(p->ways[way].p.flows, f->val.slot).probes;
+	}
+	if (!f || set_state(p, f, FLOW_STATE_PROBE) < 0) {
+		free(f);
+		slot_put(p, slot);
+		return "no memory";
+	}
+	p->slots[slot].flow = f;
+	list_append(&p->entered, &f->node);
+	path->fast = f;
+	return NULL;
+}
+
+/* A reply was seen in the program: is the way as it must be, and who is next on it? */
+static const char *promote(struct promoter *p, struct promoted *f)
+{
+	struct lookup_route route;
+	unsigned int way = 0;
+	const char *why = find_way(p, f->path, &way, &route);
+	if (why || way != f->way)
+		return why ? why : "its route has changed";
+	const struct promote_way *w = &p->ways[way].p;
+	struct template_params params = {
+		.local = *flow_path_local(f->path),
+		.remote = f->path->remote,
+		.mtu = route.mtu ? MIN(route.mtu, w->mtu) : w->mtu,
+	};
+	memcpy(params.local_mac, w->mac, sizeof(params.local_mac));
+	if (lookup_neighbour(p->lookup, w->ifindex, &route.next, params.next_mac) < 0)
+		return "its neighbour isn't known";
+	if (set_state(p, f, FLOW_STATE_HIT) < 0)
+		return "no memory";
+	template_make(&f->template, &params);
+	f->next = route.next;
+	f->is_sending = true;
+	f->heartbeat = nsec_add(loop_now(p->loop), HEARTBEAT);
+	p->p.stats->promotions++;
+	flow_path_note(f->path, "busy, and proved");
+	return NULL;
+}
+
+/* ---- once a second ---- */
+
+static bool is_worth_it(const struct promoter *p, const struct path_pace *pace)
+{
+	if (p->p.rate == 0)
+		return true;
+	return pace->moved >= p->p.rate && pace->moved / MAX(pace->turns, 1U) < BURST;
+}
+
+static void look_at_busy(struct promoter *p, struct flow_path *path)
+{
+	struct path_pace *pace = &path->pace;
+	nsec_t now = loop_now(p->loop);
+	bool is_worth = is_worth_it(p, pace);
+	if (!path->fast && !is_worth) {
+		path->why = path->own                 ? path->why
+			    : pace->moved < p->p.rate ? "too slow for the short cut"
+						      : "its bursts are long";
+	} else if (!path->fast && now >= pace->retry) {
+		const char *why = begin_probe(p, path);
+		path->why = why ? why : "on probe";
+		pace->retry = why ? nsec_add(now, RETRY) : 0;
+	}
+	pace->moved = 0;
+	pace->turns = 0;
+}
+
+static void look_at_entered(struct promoter *p, struct promoted *f)
+{
+	if (is_hit(f)) {
+		f->quiet = f->moved >= p->p.rate ? 0 : f->quiet + 1;
+		f->moved = 0;
+		if (f->quiet < GIVE_UP_TICKS)
+			return;
+		demote(p, f, "too slow");
+		take_out(p, f);
+		return;
+	}
+	const struct bpf_flow *flows = way_of(p, f)->p.flows;
+	if (bpf_flow_stat(flows, f->val.slot).probes > f->base_probes) {
+		const char *why = promote(p, f);
+		f->path->why = why ? why : f->path->why;
+		f->waited = 0;
+	} else if (++f->waited >= GIVE_UP_TICKS) {
+		f->path->why = "no answer comes by its interface as it is";
+		f->path->pace.retry = nsec_add(loop_now(p->loop), RETRY);
+		take_out(p, f);
+	}
+}
+
+static void on_tick(struct timer *timer)
+{
+	struct promoter *p = CONTAINER_OF(timer, struct promoter, tick);
+	LIST_FOREACH(node, &p->entered)
+	look_at_entered(p, LIST_ENTRY(node, struct promoted, node));
+	LIST_FOREACH(node, &p->busy)
+	{
+		list_remove(node);
+		look_at_busy(p, LIST_ENTRY(node, struct flow_path, pace.node));
+	}
+	if (!list_is_empty(&p->entered))
+		timer_start(p->loop, &p->tick, nsec_add(loop_now(p->loop), TICK));
+}
+
+void promote_note(struct promoter *p, struct flow_path *path, unsigned int count)
+{
+	struct path_pace *pace = &path->pace;
+	if (p->p.stats->open == 0)
+		return;
+	nsec_t now = loop_now(p->loop);
+	if (pace->moved == 0) {
+		list_append(&p->busy, &pace->node);
+		if (!timer_is_armed(&p->tick))
+			timer_start(p->loop, &p->tick, nsec_add(now, TICK));
+	}
+	pace->moved += count;
+	pace->turns += pace->turn != now;
+	pace->turn = now;
+}
+
+void promote_forget(struct promoter *p, struct flow_path *path)
+{
+	if (path->fast)
+		take_out(p, path->fast);
+	if (path->pace.moved > 0)
+		list_remove(&path->pace.node);
+	path->pace = (struct path_pace){};
+}
+
+void promote_error(struct promoter *p, struct flow_path *path)
+{
+	if (path->fast)
+		demote(p, path->fast, "the network refused a datagram");
+}
+
+/* ---- sending ---- */
+
+/* What a way can't carry any more goes by sockets, until something is heard of the interface. */
+static void demote_way(struct promoter *p, unsigned int way, const char *why)
+{
+	LIST_FOREACH(node, &p->entered)
+	{
+		struct promoted *f = LIST_ENTRY(node, struct promoted, node);
+		if (f->way == way)
+			demote(p, f, why);
+	}
+}
+
+static void flush(struct promoter *p)
+{
+	for (unsigned int i = 0; i < PROMOTE_WAYS_MAX; i++) {
+		struct way *w = &p->ways[i];
+		if (!w->is_dirty)
+			continue;
+		int r = xsk_flush(w->p.area, p->p.worker->index);
+		w->is_dirty = r == -EAGAIN;
+		if (r == -EAGAIN)
+			timer_start(p->loop, &p->flush_again,
+				    nsec_add(loop_now(p->loop), FLUSH_GAP));
+		else if (r < 0)
+			demote_way(p, i, "its interface takes nothing");
+	}
+}
+
+static void on_flush(struct loop_task *task)
+{
+	flush(CONTAINER_OF(task, struct promoter, flush));
+}
+
+static void on_flush_again(struct timer *timer)
+{
+	flush(CONTAINER_OF(timer, struct promoter, flush_again));
+}
+
+bool promote_send(struct promoter *p, struct flow_path *path, struct span datagram)
+{
+	struct promoted *f = path->fast;
+	if (!f->is_sending || datagram.len > template_room(&f->template))
+		return false;
+	nsec_t now = loop_now(p->loop);
+	if (now >= f->heartbeat) {
+		f->heartbeat = nsec_add(now, HEARTBEAT);
+		return false;
+	}
+	struct way *w = way_of(p, f);
+	unsigned int worker = p->p.worker->index;
+	uint8_t *at = xsk_take(w->p.area, worker);
+	if (!at) { /* a long turn: what is queued can leave now */
+		flush(p);
+		at = f->is_sending ? xsk_take(w->p.area, worker) : NULL;
+	}
+	if (!at)
+		return false;
+	template_write(&f->template, datagram.len, at);
+	memcpy(at + f->template.len, datagram.ptr, datagram.len);
+	const struct xsk_frame frame = { .data = at, .len = f->template.len + datagram.len };
+	xsk_send(w->p.area, worker, &frame, f->template.udp, TEMPLATE_CSUM_OFFSET);
+	w->is_dirty = true;
+	loop_task_post(p->loop, &p->flush, LOOP_PHASE_FLUSH);
+	f->moved++;
+	p->p.stats->tx_datagrams[PATH_KIND_SHORT_CUT]++;
+	return true;
+}
+
+/* ---- receiving ---- */
+
+static void deliver(struct promoter *p, const struct xsk_frame *frame)
+{
+	struct adit_rx_meta meta;
+	memcpy(&meta, frame->data - sizeof(meta), sizeof(meta));
+	uint32_t slot = meta.slot - p->p.first_slot;
+	struct promoted *f = slot < p->p.slots ? p->slots[slot].flow : NULL;
+	if (!f || meta.len != frame->len || frame->len < FLOW_HDR_LEN ||
+	    memcmp(frame->data, f->val.hdr, FLOW_HDR_LEN) != 0) {
+		p->p.stats->late++;
+		return;
+	}
+	f->moved++;
+	p->p.stats->rx_datagrams[PATH_KIND_SHORT_CUT]++;
+	f->path->user->on_datagram(f->path, frame->data + FLOW_HDR_LEN, frame->len - FLOW_HDR_LEN);
+}
+
+static void on_frames(struct loop_io *io, uint32_t revents)
+{
+	static_assert((int)XSK_HEADROOM_RX >= (int)PATH_HEADROOM);
+
+	struct inlet *in = CONTAINER_OF(io, struct inlet, io);
+	struct promoter *p = in->promoter;
+	struct xsk_area *area = p->ways[in->way].p.area;
+	unsigned int worker = p->p.worker->index;
+	struct xsk_frame frames[XSK_BATCH];
+	for (unsigned int i = 0; i < RECEIVES && revents & EPOLLIN; i++) {
+		unsigned int n = xsk_receive(area, worker, in->queue, frames);
+		for (unsigned int k = 0; k < n; k++)
+			deliver(p, &frames[k]);
+		xsk_release(area, worker, in->queue, frames, n);
+		if (n < XSK_BATCH)
+			return;
+	}
+}
+
+/* ---- ways ---- */
+
+static void close_inlets(struct way *w, unsigned int count)
+{
+	for (unsigned int q = 0; q < count; q++)
+		loop_io_stop(&w->inlets[q].io);
+	free(TAKE_PTR(w->inlets));
+}
+
+int promoter_open_way(struct promoter *p, unsigned int index, const struct promote_way *way)
+{
+	struct way *w = &p->ways[index];
+	struct inlet *inlets = calloc(way->queues, sizeof(*inlets));
+	if (!inlets)
+		return -ENOMEM;
+	*w = (struct way){ .p = *way, .inlets = inlets };
+	for (unsigned int q = 0; q < way->queues; q++) {
+		inlets[q] = (struct inlet){
+			.io.on_ready = on_frames, .promoter = p, .way = index, .queue = q
+		};
+		int r = loop_io_start(p->loop, &inlets[q].io,
+				      xsk_fd(way->area, p->p.worker->index, q), EPOLLIN);
+		if (r < 0) {
+			close_inlets(w, q);
+			*w = (struct way){};
+			return r;
+		}
+	}
+	p->p.stats->open++;
+	return 0;
+}
+
+void promoter_count_losses(struct promoter *p)
+{
+	uint64_t *lost = p->p.stats->frames_lost;
+	for (unsigned int i = 0; i < PROMOTE_WAYS_MAX; i++) {
+		struct way *w = &p->ways[i];
+		struct xsk_drops now;
+		if (w->p.ifindex == 0)
+			continue;
+		xsk_drops(w->p.area, p->p.worker->index, &now);
+		lost[PATH_LOSS_RING_FULL] += now.ring_full - w->counted.ring_full;
+		lost[PATH_LOSS_NO_CHUNK] += now.no_chunk - w->counted.no_chunk;
+		lost[PATH_LOSS_TOO_LONG] += now.too_long - w->counted.too_long;
+		w->counted = now;
+	}
+}
+
+void promoter_close_way(struct promoter *p, unsigned int index)
+{
+	struct way *w = &p->ways[index];
+	if (w->p.ifindex == 0)
+		return;
+	LIST_FOREACH(node, &p->entered)
+	{
+		struct promoted *f = LIST_ENTRY(node, struct promoted, node);
+		if (f->way != index)
+			continue;
+		demote(p, f, "the short cut on its interface has been closed");
+		take_out(p, f);
+	}
+	promoter_count_losses(p);
+	close_inlets(w, w->p.queues);
+	*w = (struct way){};
+	p->p.stats->open--;
+}
+
+void promoter_way_changed(struct promoter *p)
+{
+	LIST_FOREACH(node, &p->entered)
+	demote(p, LIST_ENTRY(node, struct promoted, node), "the network has changed: on probe");
+	LIST_FOREACH(node, &p->busy)
+	LIST_ENTRY(node, struct flow_path, pace.node)->pace.retry = 0;
+}
+
+void promoter_neighbour_changed(struct promoter *p, unsigned int ifindex,
+				const struct ip_addr *addr, const uint8_t *mac)
+{
+	LIST_FOREACH(node, &p->entered)
+	{
+		struct promoted *f = LIST_ENTRY(node, struct promoted, node);
+		if (!f->is_sending || way_of(p, f)->p.ifindex != ifindex ||
+		    !ip_addr_eq(&f->next, addr))
+			continue;
+		/* Its answers go on coming as they do; to send, it waits for a new address. */
+		if (!mac || memcmp(mac, f->template.bytes, PROMOTE_MAC_LEN) != 0)
+			demote(p, f, "its neighbour has changed: on probe");
+	}
+}
+
+/* ---- life ---- */
+
+int promoter_new(const struct promote_params *params, struct promoter **ret)
+{
+	_cleanup_(freep) struct promoter *p = calloc(1, sizeof(*p));
+	_cleanup_(freep) struct slot *slots = calloc(MAX(params->slots, 1U), sizeof(*slots));
+	if (!p || !slots)
+		return -ENOMEM;
+	int r = lookup_open(&p->lookup);
+	if (r < 0)
+		return r;
+	p->p = *params;
+	p->loop = params->worker->loop;
+	p->slots = TAKE_PTR(slots);
+	list_init(&p->busy);
+	list_init(&p->entered);
+	p->tick.on_expire = on_tick;
+	p->flush.run = on_flush;
+	p->flush_again.on_expire = on_flush_again;
+	p->free_first = p->free_last = NO_SLOT;
+	for (uint32_t i = 0; i < params->slots; i++) {
+		slot_put(p, i);
+		p->slots[i].freed = 0;
+	}
+	*ret = TAKE_PTR(p);
+	return 0;
+}
+
+void promoter_free(struct promoter *p)
+{
+	if (!p)
+		return;
+	for (unsigned int i = 0; i < PROMOTE_WAYS_MAX; i++)
+		promoter_close_way(p, i);
+	timer_stop(&p->tick);
+	timer_stop(&p->flush_again);
+	loop_task_cancel(&p->flush);
+	lookup_close(p->lookup);
+	free(p->slots);
+	free(p);
+}

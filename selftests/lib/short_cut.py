@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A daemon with a short cut on a cable to a host of UDP origins, and an edge in Python. Needs root.
+
+    PeerEdge (aioquic) <==QUIC DATAGRAM== aditd  10.55.0.1 --lan0 ===- eth0-- 10.55.0.2  [origin]
+                                                 fd55::1                      fd55::2
+"""
+import contextlib
+import json
+import socket
+import subprocess
+
+from . import netns
+from .adit import Daemon, peer_edge_keys, section, write_token
+from .dgram3 import Flows, carry
+from .udp_origin import UdpEcho, bound
+from .wait import until
+
+ACCOUNT = "0123456789abcdef0123456789abcdef"
+TUNNEL = "6ff42ae2-765d-4adf-8112-31c55c1551ef"
+HERE, HERE_V6 = "10.55.0.1", "fd55::1"
+THERE, THERE_V6 = "10.55.0.2", "fd55::2"
+DEVICE = "lan0"
+
+
+class ShortCut:
+    """The cable, the origin's host, the daemon. Everything of it on this side is in the network of the
+    test run itself."""
+
+    def __init__(self, net):
+        self.origin = net.add("origin")
+        self.daemon = self.flows = None
+        self.plug()
+
+    def plug(self):
+        """Lays the cable, also anew after unplug()."""
+        netns.ip("link", "add", DEVICE, "type", "veth", "peer", "name", "eth0", "netns",
+                 self.origin.name)
+        for address in (f"{HERE}/24", f"{HERE_V6}/64"):
+            extra = ["nodad"] if ":" in address else []
+            netns.ip("address", "add", address, "dev", DEVICE, *extra)
+        netns.ip("link", "set", DEVICE, "up")
+        self.origin.address("eth0", f"{THERE}/24", f"{THERE_V6}/64")
+
+    @staticmethod
+    def unplug():
+        netns.ip("link", "del", DEVICE)
+
+    @classmethod
+    def beside(cls, other):
+        """For another daemon on the same cable."""
+        made = cls.__new__(cls)
+        made.origin, made.daemon, made.flows = other.origin, None, None
+        return made
+
+    @staticmethod
+    def here(*words):
+        """A command on this side; its output."""
+        done = subprocess.run([str(w) for w in words], check=False, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert done.returncode == 0, f"{words}: {done.stdout}"
+        return done.stdout
+
+    @contextlib.contextmanager
+    def ruleset(self, table):
+        """One table of nftables, in nft's words."""
+        subprocess.run(["nft", "-f", "-"], input=table, text=True, check=True)
+        try:
+            yield
+        finally:
+            self.here("nft", "delete", *table.split()[:3])
+
+    def close(self):
+        with contextlib.suppress(Exception):
+            self.unplug()
+
+    @contextlib.contextmanager
+    def echo(self, host=THERE, port=0):
+        with self.origin.inside():
+            made = UdpEcho(host, port)
+        with made:
+            yield made
+
+    @staticmethod
+    def local_echo():
+        """A service of this host on the cable."""
+        return UdpEcho(HERE)
+
+    @contextlib.contextmanager
+    def from_origin(self):
+        with self.origin.inside():
+            made = bound(THERE)
+        with made:
+            yield made
+
+    @staticmethod
+    def with_options(sock):
+        """What the socket sends from here on has options of IPv4."""
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, bytes([1, 1, 1, 0]))
+
+    def start(self, processes, folder, peer, authority, workers=1, datapath=None, **options):
+        token = write_token(folder / "token", ACCOUNT, TUNNEL, bytes(range(32)))
+        extra = section("network", allow="10.55.0.0/16, fd55::/64")
+        extra += section("datapath", **({"interface": DEVICE, "promote": 0} | (datapath or {})))
+        self.daemon = Daemon(processes, folder, token_file=token,
+                             rules=[(None, "http_status:404")],
+                             edge_keys=peer_edge_keys(peer, authority), workers=workers,
+                             connections=1, extra=extra, **options)
+        self.daemon.start()
+        self.flows = Flows(peer.wait_registered(1, 15)[0])
+        return self.daemon
+
+    # ---- what the daemon counts ----
+
+    def counter(self, name, **labels):
+        return self.daemon.metrics().sum(name, **labels)
+
+    def by_path(self, path):
+        """Packets (to, from) origins."""
+        page = self.daemon.metrics()
+        return tuple(page.sum("adit_flow_packets_total", path=path, dir=way) for way in ("tx", "rx"))
+
+    def promoted(self):
+        return self.counter("adit_flows", path="xdp", kind="udp")
+
+    def frames(self, verdict):
+        return self.counter("adit_short_cut_frames_total", verdict=verdict)
+
+    def row(self):
+        """The only flow, as `adit status --flows` shows it."""
+        row, = json.loads(self.daemon.adit("--json", "status", "--flows").stdout)["flows"]
+        return row
+
+    def wait_open(self, count=1, timeout=10):
+        until(lambda: self.counter("adit_short_cut_interfaces") == count, timeout,
+              f"{count} interfaces with a short cut")
+
+    # ---- flows ----
+
+    def keep_busy(self, flow, condition, timeout=15, what="a condition"):
+        """Echoes on a flow until the condition holds."""
+        def once():
+            self.flows.echo(flow, b"busy", 10)
+            return condition()
+        until(once, timeout, what)
+
+    def echo_once(self, flow, payload):
+        """One datagram there and back."""
+        self.flows.send(carry(flow, payload))
+        assert self.flows.wait_payload(flow) == payload
+
+    def promote(self, flow, count=1):
+        self.keep_busy(flow, lambda: self.promoted() == count, what=f"{count} promoted flows")
+
+    def carried(self, flow, path, number=20):
+        """Echoes on a flow that go both ways by this path, but for the datagram in ten seconds that
+        a socket sends of a promoted flow."""
+        before = self.by_path(path)
+        for i in range(number):
+            self.flows.echo(flow, b"%d" % i)
+        after = self.by_path(path)
+        assert after[1] - before[1] >= number, (before, after)
+        assert after[0] - before[0] >= number - 1, (before, after)

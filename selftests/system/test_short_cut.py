@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The short cut around sockets: flows that prove themselves go by XDP and AF_XDP, on any news of the
+host they go by their sockets again. Every test says which path carried its packets.
+
+    PeerEdge (aioquic) <==QUIC DATAGRAM== aditd --lan0 ===- eth0-- [origin]
+"""
+import pytest
+
+from lib import needs, netns
+from lib.peer_edge import PeerEdge
+from lib.short_cut import DEVICE, HERE, THERE, THERE_V6, ShortCut
+from lib.wait import until
+
+pytestmark = pytest.mark.group("datapath")
+
+
+@pytest.fixture(name="cut")
+def fixture_cut():
+    needs.namespaces()
+    net = netns.Net()
+    made = ShortCut(net)
+    yield made
+    made.close()
+    net.close()
+
+
+@pytest.fixture(name="start")
+def fixture_start(cut, processes, tmp_path, authority):
+    with PeerEdge(*authority.leaf("peer")) as peer:
+        yield lambda **options: cut.start(processes, tmp_path, peer, authority, **options)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("host", [THERE, THERE_V6])
+def test_promoted(cut, start, host, workers):
+    """T4: after a probe both ways go by the short cut, and the origin sees the port that it saw."""
+    start(workers=workers)
+    cut.wait_open()
+    with cut.echo(host) as echo:
+        flow = cut.flows.open(echo.host, echo.port)
+        cut.promote(flow)
+        cut.carried(flow, "xdp")
+        for size in (0, 1, 64, 1200, 1280):
+            cut.flows.echo(flow, bytes(size))
+        assert len(echo.peers) == 1, "one local port"
+        assert cut.frames("probe") > 0 and cut.frames("taken") > 20
+        row = cut.row()
+        assert (row["path"], row["why"]) == ("xdp", "busy, and proved")
+
+
+def test_checksums_without_a_device(cut, start):
+    """W1.5: where the device can't, the kernel completes them; the origin's kernel looks at them."""
+    cut.origin.run("ethtool", "-K", "eth0", "tx", "off", "rx", "off")
+    netns.ip("link", "set", DEVICE, "up")
+    cut.here("ethtool", "-K", DEVICE, "tx", "off")
+    start()
+    cut.wait_open()
+    for host in (THERE, THERE_V6):
+        with cut.echo(host) as echo:
+            flow = cut.flows.open(echo.host, echo.port)
+            cut.promote(flow, count=1 if host == THERE else 2)
+            cut.carried(flow, "xdp")
+    assert "InCsumErrors" not in cut.origin.run("nstat", "-s", "UdpInCsumErrors")
+
+
+def test_heartbeat(cut, start):
+    """W1.8: once in ten seconds the socket carries a datagram of a promoted flow."""
+    start()
+    cut.wait_open()
+    with cut.echo() as echo:
+        flow = cut.flows.open(echo.host, echo.port)
+        cut.promote(flow)
+        before = cut.by_path("anchor")
+        cut.keep_busy(flow, lambda: cut.by_path("anchor")[0] > before[0], 25, "a heartbeat")
+        assert cut.by_path("anchor")[0] == before[0] + 1
+        assert cut.promoted() == 1 and len(echo.peers) == 1
+
+
+def test_slow_flows_stay_on_sockets(cut, start):
+    start(datapath={"promote": 100000})
+    cut.wait_open()
+    with cut.echo() as echo:
+        flow = cut.flows.open(echo.host, echo.port)
+        before = cut.frames("miss")
+        cut.carried(flow, "anchor", 200)
+        assert cut.by_path("xdp") == (0, 0) and cut.frames("probe") == 0
+        assert cut.frames("miss") - before == 200
+        until(lambda: cut.row()["why"] == "too slow for the short cut", 5, "the reason")
+
+
+def test_mode_sockets(cut, start):
+    start(datapath={"mode": "sockets"})
+    with cut.echo() as echo:
+        flow = cut.flows.open(echo.host, echo.port)
+        cut.carried(flow, "anchor", 5)
+    assert cut.counter("adit_short_cut_interfaces") == 0
+    assert "xdp" not in cut.here("ip", "-d", "link", "show", DEVICE)
+
+
+@pytest.mark.parametrize("what", ["route", "address", "rule", "ruleset"])
+def test_news_put_flows_on_probe(cut, start, what):
+    """W3: any of these may have changed the way, so it is proved again; no datagram is lost."""
+    start()
+    cut.wait_open()
+    with cut.echo() as echo:
+        flow = cut.flows.open(echo.host, echo.port)
+        cut.promote(flow)
+        changes = {"route": ("ip", "route", "add", "10.99.0.0/16", "via", THERE),
+                   "address": ("ip", "address", "add", "10.98.0.1/24", "dev", DEVICE),
+                   "rule": ("ip", "rule", "add", "to", "10.97.0.0/16", "lookup", "77"),
+                   "ruleset": ("nft", "add", "table", "inet", "nothing")}
+        undo = {"rule": ("ip", "rule", "del", "to", "10.97.0.0/16", "lookup", "77"),
+                "ruleset": ("nft", "delete", "table", "inet", "nothing")}
+        try:
+            cut.here(*changes[what])
+            until(lambda: cut.counter("adit_flow_changes_total", change="demoted") == 1, 5,
+                  "a demotion")
+            for number in range(10):
+                cut.echo_once(flow, b"%d" % number)
+            cut.promote(flow)
+        finally:
+            if what in undo:
+                cut.here(*undo[what])
+        assert len(echo.peers) == 1
+
+
+def test_address_translation(cut, start):
+    """Pitfall 17: behind a rule that changes ports no probe counts, and the flow stays on its
+    socket; when the rule goes, it is promoted."""
+    start()
+    cut.wait_open()
+    with cut.echo() as echo, cut.ruleset(
+            "table ip nat_test { chain post { type nat hook postrouting priority 100; "
+            f"udp dport {echo.port} masquerade to :50000-50010; }}\n}}"):
+        flow = cut.flows.open(echo.host, echo.port)
+        for _ in range(30):
+            cut.carried(flow, "anchor", 10)
+            assert cut.promoted() == 0
+        assert all(50000 <= port <= 50010 for _, port in echo.peers)
+        assert cut.by_path("xdp") == (0, 0)
+
+
+def test_drop_rule(cut, start):
+    """Pitfall 16: the firewall's word counts at once for flows that go around it."""
+    start()
+    cut.wait_open()
+    with cut.echo() as echo:
+        flow = cut.flows.open(echo.host, echo.port)
+        cut.promote(flow)
+        with cut.ruleset("table ip drop_test { chain out { type filter hook output priority 0; "
+                         f"udp dport {echo.port} drop; }}\n}}"):
+            until(lambda: cut.promoted() == 0, 5, "the demotion")
+            heard = sum(echo.peers.values())
+            before = cut.by_path("xdp")
+            for number in range(20):
+                cut.flows.send(b"\x01" + flow + b"%d" % number)
+            until(lambda: cut.counter("adit_drops_total", where="datagram", reason="origin") >= 20,
+                  5, "refused datagrams")
+            assert sum(echo.peers.values()) == heard and cut.by_path("xdp") == before
+        cut.promote(flow)
+        cut.carried(flow, "xdp")
+        assert len(echo.peers) == 1
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_neighbour_changes_its_address(cut, start, told):
+    """Pitfall 20: at once when the neighbour says so, else when the heartbeat has noticed."""
+    start()
+    cut.wait_open()
+    cut.origin.run("sysctl", "-qw", f"net.ipv4.conf.eth0.arp_notify={int(told)}")
+    # What the kernel has seen alive it doesn't ask again for half a minute, whoever sends.
+    cut.here("sysctl", "-qw", f"net.ipv4.neigh.{DEVICE}.base_reachable_time_ms=1000")
+    with cut.echo() as echo:
+        flow = cut.flows.open(echo.host, echo.port)
+        cut.promote(flow)
+        cut.origin.run("ip", "link", "set", "eth0", "address", "02:00:00:00:55:02")
+        if told:
+            cut.keep_busy(flow, lambda: cut.counter("adit_flow_changes_total", change="demoted"),
+                          what="a demotion")
+        else:
+            cut.flows.echo(flow, b"still there", 30)
+        cut.promote(flow)
+        cut.carried(flow, "xdp")
+        assert len(echo.peers) == 1
+
+
+def test_interface_down_and_up(cut, start):
+    """Pitfall 24: program and sockets stay, and serve again when it is up."""
+    start()
+    cut.wait_open()
+    with cut.echo() as echo:
+        flow = cut.flows.open(echo.host, echo.port)
+        cut.promote(flow)
+        cut.here("ip", "link", "set", DEVICE, "down")
+        until(lambda: cut.promoted() == 0, 5, "the demotion")
+        cut.here("ip", "link", "set", DEVICE, "up")
+        cut.flows.echo(flow, b"again", 15)
+        cut.promote(flow)
+        cut.carried(flow, "xdp")
+        assert len(echo.peers) == 1 and cut.counter("adit_short_cut_interfaces") == 1
+
+
+def test_interface_deleted(cut, start):
+    """Pitfall 24: a new interface of the name is served from the stock, once; then sockets do."""
+    daemon = start()
+    cut.wait_open()
+    for generation in range(3):
+        with cut.echo() as echo:
+            flow = cut.flows.open(echo.host, echo.port)
+            if generation < 2:
+                cut.promote(flow)
+                cut.carried(flow, "xdp")
+            else:
+                daemon.process.wait_line("no socket is left for it until a restart")
+                cut.carried(flow, "anchor")
+        cut.unplug()
+        until(lambda: cut.counter("adit_short_cut_interfaces") == 0, 5, "the end of the short cut")
+        cut.plug()
+        if generation == 0:
+            cut.wait_open()
+
+
+def test_another_program(cut, start, processes, tmp_path, authority):
+    """Pitfall 9, T6: who comes second stays on sockets and says so, and the first isn't disturbed;
+    when that has gone, killed, nothing of it is left."""
+    first = start()
+    cut.wait_open()
+    second = ShortCut.beside(cut)
+    folder = tmp_path / "second"
+    folder.mkdir()
+    with PeerEdge(*authority.leaf("other")) as peer, cut.echo() as echo:
+        daemon = second.start(processes, folder, peer, authority)
+        daemon.process.wait_line("interface has an XDP program already")
+        flow = second.flows.open(echo.host, echo.port)
+        second.carried(flow, "anchor")
+        ours = cut.flows.open(echo.host, echo.port)
+        cut.promote(ours)
+        first.process.kill()
+        until(lambda: "xdp" not in cut.here("ip", "-d", "link", "show", DEVICE), 5,
+              "an interface without a program")
+        cut.here("ip", "link", "set", DEVICE, "mtu", 1490)     # news, on which it looks again
+        cut.here("ip", "link", "set", DEVICE, "mtu", 1500)
+        second.wait_open()
+        second.promote(flow)
+
+
+def test_host_keeps_its_own(cut, start):
+    """T5: other sockets of the host, fragments and options pass, and are counted."""
+    start()
+    cut.wait_open()
+    with cut.echo() as echo, cut.local_echo() as local, cut.from_origin() as stranger:
+        flow = cut.flows.open(echo.host, echo.port)
+        cut.promote(flow)
+        mine = next(iter(echo.peers))
+        taken, miss = cut.frames("taken"), cut.frames("miss")
+        for number in range(10):
+            stranger.sendto(b"%d" % number, (HERE, local.port))
+            assert stranger.recv(100) == b"%d" % number
+            stranger.sendto(b"?", mine)     # the flow's own port, but not its origin
+        until(lambda: cut.counter("adit_drops_total", where="datagram", reason="stranger") == 10,
+              5, "strangers")
+        assert cut.frames("taken") == taken and cut.frames("miss") >= miss + 20
+        echo.socket.sendto(bytes(3000), mine)
+        until(lambda: cut.frames("fragment") >= 2, 5, "fragments")
+        until(lambda: cut.counter("adit_drops_total", where="datagram", reason="too-big") >= 1, 5,
+              "a datagram in fragments at the socket")
+        cut.with_options(echo.socket)
+        echo.socket.sendto(b"options", mine)
+        assert cut.flows.wait_payload(flow) == b"options"
+        assert cut.frames("options") == 1
+        assert not cut.flows.other
+
+
+def test_origin_goes(cut, start):
+    """W6: the answer that nobody listens comes by the socket, also for what went around it."""
+    start()
+    cut.wait_open()
+    with cut.echo() as echo:
+        flow = cut.flows.open(echo.host, echo.port)
+        cut.promote(flow)
+        port = echo.port
+    cut.flows.send(b"\x01" + flow + b"anybody?")
+    until(lambda: cut.counter("adit_flows", kind="udp") == 0, 5, "the end of the flow")
+    assert cut.promoted() == 0
+    with cut.echo(port=port) as echo:
+        flow = cut.flows.open(echo.host, echo.port)
+        cut.promote(flow)
+
+
+def test_many_flows(cut, start):
+    """Two workers, a hundred flows: each promoted, each with its own answers; all gone in the end."""
+    start(workers=2)
+    cut.wait_open()
+    with cut.echo() as echo:
+        flows = [cut.flows.open(echo.host, echo.port) for _ in range(100)]
+
+        def all_promoted():
+            for number, flow in enumerate(flows):
+                cut.flows.echo(flow, b"flow %d" % number)
+            return cut.promoted() == len(flows)
+        until(all_promoted, 30, "a hundred promoted flows")
+        assert len(echo.peers) == len(flows)
+        before = cut.by_path("xdp")
+        for number, flow in enumerate(flows):
+            cut.flows.echo(flow, b"again %d" % number)
+        assert cut.by_path("xdp")[1] - before[1] >= len(flows)
+
+
+def test_policy_route(cut, start):
+    """W3.3: what a rule sends by a table of its own stays with the kernel."""
+    start()
+    cut.wait_open()
+    cut.here("ip", "route", "add", f"{THERE}/32", "dev", DEVICE, "table", "78")
+    cut.here("ip", "rule", "add", "to", f"{THERE}/32", "lookup", "78")
+    try:
+        with cut.echo() as echo:
+            flow = cut.flows.open(echo.host, echo.port)
+            for _ in range(20):
+                cut.carried(flow, "anchor", 20)
+            assert cut.promoted() == 0 and cut.frames("probe") == 0
+    finally:
+        cut.here("ip", "rule", "del", "to", f"{THERE}/32", "lookup", "78")
+
+
+@pytest.mark.parametrize("command, reason", [
+    (("ip", "link", "set", DEVICE, "mtu", "9000"), "its MTU is over 1500"),
+    (("ip", "link", "add", "link", DEVICE, "name", "above0", "type", "macvlan"), "lies on it"),
+    (("ip", "link", "add", "bridge0", "type", "bridge"), "port of a bridge"),
+])
+def test_interfaces_that_cannot(cut, start, command, reason):
+    """W3.3: conditions of an interface, each with its reason in the log."""
+    cut.here(*command)
+    extra = command[command.index("name") + 1] if "name" in command else command[3]
+    try:
+        if extra == "bridge0":
+            cut.here("ip", "link", "set", DEVICE, "master", "bridge0")
+        daemon = start()
+        daemon.process.wait_line(reason)
+        assert cut.counter("adit_short_cut_interfaces") == 0
+    finally:
+        if extra in ("above0", "bridge0"):
+            cut.here("ip", "link", "del", extra)
