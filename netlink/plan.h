@@ -33,7 +33,7 @@ void plan_done(struct plan *p);
 [[nodiscard]] int plan_remove(const struct netlink_object *o, struct nl *n);
 
 /* Lines of what outlives us, for plan_read(). */
-void plan_print(struct packer *p, const struct plan *plan);
+void plan_print(struct packer *packer, const struct plan *p);
 /* Adds the objects of a text as made, so that plan_undo() removes them. 0, -EBADMSG, as plan_add().
  */
 [[nodiscard]] int plan_read(struct plan *p, struct span text);

@@ -351,7 +351,9 @@ static int send_table(struct batches *s)
 static int make_table(struct net_host *h)
 {
 	_cleanup_(freep) struct batches *s = malloc(sizeof(*s));
-	int r = s ? nl_open(NETLINK_NETFILTER, &h->nft) : -ENOMEM;
+	if (!s)
+		return fail(h, "cannot talk to nftables", "", -ENOMEM);
+	int r = nl_open(NETLINK_NETFILTER, &h->nft);
 	if (r < 0)
 		return fail(h, "cannot talk to nftables", "", r);
 	s->h = h;
