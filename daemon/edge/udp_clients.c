@@ -79,18 +79,7 @@ static void use_link(struct udp_client *c, struct edge_link *el)
 	c->el = edge_link_ref(el);
 }
 
-/* What waits can't go to another worker; another link of this one will do. */
-static void on_lost(struct flow_call *call)
-{
-	struct udp_client *c = CONTAINER_OF(call, struct udp_client, call);
-	struct edge_link *el = c->is_guest ? NULL : pick(c->clients, c->way);
-	struct call_port *port =
-		el && el->worker == c->clients->p.worker ? edge_conn_flow_port(el) : NULL;
-	if (!port)
-		return;
-	use_link(c, el);
-	flow_call_bind(call, port);
-}
+static void on_lost(struct flow_call *call);
 
 static void on_refused(struct flow_call *call)
 {
@@ -211,6 +200,10 @@ static void send_here(struct udp_client *c, const struct udp_arrival *a)
 	struct call_port *port = edge_conn_flow_port(c->el);
 	if (port)
 		flow_call_bind(&c->call, port);
+	if (a->is_claim) {
+		flow_call_claim(&c->call);
+		return;
+	}
 	size_t max = u->p.ops->too_big ? flow_call_payload_max(&c->call) : SIZE_MAX;
 	if (a->bytes.len > max)
 		u->p.ops->too_big(u->p.user, c, a, max);
@@ -230,6 +223,27 @@ static void send_there(struct udp_client *c, const struct udp_arrival *a)
 		u->stats.forwarded++;
 	else
 		u->stats.forward_full++;
+}
+
+/* Another link of this worker takes what waits; where nothing does, another worker's as well. */
+static void on_lost(struct flow_call *call)
+{
+	struct udp_client *c = CONTAINER_OF(call, struct udp_client, call);
+	struct edge_link *el = pick(c->clients, c->way);
+	if (!el)
+		return;
+	struct call_port *port =
+		el->worker == c->clients->p.worker ? edge_conn_flow_port(el) : NULL;
+	if (port) {
+		use_link(c, el);
+		flow_call_bind(call, port);
+	} else if (el->worker != c->clients->p.worker && call->held_count == 0) {
+		use_link(c, el);
+		send_there(c, &(struct udp_arrival){ .way = c->way,
+						     .client = c->addr,
+						     .local = c->local,
+						     .is_claim = true });
+	}
 }
 
 /* The link that a client's datagrams take: the one of before while it is good, or the only one;
@@ -263,7 +277,6 @@ int udp_clients_take(struct udp_clients *u, const struct udp_arrival *a)
 	}
 	if (!c)
 		return 0;
-	c->is_guest = false;
 	use_link(c, el);
 	if (el->worker == u->p.worker)
 		send_here(c, a);
@@ -282,7 +295,6 @@ void udp_clients_take_forwarded(struct udp_clients *u, const struct udp_arrival 
 		c = client_new(u, a);
 	if (!c)
 		return;
-	c->is_guest = true;
 	use_link(c, el);
 	send_here(c, a);
 }

@@ -28,6 +28,7 @@ struct udp_arrival {
 	/* Of the worker that read it, for the one that has the link: */
 	struct dgram_id id; /* of the client's flow, on whatever worker's link */
 	bool has_moved;     /* it had another link before: a daemon may know the id */
+	bool is_claim;      /* no datagram: its flow has lost its link and takes this one */
 };
 
 struct udp_client {
@@ -39,7 +40,6 @@ struct udp_client {
 	struct edge_link *el;  /* referenced */
 	struct dgram_id id;    /* of its flow, on whatever worker's link */
 	bool has_moved;        /* it has had another link */
-	bool is_guest;         /* another worker reads its datagrams and chooses its link */
 	struct flow_call call; /* open where the link is this worker's */
 	nsec_t active;         /* else: when it sent last */
 	struct timer timer;    /* … and when it is forgotten */

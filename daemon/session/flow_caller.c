@@ -19,6 +19,7 @@ enum {
 	REFUSED_SEC = 2,         /* for which a refused flow isn't tried again */
 	HINT_MORE_SEC = 5,       /* the daemon keeps it so much longer than we */
 	PATH_SEC = 2,            /* after which the size of a link's path is known */
+	EAGER_SEC = 5, /* one in which something moved so shortly ago isn't left without a link */
 	HELD_COUNT = 64,
 	HELD_HEAD = 2,
 };
@@ -169,6 +170,7 @@ static void refuse(struct flow_call *c)
 	bufq_clear(&c->held);
 	c->held_count = 0;
 	c->is_bundled = false;
+	c->is_eager = false;
 	c->refused = now_of(c);
 	arm_idle(c);
 	if (c->user->on_refused)
@@ -241,6 +243,7 @@ static void accept_flow(struct flow_call *c)
 {
 	uint8_t copy[HELD_HEAD + DGRAM3_MAX];
 	c->was_up = true;
+	c->is_eager = false;
 	c->heard = now_of(c);
 	if (c->is_bundled)
 		held_drop_first(c);
@@ -256,7 +259,7 @@ static void accept_flow(struct flow_call *c)
 static void on_timer(struct timer *timer)
 {
 	struct flow_call *c = CONTAINER_OF(timer, struct flow_call, timer);
-	if (c->state != CALL_STATE_WAITING || c->held_count == 0) {
+	if (c->state != CALL_STATE_WAITING || (c->held_count == 0 && !c->is_eager)) {
 		if (now_of(c) < nsec_add(c->active, c->idle))
 			arm_idle(c);
 		else
@@ -265,9 +268,14 @@ static void on_timer(struct timer *timer)
 	}
 	if (!c->port)
 		c->user->on_lost(c); /* may begin anew on another link, which arms the timer */
-	if (timer_is_armed(&c->timer))
+	if (!c->caller || timer_is_armed(&c->timer))
 		return;
-	if (++c->tries == TRIES) {
+	if (++c->tries == TRIES && c->held_count == 0) { /* nobody waits for it */
+		c->is_eager = false;
+		arm_idle(c);
+		return;
+	}
+	if (c->tries == TRIES) {
 		c->caller->unanswered++;
 		(void)step(c, CALL_EVENT_UNANSWERED);
 		refuse(c);
@@ -447,6 +455,18 @@ void flow_caller_done(struct flow_caller *f)
 	map_done(&f->calls);
 }
 
+/* What its origin sends isn't lost for longer than it takes to find another link. */
+static void make_eager(struct flow_call *c)
+{
+	nsec_t now = now_of(c);
+	if (c->state != CALL_STATE_UP || now >= nsec_add(c->active, EAGER_SEC * NSEC_PER_SEC))
+		return;
+	(void)step(c, CALL_EVENT_REBIND);
+	c->is_eager = true;
+	c->tries = 0;
+	arm(c, now);
+}
+
 void call_port_close(struct call_port *port)
 {
 	if (!port->pipe)
@@ -457,6 +477,8 @@ void call_port_close(struct call_port *port)
 		list_remove(&c->in_port);
 		c->port = NULL;
 		c->has_session = false;
+		if (!port->v2)
+			make_eager(c);
 	}
 	port->pipe = NULL;
 }
@@ -506,10 +528,20 @@ void flow_call_bind(struct flow_call *c, struct call_port *port)
 	c->bound = now_of(c);
 	list_append(&port->calls, &c->in_port);
 	(void)step(c, CALL_EVENT_REBIND);
-	if (c->held_count)
+	c->is_eager = c->is_eager && !port->v2;
+	if (c->held_count || c->is_eager)
 		begin(c);
 	else
 		c->tries = 0; /* with the next payload */
+}
+
+void flow_call_claim(struct flow_call *c)
+{
+	if (c->state != CALL_STATE_WAITING || !c->port || c->port->v2 || c->is_eager)
+		return;
+	c->is_eager = true;
+	if (c->held_count == 0)
+		begin(c);
 }
 
 void flow_call_send(struct flow_call *c, struct span payload)
@@ -526,7 +558,7 @@ void flow_call_send(struct flow_call *c, struct span payload)
 	if (c->state == CALL_STATE_WAITING) {
 		bool is_first = c->held_count == 0;
 		hold(c, payload);
-		if (is_first && c->held_count && c->port)
+		if (is_first && c->held_count && c->port && !c->is_eager)
 			begin(c);
 		return;
 	}

@@ -44,7 +44,8 @@ struct flow_call_user {
 	void (*on_payload)(struct flow_call *c, struct span payload);
 	/* Nothing has moved for the idle time: the user closes it. */
 	void (*on_idle)(struct flow_call *c);
-	/* It waits for an answer and its link has gone: the user may bind it to another. */
+	/* It waits for an answer, or something came a moment ago, and its link has gone: the user
+	 * may bind it to another, or close it. */
 	void (*on_lost)(struct flow_call *c);
 	/* The daemon has refused it, or doesn't answer. Doesn't close it; NULL: nobody asks. */
 	void (*on_refused)(struct flow_call *c);
@@ -81,6 +82,7 @@ struct flow_call {
 	enum call_state state;
 	uint8_t tries;
 	bool was_up;
+	bool is_eager;     /* it is to be registered without waiting for a payload */
 	bool is_bundled;   /* the first held payload goes with the registration */
 	bool has_session;  /* version 2: it was asked for, and not refused or ended since */
 	bool was_answered; /* … and has brought a payload */
@@ -125,6 +127,8 @@ struct flow_call_params {
 void flow_call_close(struct flow_call *c);
 /* From now on it goes by this link. */
 void flow_call_bind(struct flow_call *c, struct call_port *port);
+/* Has it registered on its link now: the daemon may have it, and an origin may be sending to it. */
+void flow_call_claim(struct flow_call *c);
 /* A payload for the daemon, borrowed for the call: sent, held or dropped and counted. */
 void flow_call_send(struct flow_call *c, struct span payload);
 /* The longest that will get there: what the version allows, and after a while on its link, when the

@@ -5,6 +5,7 @@ always sees the same source port.
     client --[udp]--> adit-edge (2 workers) ==2 connections== aditd (2 workers) --> echo
 """
 import contextlib
+import socket
 
 import pytest
 
@@ -15,7 +16,7 @@ from lib.dgram3_daemon import FEATURE, FlowServer
 from lib.peer_daemon import FEATURES, Credentials, PeerDaemon
 from lib.peer_edge import PeerEdge
 from lib.relay import Relay
-from lib.udp_origin import UdpEcho
+from lib.udp_origin import UdpEcho, bound
 from lib.udp_stream import UdpStream
 from lib.wait import SLOW, lasts, seconds, until
 
@@ -173,6 +174,46 @@ def test_reconnected(processes, tmp_path, turns):
     assert stream.missing <= 50 * turns * SLOW, stream.missing
     assert crossings(daemon, "flow") >= 1
     print(f"{stream.sent} sent, {stream.missing} missing, {crossings(daemon, 'flow'):.0f} changes of worker")
+
+
+def test_only_the_origin_speaks(processes, tmp_path):
+    """T6: a flow whose client is silent is registered on another connection when its own ends, on
+    whatever worker of the edge: what the origin goes on sending arrives, from and to the same ports."""
+    port = ports.free()
+    with bound() as origin, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        edge = Edge(processes, tmp_path,
+                    extra=section("udp push", listen=f"127.0.0.1:{port}", tunnel="home",
+                                  dest="%s:%d" % origin.getsockname()))
+        edge.start()
+        daemon = Daemon(processes, tmp_path, token_file=edge.token_file, connections=2,
+                        extra=section("network", allow="127.0.0.0/8"))
+        daemon.serve()
+        edge.wait_links(2)
+        client.connect(("127.0.0.1", port))
+        client.settimeout(0.05)
+        client.send(b"go on")
+        data, address = origin.recvfrom(100)
+        assert data == b"go on"
+
+        def arrives(payload):
+            origin.sendto(payload, address)
+            try:
+                while client.recv(100) != payload:
+                    pass
+            except TimeoutError:
+                return False
+            return True
+        for turn in range(4):
+            daemon.wait_ready()
+            edge.wait_links(2)
+            until(lambda t=turn: arrives(b"before %d" % t), 5, "the origin's datagrams")
+            before = daemon.counter("cloudflared_udp_migrated_flows")
+            index = next(k["index"] for k in daemon.status()["connections"] if k["flows"])
+            daemon.adit("reconnect", str(index))
+            until(lambda t=turn: arrives(b"after %d" % t), 2, "the origin's datagrams again", 0.01)
+            until(lambda b=before: daemon.counter("cloudflared_udp_migrated_flows") > b, 5, "a move")
+        assert daemon.counter("cloudflared_udp_total_flows") == 1
+        assert crossings(daemon, "flow") >= 1
 
 
 def test_silent(processes, tmp_path):

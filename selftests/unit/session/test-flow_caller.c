@@ -148,15 +148,36 @@ static void test_another_link(void **state)
 	flow_call_send(&fx->call, SPAN_LIT("one"));
 	calls_respond(fx, &fx->link, DGRAM3_CODE_OK);
 	call_port_close(&fx->link.port);
-	flow_call_send(&fx->call, SPAN_LIT("lost"));
-	assert_int_equal(fx->caller.drops[CALL_DROP_NO_LINK], 1);
+	flow_call_send(&fx->call, SPAN_LIT("kept"));
+	assert_int_equal(fx->caller.drops[CALL_DROP_NO_LINK], 0);
 	flow_call_bind(&fx->call, &fx->other.port);
 	flow_call_bind(&fx->call, &fx->other.port);
 	flow_call_send(&fx->call, SPAN_LIT("two"));
 	calls_assert_registration(fx, &fx->other, 0, span_of(NULL, 0));
 	calls_respond(fx, &fx->other, DGRAM3_CODE_OK);
-	calls_assert_payload(fx, &fx->other, 1, SPAN_LIT("two"));
-	assert_int_equal(fx->other.count, 2);
+	calls_assert_payload(fx, &fx->other, 1, SPAN_LIT("kept"));
+	calls_assert_payload(fx, &fx->other, 2, SPAN_LIT("two"));
+	assert_int_equal(fx->other.count, 3);
+}
+
+/* One in which nothing has moved for a while isn't looked after until it is used again. */
+static void test_another_link_after_a_while(void **state)
+{
+	struct call_world *fx = *state;
+	if (nsec_clock(CLOCK_MONOTONIC) < 10 * NSEC_PER_SEC)
+		skip();
+	flow_call_bind(&fx->call, &fx->link.port);
+	flow_call_send(&fx->call, SPAN_LIT("one"));
+	calls_respond(fx, &fx->link, DGRAM3_CODE_OK);
+	fx->call.active = 0;
+	call_port_close(&fx->link.port);
+	assert_int_equal(fx->call.state, CALL_STATE_UP);
+	flow_call_send(&fx->call, SPAN_LIT("lost"));
+	assert_int_equal(fx->caller.drops[CALL_DROP_NO_LINK], 1);
+	flow_call_bind(&fx->call, &fx->other.port);
+	assert_int_equal(fx->other.count, 0);
+	flow_call_send(&fx->call, SPAN_LIT("two"));
+	calls_assert_registration(fx, &fx->other, 0, span_of(NULL, 0));
 }
 
 /* What a link says of a flow that has left it says nothing about the one that it is on now. */
@@ -210,6 +231,65 @@ static void test_made_again(void **state)
 	calls_assert_registration(fx, &fx->other, 0, SPAN_LIT("three"));
 	calls_respond(fx, &fx->other, DGRAM3_CODE_OK);
 	assert_int_equal(fx->other.count, 1);
+}
+
+/* An origin may be sending: one that was used a moment ago is registered elsewhere without a
+ * payload, and tried again; nobody is told where that is of no use. */
+static void test_lost_while_in_use(void **state)
+{
+	struct call_world *fx = *state;
+	flow_call_bind(&fx->call, &fx->link.port);
+	flow_call_send(&fx->call, SPAN_LIT("one"));
+	calls_respond(fx, &fx->link, DGRAM3_CODE_OK);
+	fx->refuge = &fx->other;
+	call_port_close(&fx->link.port);
+	assert_int_equal(loop_turn(fx->worker->loop, 100 * NSEC_PER_MSEC), 0);
+	assert_int_equal(fx->losses, 1);
+	calls_assert_registration(fx, &fx->other, 0, span_of(NULL, 0));
+	flow_call_send(&fx->call, SPAN_LIT("two"));
+	assert_int_equal(fx->other.count, 1); /* it waits for the answer of what was asked */
+	calls_respond(fx, &fx->other, DGRAM3_CODE_OK);
+	calls_assert_payload(fx, &fx->other, 1, SPAN_LIT("two"));
+	assert_int_equal(fx->other.count, 2);
+}
+
+/* Without another link it is left in peace after a while, and a later payload is held as ever. */
+static void test_lost_for_good(void **state)
+{
+	struct call_world *fx = *state;
+	flow_call_bind(&fx->call, &fx->link.port);
+	flow_call_send(&fx->call, SPAN_LIT("one"));
+	calls_respond(fx, &fx->link, DGRAM3_CODE_OK);
+	call_port_close(&fx->link.port);
+	for (unsigned int i = 0; i < 6; i++) {
+		timer_start(fx->worker->loop, &fx->call.timer, 0);
+		assert_int_equal(loop_turn(fx->worker->loop, 0), 0);
+		assert_int_equal(loop_turn(fx->worker->loop, 0), 0);
+	}
+	assert_false(fx->call.is_eager);
+	assert_int_equal(fx->caller.refusals, 0);
+	assert_int_equal(fx->idles, 0);
+	flow_call_bind(&fx->call, &fx->other.port);
+	assert_int_equal(fx->other.count, 0);
+	flow_call_send(&fx->call, SPAN_LIT("two"));
+	calls_assert_registration(fx, &fx->other, 0, span_of(NULL, 0));
+}
+
+/* Another worker's flow, which is to be registered here without a payload. */
+static void test_claimed(void **state)
+{
+	struct call_world *fx = *state;
+	flow_call_claim(&fx->call); /* no link yet */
+	assert_int_equal(fx->link.count, 0);
+	flow_call_bind(&fx->call, &fx->link.port);
+	flow_call_claim(&fx->call);
+	flow_call_claim(&fx->call);
+	assert_int_equal(fx->link.count, 1);
+	calls_assert_registration(fx, &fx->link, 0, span_of(NULL, 0));
+	calls_respond(fx, &fx->link, DGRAM3_CODE_OK);
+	assert_int_equal(fx->call.state, CALL_STATE_UP);
+	flow_call_claim(&fx->call);
+	assert_int_equal(fx->link.count, 1);
 }
 
 /* One that a daemon may have from another worker: a repeat's payload isn't sent on there. */
@@ -344,11 +424,15 @@ int main(void)
 		T(test_bundled_then_up),
 		T(test_foreign_gets_nothing_bundled),
 		T(test_known_gets_nothing_bundled),
+		T(test_lost_while_in_use),
+		T(test_lost_for_good),
+		T(test_claimed),
 		T(test_sizes),
 		T(test_held_bounds),
 		T(test_refused_and_again),
 		T(test_unanswered),
 		T(test_another_link),
+		T(test_another_link_after_a_while),
 		T(test_answer_of_the_link_before),
 		T(test_lost_while_waiting),
 		T(test_made_again),
