@@ -40,7 +40,7 @@ conf_libs := inih libsystemd libpcre2-8 libidn2
 
 net_objs := $(addprefix daemon/net/,bpf.o ca.o digest.o dns_answer.o dot.o happy.o iostream.o outproxy.o resolve.o \
 	resolve_record.o sockaddr.o tcp.o tlsbio.o \
-	tlscerts.o tlsctx.o tun.o udp.o udp_burst.o xsk.o)
+	tlscerts.o tlsctx.o tun.o tun_steer.o udp.o udp_burst.o xsk.o)
 net_libs := openssl libcares libbpf
 
 flow_objs := daemon/flow/bridge.o daemon/flow/frame.o daemon/flow/framed.o daemon/flow/pump.o daemon/flow/relay.o \
@@ -104,8 +104,8 @@ cli_objs := $(addprefix daemon/cli/,client.o main.o print.o verb_edge.o verb_rec
 cli_libs := libsystemd
 
 # Programs for the kernel: bpf/NAME.bpf.c, in "embed/NAME.bpf.h" for the files that load them.
-bpf_progs := flow
-bpf_users := daemon/net/bpf.c
+bpf_progs := flow steer
+bpf_users := daemon/net/bpf.c daemon/net/tun_steer.c
 
 # Programs: the part with main() first, then every part that it links.
 progs := aditd adit-edge adit

@@ -63,7 +63,9 @@ test-monitor_parts := netlink
 test-monitor_data := netlink.json
 
 # bpf
-unit_tests += bpf/test-flow
+unit_tests += bpf/test-flow bpf/test-steer
+test-steer_parts := net wire base
+test-steer_libs := libbpf
 test-flow_parts := net base
 test-flow_libs := libbpf
 

@@ -16,6 +16,7 @@
 #include "daemon/base/random.h"
 #include "daemon/edge/edge_conn.h"
 #include "daemon/net/tun.h"
+#include "daemon/net/tun_steer.h"
 #include "daemon/wire/icmp.h"
 #include "daemon/wire/ip_udp.h"
 #include "util/cleanup.h"
@@ -237,6 +238,35 @@ static void on_packet(void *user, struct udp_client *c, struct call_port *port, 
 		f->stats.rx_echoes++;
 }
 
+static struct tun_flow flow_of(const struct udp_client *c)
+{
+	bool is_v6 = c->addr.ip.family == IP_FAMILY_V6;
+	return (struct tun_flow){
+		.src = c->addr,
+		.dst = c->local,
+		.protocol = !c->is_packet ? IP_PROTOCOL_UDP
+			    : is_v6       ? IP_PROTOCOL_ICMP6
+					  : IP_PROTOCOL_ICMP4,
+	};
+}
+
+/* Queues have the numbers of their workers. */
+static void on_elsewhere(void *user, const struct udp_client *c, const struct worker *worker)
+{
+	const struct front_net *f = user;
+	const struct tun_flow flow = flow_of(c);
+	if (f->p.steer)
+		(void)tun_steer_set(f->p.steer, &flow, worker->index);
+}
+
+static void on_ended(void *user, const struct udp_client *c)
+{
+	const struct front_net *f = user;
+	const struct tun_flow flow = flow_of(c);
+	if (f->p.steer)
+		tun_steer_remove(f->p.steer, &flow);
+}
+
 static struct udp_route on_route(void *user, unsigned int way)
 {
 	const struct front_net *f = user;
@@ -248,6 +278,8 @@ static const struct udp_clients_ops clients_ops = {
 	.route = on_route,
 	.answer = on_answer,
 	.packet = on_packet,
+	.elsewhere = on_elsewhere,
+	.ended = on_ended,
 	.refused = on_refused,
 	.too_big = on_too_big,
 };

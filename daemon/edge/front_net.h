@@ -3,9 +3,10 @@
  * UDP and ICMP into private networks, [network NAME]: packets of a TUN device, and whose flows they
  * are (docs/operations.md).
  *
- * Every worker has a queue. The kernel gives a flow's packets to the queue on which an answer of it
- * was written last, so they come to the worker that has the flow; the first ones may not, and go
- * there by udp_clients. What can't be sent on is answered with an ICMP error: the edge is a router.
+ * Every worker has a queue. A flow's packets come to that of the worker that has its link: what was
+ * read elsewhere goes there by udp_clients, and a program in the kernel is told (net/tun_steer).
+ * Without one the kernel takes the queue on which the last answer was written. What can't be sent
+ * on is answered with an ICMP error: the edge is a router.
  */
 #ifndef DAEMON_EDGE_FRONT_NET_H
 #define DAEMON_EDGE_FRONT_NET_H
@@ -13,6 +14,7 @@
 #include "daemon/edge/udp_clients.h"
 
 struct front_net;
+struct tun_steer;
 
 struct front_net_params {
 	struct worker *worker;
@@ -22,6 +24,7 @@ struct front_net_params {
 	struct udp_clients *const *peers; /* of all workers, in order, before the first starts */
 	int fd;                           /* queue of the device; taken */
 	bool has_bursts;                  /* it takes bursts */
+	const struct tun_steer *steer;    /* of its queues; NULL: the kernel learns from answers */
 };
 
 /* Why a packet went no further, besides what udp_clients_stats has. */

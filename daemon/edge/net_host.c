@@ -23,6 +23,7 @@
 #include "daemon/base/process.h"
 #include "daemon/edge/net_report.h"
 #include "daemon/net/tun.h"
+#include "daemon/net/tun_steer.h"
 #include "daemon/wire/endpoint.h"
 #include "netlink/nft.h"
 #include "netlink/nl.h"
@@ -50,6 +51,7 @@ struct net_host {
 	int *fds;                        /* [worker_count * FAMILIES] */
 	int *queues;                     /* [worker_count] */
 	struct tun_device tun;
+	struct tun_steer *steer; /* NULL: none */
 };
 
 DEFINE_CLEANUP(struct net_host *, net_host_close)
@@ -167,10 +169,34 @@ void net_host_take_listeners(struct net_host *h, unsigned int worker, int *ret_f
 
 /* ---- the device ---- */
 
+/* It serves without, too: then some packets cross between workers. */
+static void open_steer(struct net_host *h)
+{
+	const char *why = "";
+	int r = tun_steer_new(h->p.conf->common.limits.flows, &h->steer, &why);
+	if (r == 0) {
+		r = tun_steer_attach(h->steer, h->queues[0]);
+		why = "the device refuses the program";
+	}
+	if (r == 0)
+		return;
+	log_info(h->p.log, "network", "the kernel steers the device's queues by itself",
+		 KV_STR("reason", why), KV_ERR(r));
+	tun_steer_free(TAKE_PTR(h->steer));
+}
+
 static int open_device(struct net_host *h)
 {
 	int r = tun_open(NET_HOST_DEVICE, h->p.worker_count, h->queues, &h->tun);
-	return r < 0 ? fail(h, "cannot make a TUN device for private networks", "", r) : EXIT_OK;
+	if (r < 0)
+		return fail(h, "cannot make a TUN device for private networks", "", r);
+	open_steer(h);
+	return EXIT_OK;
+}
+
+const struct tun_steer *net_host_steer(const struct net_host *h)
+{
+	return h->steer;
 }
 
 int net_host_take_queue(struct net_host *h, unsigned int worker)
@@ -453,6 +479,7 @@ void net_host_close(struct net_host *h)
 	for (unsigned int i = 0; h->queues && i < h->p.worker_count; i++)
 		(void)fd_close(h->queues[i]);
 	free(h->queues);
+	tun_steer_free(h->steer);
 	free(h->fds);
 	free(h);
 }

@@ -23,6 +23,7 @@
 #define NET_HOST_PRIORITY 7844 /* of the rules */
 
 struct net_host;
+struct tun_steer;
 
 struct net_host_params {
 	const struct edge_conf *conf;
@@ -43,6 +44,8 @@ void net_host_take_listeners(struct net_host *h, unsigned int worker, int *ret_f
 
 /* The queue of a worker, which the taker owns. */
 int net_host_take_queue(struct net_host *h, unsigned int worker);
+/* What steers its queues; NULL: the kernel does by itself. */
+const struct tun_steer *net_host_steer(const struct net_host *h);
 /* Whether the device takes bursts. */
 bool net_host_has_bursts(const struct net_host *h);
 

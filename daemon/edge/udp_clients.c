@@ -13,6 +13,8 @@
 #include "daemon/edge/edge_conn.h"
 #include "util/cleanup.h"
 
+enum { TELL_AGAIN = 32 }; /* datagrams handed on */
+
 static struct udp_route route_of(const struct udp_clients *u, unsigned int way)
 {
 	return u->p.ops->route(u->p.user, way);
@@ -32,6 +34,8 @@ static void close_call(struct udp_client *c)
 static void client_end(struct udp_client *c)
 {
 	struct udp_clients *u = c->clients;
+	if (u->p.ops->ended && c->el && c->el->worker == u->p.worker)
+		u->p.ops->ended(u->p.user, c);
 	close_call(c);
 	timer_stop(&c->timer);
 	map_remove(&u->map, &c->node);
@@ -75,6 +79,7 @@ static void use_link(struct udp_client *c, struct edge_link *el)
 	if (c->el == el)
 		return;
 	c->has_moved |= c->el != NULL;
+	c->crossed = 0;
 	edge_link_unref(c->el);
 	c->el = edge_link_ref(el);
 }
@@ -216,6 +221,8 @@ static void send_there(struct udp_client *c, const struct udp_arrival *a)
 	struct udp_clients *u = c->clients;
 	close_call(c);
 	note_active(c);
+	if (u->p.ops->elsewhere && c->crossed++ % TELL_AGAIN == 0)
+		u->p.ops->elsewhere(u->p.user, c, c->el->worker);
 	struct udp_arrival there = *a;
 	there.id = c->id;
 	there.has_moved = c->has_moved;

@@ -38,6 +38,7 @@ struct udp_client {
 	struct ip_port addr;
 	struct ip_port local;
 	struct edge_link *el;  /* referenced */
+	uint8_t crossed;       /* datagrams handed on since it has this link, wrapping */
 	struct dgram_id id;    /* of its flow, on whatever worker's link */
 	bool has_moved;        /* it has had another link */
 	struct flow_call call; /* open where the link is this worker's */
@@ -64,6 +65,10 @@ struct udp_clients_ops {
 	/* A packet of a client, to the link of this worker. */
 	void (*packet)(void *user, struct udp_client *c, struct call_port *port,
 		       struct span packet);
+	/* What is read of it here goes to another worker; said again now and then while it does. */
+	void (*elsewhere)(void *user, const struct udp_client *c, const struct worker *worker);
+	/* One whose flow was this worker's has ended. */
+	void (*ended)(void *user, const struct udp_client *c);
 	/* Its daemon refuses the flow. */
 	void (*refused)(void *user, struct udp_client *c);
 	/* A datagram is too long for the link, which takes max bytes of payload; it is dropped. */

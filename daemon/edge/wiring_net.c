@@ -30,6 +30,7 @@ static int open_worker(struct edge *e, struct edge_worker *ew)
 		.peers = e->net_peers,
 		.fd = net_host_take_queue(e->net, ew->worker->index),
 		.has_bursts = net_host_has_bursts(e->net),
+		.steer = net_host_steer(e->net),
 	};
 	net_host_take_listeners(e->net, ew->worker->index, ew->net_fds);
 	int r = front_net_new(&params, front);

@@ -13,6 +13,7 @@ from lib import needs, private_net
 from lib.private_net import CLIENT, CLIENT_V6, DENIED, EDGE_HOST, FAR, FAR_V6, NEAR
 from lib.service_user import UID, with_service_user
 from lib.sockets import Listener, read_all
+from lib.udp_origin import UdpEcho
 from lib.wait import seconds, until
 
 pytestmark = pytest.mark.group("datapath")
@@ -184,7 +185,18 @@ def test_ordinary_user(alone):
     status = alone.edge.process.status
     assert [status(f"Cap{kind}") for kind in ("Inh", "Prm", "Eff", "Amb")] == ["0" * 16] * 4
     assert status("NoNewPrivs") == "1"
+    assert "steers the device's queues by itself reason=\"loading programs into the kernel needs CAP_BPF" \
+        in alone.edge.process.log
     test_forwarded(alone, FAR, CLIENT)
+    with alone.far.inside():
+        echo = UdpEcho(FAR)
+    with echo, alone.client.inside():
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with client:
+            client.connect((FAR, echo.port))
+            client.settimeout(seconds(5))
+            client.send(b"question")
+            assert client.recv(100) == b"question"
 
 
 def test_no_rights(alone):

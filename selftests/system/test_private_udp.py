@@ -107,6 +107,29 @@ def test_queues_follow(ground, echoes):
 
 
 @pytest.mark.parametrize("host", [FAR, FAR_V6])
+def test_steered(ground, host):
+    """A flow's packets come to the worker that has its link from the second on, also when nobody answers:
+    the kernel has been told."""
+    assert "steers the device's queues by itself" not in ground.edge.process.log
+    rx = {"name": "adit_flow_packets_total", "path": "tun", "dir": "rx"}
+    with ground.far.inside():
+        silent = bound(host)
+    with silent, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(client(ground.client, host, silent.getsockname()[1]))
+                   for _ in range(40)]
+        came = ground.edge.counter(**rx)
+        forwarded = [ground.edge.counter("adit_edge_datagrams_forwarded_total")]
+        for turn in range(6):
+            for connection in clients:
+                connection.send(b"%d" % turn)
+            came += len(clients)
+            until(lambda: ground.edge.counter(**rx) == came, 5, "all to come")
+            forwarded.append(ground.edge.counter("adit_edge_datagrams_forwarded_total"))
+    assert 0 < forwarded[1] - forwarded[0] < 40
+    assert forwarded[-1] == forwarded[1]
+
+
+@pytest.mark.parametrize("host", [FAR, FAR_V6])
 def test_from_the_edge_itself(ground, echoes, host):
     with client(ground.edge_ns, host, echoes[host].port) as connection:
         ask(connection, b"from here")
