@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Two sockets, for rtnetlink and for nfnetlink. Of a ruleset it is enough that something happened;
- * of neighbours there are many messages, so these are told with what they say.
+ * A socket each for rtnetlink, nfnetlink and xfrm. Of a ruleset it is enough that something
+ * happened; of neighbours there are many messages, so these are told with what they say; policies
+ * of IPsec are counted, for they may only be asked for with a privilege.
  */
 #include "netlink/change.h"
 
@@ -13,20 +14,23 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <linux/xfrm.h>
 
 #include <libmnl/libmnl.h>
 
 #include "netlink/event.h"
+#include "util/macro.h"
 
 enum {
 	DATAGRAM_MAX = 32768,
 	BUDGET = 64, /* datagrams of one socket in a read */
 };
 
-enum { FD_ROUTE, FD_RULESET };
+enum { FD_ROUTE, FD_RULESET, FD_POLICY };
 
 struct change {
 	int fds[CHANGE_FDS];
+	unsigned int policies;
 	alignas(struct nlmsghdr) uint8_t buf[DATAGRAM_MAX];
 };
 
@@ -44,6 +48,48 @@ static int open_socket(int protocol, const unsigned int *groups)
 	return TAKE_FD(fd);
 }
 
+/* 1: it was the last answer. */
+static int count_policies(struct change *c, size_t len)
+{
+	struct span left = span_of(c->buf, len);
+	for (struct span m; (m = netlink_next_message(&left)).len > 0;) {
+		const struct nlmsghdr *nlh = (const struct nlmsghdr *)(const void *)m.ptr;
+		if (nlh->nlmsg_type == NLMSG_DONE)
+			return 1;
+		if (nlh->nlmsg_type == NLMSG_ERROR)
+			return -EPERM;
+		c->policies += nlh->nlmsg_type == XFRM_MSG_NEWPOLICY;
+	}
+	return 0;
+}
+
+/* Those that are there at the start. */
+static int ask_policies(struct change *c)
+{
+	static const struct nlmsghdr all = {
+		.nlmsg_len = sizeof(all),
+		.nlmsg_type = XFRM_MSG_GETPOLICY,
+		.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
+	};
+	if (send(c->fds[FD_POLICY], &all, sizeof(all), 0) < 0)
+		return -errno;
+	int r = 0;
+	while (r == 0) {
+		ssize_t n = recv(c->fds[FD_POLICY], c->buf, sizeof(c->buf), 0);
+		r = n < 0 ? -errno : count_policies(c, (size_t)n);
+	}
+	return MIN(r, 0);
+}
+
+/* A kernel without the protocol has nothing to tell. */
+static int open_more(struct change *c, unsigned int index, int protocol, unsigned int group)
+{
+	const unsigned int groups[] = { group, 0 };
+	int r = open_socket(protocol, groups);
+	c->fds[index] = r < 0 ? -EBADF : r;
+	return r == -EPROTONOSUPPORT ? 0 : MIN(r, 0);
+}
+
 int change_open(struct change **ret)
 {
 	static const unsigned int route[] = {
@@ -51,18 +97,20 @@ int change_open(struct change **ret)
 		RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,
 		RTNLGRP_IPV4_RULE,   RTNLGRP_IPV6_RULE,  0,
 	};
-	static const unsigned int ruleset[] = { NFNLGRP_NFTABLES, 0 };
 	_cleanup_(change_closep) struct change *c = calloc(1, sizeof(*c));
 	if (!c)
 		return -ENOMEM;
-	c->fds[FD_RULESET] = -EBADF;
+	c->fds[FD_RULESET] = c->fds[FD_POLICY] = -EBADF;
 	c->fds[FD_ROUTE] = open_socket(NETLINK_ROUTE, route);
 	if (c->fds[FD_ROUTE] < 0)
 		return c->fds[FD_ROUTE];
-	int r = open_socket(NETLINK_NETFILTER, ruleset);
-	if (r < 0 && r != -EPROTONOSUPPORT)
+	int r = open_more(c, FD_RULESET, NETLINK_NETFILTER, NFNLGRP_NFTABLES);
+	if (r == 0)
+		r = open_more(c, FD_POLICY, NETLINK_XFRM, XFRMNLGRP_POLICY);
+	if (r == 0 && c->fds[FD_POLICY] >= 0)
+		r = ask_policies(c);
+	if (r < 0)
 		return r;
-	c->fds[FD_RULESET] = r < 0 ? -EBADF : r;
 	*ret = TAKE_PTR(c);
 	return 0;
 }
@@ -142,9 +190,28 @@ int change_parse(struct span message, struct change_event *ret)
 	return r;
 }
 
+bool change_has_policies(const struct change *c)
+{
+	return c->policies > 0;
+}
+
+static void take_policies(struct change *c, size_t len)
+{
+	struct span left = span_of(c->buf, len);
+	for (struct span m; (m = netlink_next_message(&left)).len > 0;) {
+		const struct nlmsghdr *nlh = (const struct nlmsghdr *)(const void *)m.ptr;
+		if (nlh->nlmsg_type == XFRM_MSG_NEWPOLICY)
+			c->policies++;
+		else if (nlh->nlmsg_type == XFRM_MSG_DELPOLICY && c->policies > 0)
+			c->policies--;
+		else if (nlh->nlmsg_type == XFRM_MSG_FLUSHPOLICY)
+			c->policies = 0;
+	}
+}
+
 /* What a read has found so far of what is told once. */
 struct findings {
-	bool has_way, has_link;
+	bool has_way, has_link, has_policy;
 	change_fn take;
 	void *user;
 };
@@ -172,8 +239,15 @@ static void read_socket(struct change *c, unsigned int index, struct findings *f
 				     (struct sockaddr *)&from, &from_len);
 		if (n < 0 && (errno == EAGAIN || errno == EBADF))
 			return;
-		/* Lost, cut, or of a ruleset: something has changed. */
-		if (n < 0 || (size_t)n > sizeof(c->buf) || index == FD_RULESET)
+		/* Lost, cut, or of a ruleset: something has changed. What was lost of policies
+		 * could have been a new one. */
+		if (index == FD_POLICY && n >= 0 && (size_t)n <= sizeof(c->buf))
+			take_policies(c, (size_t)n);
+		else if (index == FD_POLICY)
+			c->policies++;
+		if (index == FD_POLICY)
+			f->has_policy = true;
+		else if (n < 0 || (size_t)n > sizeof(c->buf) || index == FD_RULESET)
 			f->has_way = f->has_link = true;
 		else if (from.nl_pid == 0)
 			take_messages(c, (size_t)n, f);
@@ -186,6 +260,9 @@ void change_read(struct change *c, change_fn take, void *user)
 	for (unsigned int i = 0; i < CHANGE_FDS; i++)
 		if (c->fds[i] >= 0)
 			read_socket(c, i, &f);
+	if (f.has_policy)
+		take(user, &(struct change_event){ .kind = CHANGE_KIND_POLICY,
+						   .is_known = change_has_policies(c) });
 	if (f.has_link)
 		take(user, &(struct change_event){ .kind = CHANGE_KIND_LINK });
 	else if (f.has_way)

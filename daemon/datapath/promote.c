@@ -72,6 +72,7 @@ struct promoter {
 	struct promote_params p;
 	struct loop *loop;
 	struct lookup *lookup;
+	bool is_barred;
 	struct way ways[PROMOTE_WAYS_MAX];
 	struct list busy;    /* paths that moved something by their sockets since the last tick */
 	struct list entered; /* struct promoted */
@@ -207,6 +208,8 @@ static const char *find_way(struct promoter *p, const struct flow_path *path, un
 			    struct lookup_route *ret_route)
 {
 	struct lookup_route route;
+	if (p->is_barred)
+		return "the host has policies of IPsec";
 	if (lookup_route(p->lookup, flow_path_local(path), &path->remote, &route) < 0)
 		return "no route";
 	unsigned int i = 0;
@@ -549,6 +552,12 @@ void promoter_close_way(struct promoter *p, unsigned int index)
 	close_inlets(w, w->p.queues);
 	*w = (struct way){};
 	p->p.stats->open--;
+}
+
+void promoter_bar(struct promoter *p, bool is_barred)
+{
+	p->is_barred = is_barred;
+	promoter_way_changed(p);
 }
 
 void promoter_way_changed(struct promoter *p)

@@ -49,6 +49,8 @@ void promoter_free(struct promoter *p);
 				    const struct promote_way *way);
 /* Nothing of the way is used when it returns. */
 void promoter_close_way(struct promoter *p, unsigned int index);
+/* The host has policies of IPsec, or hasn't any more: no flow, or any, may go around them. */
+void promoter_bar(struct promoter *p, bool is_barred);
 /* Anything may have changed: every flow has to prove itself again. */
 void promoter_way_changed(struct promoter *p);
 /* mac: NULL when the neighbour has gone or doesn't answer. */

@@ -54,6 +54,7 @@ struct port {
 	int *stock;
 	unsigned int stock_count;
 	unsigned int queues;
+	struct xsk_area *spare; /* made while memory could be locked without a limit */
 	struct promote_way way; /* what the workers are told */
 	nsec_t busy_until;
 	struct mainloop_timer retry;
@@ -159,19 +160,31 @@ static void fail(struct port *port, const char *why)
 	say_closed(port, why);
 }
 
-static int make_area(struct port *port)
+static int make_area(struct port *port, unsigned int queues, struct xsk_area **ret)
 {
 	struct shortcut *s = port->shortcut;
-	unsigned int need = s->p.workers * port->way.queues;
+	unsigned int need = s->p.workers * queues;
 	if (port->stock_count < need)
 		return -EMFILE;
 	port->stock_count -= need;
 	const struct xsk_params params = {
 		.workers = s->p.workers,
-		.queues = port->way.queues,
+		.queues = queues,
 		.fds = port->stock + port->stock_count,
 	};
-	return xsk_area_new(&params, &port->way.area);
+	return xsk_area_new(&params, ret);
+}
+
+/* The one that was made at the start serves first, if the interface has kept its queues. */
+static int get_area(struct port *port)
+{
+	struct xsk_area *spare = TAKE_PTR(port->spare);
+	if (spare && port->way.queues == port->queues) {
+		port->way.area = spare;
+		return 0;
+	}
+	xsk_area_free(spare);
+	return make_area(port, port->way.queues, &port->way.area);
 }
 
 static int enter_sockets(struct port *port)
@@ -251,7 +264,7 @@ static void open_port(struct port *port, const struct lookup_link *link)
 		.flows = port->flows,
 	};
 	memcpy(port->way.mac, link->mac, sizeof(port->way.mac));
-	int r = make_area(port);
+	int r = get_area(port);
 	if (r < 0) {
 		fail(port, r == -EMFILE    ? "no socket is left for it until a restart"
 			   : r == -ENOBUFS ? "the limit of locked memory is too low"
@@ -341,6 +354,8 @@ static void on_notice(struct message *message, void *owner)
 	if (e->kind == CHANGE_KIND_NEIGHBOUR)
 		promoter_neighbour_changed(n->promoter, e->ifindex, &e->addr,
 					   e->is_known ? e->mac : NULL);
+	else if (e->kind == CHANGE_KIND_POLICY)
+		promoter_bar(n->promoter, e->is_known);
 	else
 		promoter_way_changed(n->promoter);
 	free(n);
@@ -440,9 +455,11 @@ int shortcut_join(struct shortcut *s, struct worker *worker, struct datapath_sta
 		.rate = s->p.rate,
 	};
 	int r = promoter_new(&params, ret);
-	if (r == 0)
-		s->promoters[worker->index] = *ret;
-	return r;
+	if (r < 0)
+		return r;
+	promoter_bar(*ret, change_has_policies(s->change));
+	s->promoters[worker->index] = *ret;
+	return 0;
 }
 
 void shortcut_verdicts(const struct shortcut *s, uint64_t ret[FLOW_VERDICTS])
@@ -495,6 +512,9 @@ static int prepare_port(struct shortcut *s, const char *name)
 	int r = bpf_flow_load(&params, &port->flows, &why);
 	if (r == 0)
 		r = fill_stock(port);
+	/* Where memory is short now, it may be enough when it is needed. */
+	if (r == 0 && is_there)
+		(void)make_area(port, port->queues, &port->spare);
 	if (r == 0)
 		return 0;
 	log_warning(s->p.log, "datapath", "no short cut: all flows go by sockets",
@@ -545,7 +565,8 @@ static int prepare(struct shortcut *s)
 		r = change_open(&s->change);
 	if (r < 0) {
 		log_warning(s->p.log, "datapath", "no short cut: all flows go by sockets",
-			    KV_STR("reason", "watching rulesets needs CAP_NET_ADMIN"), KV_ERR(r));
+			    KV_STR("reason", "watching rulesets and policies needs CAP_NET_ADMIN"),
+			    KV_ERR(r));
 		return r;
 	}
 	for (size_t i = 0; i < s->p.count && r == 0 && s->count < PROMOTE_WAYS_MAX; i++)
@@ -590,6 +611,7 @@ void shortcut_free(struct shortcut *s)
 	for (unsigned int i = s->count; i-- > 0;) {
 		struct port *port = &s->ports[i];
 		xsk_area_free(port->way.area);
+		xsk_area_free(port->spare);
 		bpf_flow_free(port->flows);
 		while (port->stock_count > 0)
 			(void)fd_close(port->stock[--port->stock_count]);

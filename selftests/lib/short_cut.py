@@ -26,15 +26,16 @@ class ShortCut:
     """The cable, the origin's host, the daemon. Everything of it on this side is in the network of the
     test run itself."""
 
-    def __init__(self, net):
-        self.origin = net.add("origin")
+    def __init__(self, net, queues=1):
+        self.origin, self.queues = net.add("origin"), queues
         self.daemon = self.flows = None
         self.plug()
 
     def plug(self):
         """Lays the cable, also anew after unplug()."""
-        netns.ip("link", "add", DEVICE, "type", "veth", "peer", "name", "eth0", "netns",
-                 self.origin.name)
+        queues = ["numrxqueues", self.queues, "numtxqueues", self.queues]
+        netns.ip("link", "add", DEVICE, *queues, "type", "veth", "peer", "name", "eth0", *queues,
+                 "netns", self.origin.name)
         for address in (f"{HERE}/24", f"{HERE_V6}/64"):
             extra = ["nodad"] if ":" in address else []
             netns.ip("address", "add", address, "dev", DEVICE, *extra)
@@ -97,15 +98,15 @@ class ShortCut:
         """What the socket sends from here on has options of IPv4."""
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, bytes([1, 1, 1, 0]))
 
-    def start(self, processes, folder, peer, authority, workers=1, datapath=None, **options):
+    def start(self, processes, folder, peer, authority, workers=1, datapath=None, wrap=()):
         token = write_token(folder / "token", ACCOUNT, TUNNEL, bytes(range(32)))
         extra = section("network", allow="10.55.0.0/16, fd55::/64")
         extra += section("datapath", **({"interface": DEVICE, "promote": 0} | (datapath or {})))
         self.daemon = Daemon(processes, folder, token_file=token,
                              rules=[(None, "http_status:404")],
                              edge_keys=peer_edge_keys(peer, authority), workers=workers,
-                             connections=1, extra=extra, **options)
-        self.daemon.start()
+                             connections=1, extra=extra)
+        self.daemon.start(wrap=wrap)
         self.flows = Flows(peer.wait_registered(1, 15)[0])
         return self.daemon
 

@@ -15,10 +15,10 @@ pytestmark = pytest.mark.group("datapath")
 
 
 @pytest.fixture(name="cut")
-def fixture_cut():
+def fixture_cut(request):
     needs.namespaces()
     net = netns.Net()
-    made = ShortCut(net)
+    made = ShortCut(net, getattr(request, "param", 1))
     yield made
     made.close()
     net.close()
@@ -304,6 +304,84 @@ def test_many_flows(cut, start):
         for number, flow in enumerate(flows):
             cut.flows.echo(flow, b"again %d" % number)
         assert cut.by_path("xdp")[1] - before[1] >= len(flows)
+
+
+@pytest.mark.parametrize("cut", [4], indirect=True)
+def test_queues(cut, start):
+    """Pitfall 22: each frame goes to the socket of the queue on which it came, whatever that is."""
+    start(workers=2)
+    cut.wait_open()
+    with cut.echo() as echo:
+        flows = [cut.flows.open(echo.host, echo.port) for _ in range(32)]
+
+        def all_promoted():
+            for flow in flows:
+                cut.flows.echo(flow, flow)
+            return cut.promoted() == len(flows)
+        until(all_promoted, 30, "promoted flows")
+        before = cut.by_path("xdp")
+        for flow in flows:
+            cut.flows.echo(flow, flow[::-1])
+        assert cut.by_path("xdp")[1] - before[1] >= len(flows) and cut.frames("no-socket") == 0
+
+
+def test_interface_auto(cut, start):
+    """Every Ethernet without a default route, and no other."""
+    netns.ip("link", "add", "other0", "type", "veth", "peer", "name", "other1")
+    try:
+        for device in ("other0", "other1"):
+            netns.ip("link", "set", device, "up")
+        netns.ip("address", "add", "10.96.0.1/24", "dev", "other0")
+        netns.ip("route", "add", "default", "via", "10.96.0.2")
+        start(datapath={"interface": "auto"})
+        cut.wait_open(2)
+        assert "xdp" in cut.here("ip", "-d", "link", "show", DEVICE)
+        assert "xdp" not in cut.here("ip", "-d", "link", "show", "other0")
+        assert "xdp" in cut.here("ip", "-d", "link", "show", "other1")
+        with cut.echo() as echo:
+            flow = cut.flows.open(echo.host, echo.port)
+            cut.promote(flow)
+    finally:
+        netns.ip("link", "del", "other0")
+
+
+def test_without_privileges(cut, start):
+    """What can't be had is said, and sockets serve."""
+    daemon = start(wrap=["setpriv", "--bounding-set=-all", "--inh-caps=-all"])
+    daemon.process.wait_line("no short cut: all flows go by sockets reason=.*CAP_")
+    with cut.echo() as echo:
+        flow = cut.flows.open(echo.host, echo.port)
+        cut.carried(flow, "anchor")
+
+
+def test_privileges_are_given_up(cut, start):
+    """Spec §14: nothing is kept after the start, and all of this file works without."""
+    daemon = start()
+    cut.wait_open()
+    status = daemon.process.status
+    for name in ("CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb"):
+        assert int(status(name), 16) == 0, name
+    assert status("NoNewPrivs") == "1"
+
+
+def test_ipsec(cut, start):
+    """W3.3: what IPsec has a say in stays with the kernel."""
+    start()
+    cut.wait_open()
+    policy = ("src", "10.95.0.0/16", "dst", "10.94.0.0/16", "dir", "out")
+    with cut.echo() as echo:
+        flow = cut.flows.open(echo.host, echo.port)
+        cut.promote(flow)
+        cut.here("ip", "xfrm", "policy", "add", *policy)
+        try:
+            until(lambda: cut.promoted() == 0, 5, "the demotion")
+            cut.keep_busy(flow, lambda: cut.row()["why"] == "the host has policies of IPsec",
+                          what="the reason")
+            cut.carried(flow, "anchor", 20)
+            assert cut.promoted() == 0
+        finally:
+            cut.here("ip", "xfrm", "policy", "delete", *policy)
+        cut.promote(flow)
 
 
 def test_policy_route(cut, start):

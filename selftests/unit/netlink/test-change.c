@@ -26,7 +26,8 @@ static bool is_usable;
 static struct change *change;
 
 struct told {
-	unsigned int links, ways, neighbours;
+	unsigned int links, ways, neighbours, policies;
+	bool has_policies;
 	struct change_event last; /* of a neighbour of IPv4 */
 };
 
@@ -35,6 +36,10 @@ static void take(void *user, const struct change_event *e)
 	struct told *t = user;
 	t->links += e->kind == CHANGE_KIND_LINK;
 	t->ways += e->kind == CHANGE_KIND_WAY;
+	if (e->kind == CHANGE_KIND_POLICY) {
+		t->policies++;
+		t->has_policies = e->is_known;
+	}
 	if (e->kind != CHANGE_KIND_NEIGHBOUR || e->addr.family != IP_FAMILY_V4)
 		return;
 	t->neighbours++;
@@ -109,6 +114,30 @@ static void test_ways(void **state)
 	}
 }
 
+static void test_policies(void **state)
+{
+	(void)state;
+	if (!is_usable)
+		skip();
+	if (own_net_run("ip xfrm policy") != 0)
+		skip();
+	struct told t = told_of("ip xfrm policy add src 10.0.0.0/8 dst 10.1.0.0/16 dir out");
+	assert_true(t.has_policies && change_has_policies(change));
+	struct change *later = NULL;
+	assert_int_equal(change_open(&later), 0);
+	assert_true(change_has_policies(later));
+	change_close(later);
+	assert_true(
+		told_of("ip xfrm policy add src 10.0.0.0/8 dst 10.2.0.0/16 dir in").has_policies);
+	t = told_of("ip xfrm policy delete src 10.0.0.0/8 dst 10.2.0.0/16 dir in");
+	assert_true(t.has_policies);
+	t = told_of("ip xfrm policy delete src 10.0.0.0/8 dst 10.1.0.0/16 dir out");
+	assert_true(t.policies == 1 && !t.has_policies);
+	assert_true(
+		told_of("ip xfrm policy add src 10.0.0.0/8 dst 10.2.0.0/16 dir in").has_policies);
+	assert_false(told_of("ip xfrm policy flush").has_policies);
+}
+
 static void test_links(void **state)
 {
 	(void)state;
@@ -179,9 +208,8 @@ static void test_truncated(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ways),
-		cmocka_unit_test(test_links),
-		cmocka_unit_test(test_neighbours),
+		cmocka_unit_test(test_ways),      cmocka_unit_test(test_policies),
+		cmocka_unit_test(test_links),     cmocka_unit_test(test_neighbours),
 		cmocka_unit_test(test_truncated),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
