@@ -44,10 +44,12 @@ static void call_unlink(struct session_call *call)
 	struct session_calls *c = call->calls;
 	timer_stop(&call->deadline);
 	list_remove(&call->node);
-	if (call->channel)
+	if (call->channel) {
 		c->running_count--;
-	else
+	} else {
 		c->waiting_count--;
+		c->waiting_registrations -= call->is_registration;
+	}
 }
 
 static void call_free(struct session_call *call, bool polite)
@@ -164,8 +166,11 @@ static int call_start(struct session_call *call)
 	list_remove(&call->node);
 	list_append(&c->running, &call->node);
 	c->waiting_count--;
+	c->waiting_registrations -= call->is_registration;
 	c->running_count++;
 	call->channel = ch;
+	call->since = loop_now(loop_of(c));
+	timer_start(loop_of(c), &call->deadline, nsec_add(call->since, c->timeout));
 	return send_call(ch, call);
 }
 
@@ -202,9 +207,9 @@ static int call_add(struct session_calls *c, const struct session_call *what)
 	call->since = loop_now(loop);
 	call->deadline.on_expire = on_deadline;
 	call->garbage.release = call_release;
-	timer_start(loop, &call->deadline, nsec_add(call->since, c->timeout));
 	list_append(&c->waiting, &call->node);
 	c->waiting_count++;
+	c->waiting_registrations += call->is_registration;
 	loop_task_post(loop, &c->work, LOOP_PHASE_WORK);
 	return 0;
 }
@@ -228,7 +233,8 @@ static struct session_call *find_registration(const struct list *list, const str
 void session_calls_unregister(struct session_calls *c, const struct dgram_id *id, const char *text)
 {
 	struct session_call end = { .reg.id = *id };
-	struct session_call *first = find_registration(&c->waiting, id);
+	struct session_call *first =
+		c->waiting_registrations ? find_registration(&c->waiting, id) : NULL;
 	(void)snprintf(end.text, sizeof(end.text), "%s", text);
 	if (first) {
 		call_unlink(first);

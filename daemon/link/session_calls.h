@@ -2,7 +2,7 @@
 /*
  * Calls about sessions of datagram version 2 to the other end of a link, in either role: each on an
  * RPC stream of its own, so many at a time, the others wait (docs/protocol.md §8.2, §9). A call is
- * over within 5 s whatever happens.
+ * over within 5 s of its beginning whatever happens.
  */
 #ifndef DAEMON_LINK_SESSION_CALLS_H
 #define DAEMON_LINK_SESSION_CALLS_H
@@ -15,8 +15,8 @@ struct rpc_metrics;
 struct session_calls;
 
 enum {
-	SESSION_CALLS_AT_ONCE = 32,
-	SESSION_CALLS_WAITING = 1024,
+	SESSION_CALLS_AT_ONCE = 128,
+	SESSION_CALLS_WAITING = 16384, /* all sessions of a link may end at once */
 	SESSION_CALLS_TIMEOUT_SEC = 5,
 	SESSION_CALLS_TEXT_MAX = 128,
 };
@@ -41,6 +41,7 @@ struct session_calls {
 	nsec_t timeout;                      /* 5 s */
 	struct list running, waiting;
 	unsigned int running_count, waiting_count;
+	unsigned int waiting_registrations; /* of the latter */
 	struct loop_task work;
 	struct timer again;
 	uint64_t

@@ -278,6 +278,7 @@ static void on_timer(struct timer *timer)
 	if (c->tries == TRIES) {
 		c->caller->unanswered++;
 		(void)step(c, CALL_EVENT_UNANSWERED);
+		end_session(c, "no answer in time");
 		refuse(c);
 		return;
 	}

@@ -319,3 +319,25 @@ def test_strangers(world):
         origin.sendto(b"!", at)
         assert sessions.wait_payload(session) == b"!"
         assert not sessions.payloads[session]
+
+
+def test_crowd_ends(peer, start):
+    """T8: more sessions end at once than calls may run: in the end every one is told."""
+    with UdpEcho() as echo:
+        daemon = start(peer)
+        sessions = Sessions(peer.wait_registered(1, 15)[0])
+        address, client, made = socket.inet_aton(echo.host), sessions.client(), set()
+        questions = []
+        client.call(rpc.SESSIONS, 1, rpc.unregister_udp_session(sessions.new(), "hello"))
+        for _ in range(600):    # on one stream: sixty may be open there at a time
+            session = sessions.new()
+            questions.append(client.start(rpc.SESSIONS, 0, rpc.register_udp_session(
+                session, address, echo.port, 3 * 10 ** 9)))
+            made.add(session)
+            if len(questions) == 50:
+                assert all(client.wait(q).outcome == "results" for q in questions)
+                questions = []
+        assert daemon.counter("cloudflared_udp_total_sessions") == 600
+        sessions.wait(lambda: len(sessions.ends) >= 600, 30, "all ends")
+        assert {session for session, _ in sessions.ends} == made and len(sessions.ends) == 600
+        assert daemon.counter("cloudflared_rpc_client_failures", handler="session") == 0

@@ -276,21 +276,21 @@ static void test_undone(void **state)
 static void test_bounds(void **state)
 {
 	struct fixture *fx = *state;
-	const struct dgram2_register more = reg_of(5000);
+	const struct dgram2_register more = reg_of(50000);
 	for (unsigned int n = 0; n < SESSION_CALLS_AT_ONCE; n++)
 		ask(fx, n);
 	turn(fx);
 	for (unsigned int n = 0; n < SESSION_CALLS_WAITING; n++)
-		ask(fx, 100 + n);
+		ask(fx, 1000 + n);
 	assert_int_equal(session_calls_register(&fx->calls, &more), -ENOBUFS);
-	tell(fx, 6000, "too many");
+	tell(fx, 60000, "too many");
 	assert_int_equal(fx->failed, 1);
 	turn(fx);
 	assert_int_equal(fx->peer_count, SESSION_CALLS_AT_ONCE);
 	answer(fx, 0, "");
 	answer(fx, 1, "no");
 	assert_int_equal(fx->peer_count, SESSION_CALLS_AT_ONCE + 2);
-	assert_asked(fx, SESSION_CALLS_AT_ONCE, true, 100); /* in order */
+	assert_asked(fx, SESSION_CALLS_AT_ONCE, true, 1000); /* in order */
 }
 
 /* Without stream credit calls wait, and are given up in time. */

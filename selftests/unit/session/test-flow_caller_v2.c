@@ -83,6 +83,23 @@ static void test_v2_refused(void **state)
 	assert_int_equal(fx->link.ended, 0); /* there is none to end */
 }
 
+/* Nobody says anything, not even that the call failed. */
+static void test_v2_given_up(void **state)
+{
+	struct call_world *fx = *state;
+	calls_speak_v2(&fx->link);
+	flow_call_bind(&fx->call, &fx->link.port);
+	flow_call_send(&fx->call, SPAN_LIT("one"));
+	for (unsigned int i = 0; i < 6; i++)
+		calls_hurry(fx);
+	assert_int_equal(fx->link.asked, 1);
+	assert_int_equal(fx->caller.unanswered, 1);
+	assert_int_equal(fx->link.ended, 1); /* it may be made yet */
+	calls_answered(fx, &fx->link, CALL_EVENT_ACCEPTED);
+	assert_int_equal(fx->call.state, CALL_STATE_REFUSED);
+	assert_int_equal(fx->link.count, 0);
+}
+
 /* Each session has an id of its own; what is said of an earlier one concerns nobody. */
 static void test_v2_ended(void **state)
 {
@@ -186,9 +203,13 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, calls_start, calls_end)
 	const struct CMUnitTest tests[] = {
-		T(test_v2_held_then_up), T(test_v2_refused),
-		T(test_v2_ended),        T(test_v2_ended_before_the_answer),
-		T(test_v2_another_link), T(test_v2_malformed),
+		T(test_v2_held_then_up),
+		T(test_v2_refused),
+		T(test_v2_given_up),
+		T(test_v2_ended),
+		T(test_v2_ended_before_the_answer),
+		T(test_v2_another_link),
+		T(test_v2_malformed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
