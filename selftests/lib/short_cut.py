@@ -19,6 +19,7 @@ ACCOUNT = "0123456789abcdef0123456789abcdef"
 TUNNEL = "6ff42ae2-765d-4adf-8112-31c55c1551ef"
 HERE, HERE_V6 = "10.55.0.1", "fd55::1"
 THERE, THERE_V6 = "10.55.0.2", "fd55::2"
+FAR = "10.57.0.2"
 DEVICE = "lan0"
 
 
@@ -27,7 +28,7 @@ class ShortCut:
     test run itself."""
 
     def __init__(self, net, queues=1):
-        self.origin, self.queues = net.add("origin"), queues
+        self.net, self.origin, self.queues = net, net.add("origin"), queues
         self.daemon = self.flows = None
         self.plug()
 
@@ -41,6 +42,21 @@ class ShortCut:
             netns.ip("address", "add", address, "dev", DEVICE, *extra)
         netns.ip("link", "set", DEVICE, "up")
         self.origin.address("eth0", f"{THERE}/24", f"{THERE_V6}/64")
+
+    @contextlib.contextmanager
+    def far(self, mtu):
+        """An echo behind the origin's host, which routes, on a cable of this MTU."""
+        far = self.net.add("far")
+        netns.veth(self.origin, "r1", far, "f0", mtu)
+        self.origin.address("r1", "10.57.0.1/24")
+        far.address("f0", f"{FAR}/24")
+        far.route("default", "10.57.0.1")
+        self.origin.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        netns.ip("route", "add", "10.57.0.0/24", "via", THERE)
+        with far.inside():
+            made = UdpEcho(FAR)
+        with made:
+            yield made
 
     @staticmethod
     def unplug():
@@ -60,6 +76,12 @@ class ShortCut:
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert done.returncode == 0, f"{words}: {done.stdout}"
         return done.stdout
+
+    @staticmethod
+    def try_here(*words):
+        """The exit status of a command."""
+        return subprocess.run([str(w) for w in words], check=False, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL).returncode
 
     @contextlib.contextmanager
     def ruleset(self, table):
@@ -100,7 +122,7 @@ class ShortCut:
 
     def start(self, processes, folder, peer, authority, workers=1, datapath=None, wrap=()):
         token = write_token(folder / "token", ACCOUNT, TUNNEL, bytes(range(32)))
-        extra = section("network", allow="10.55.0.0/16, fd55::/64")
+        extra = section("network", allow="10.55.0.0/16, 10.57.0.0/16, fd55::/64")
         extra += section("datapath", **({"interface": DEVICE, "promote": 0} | (datapath or {})))
         self.daemon = Daemon(processes, folder, token_file=token,
                              rules=[(None, "http_status:404")],

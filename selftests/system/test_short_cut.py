@@ -4,6 +4,8 @@ host they go by their sockets again. Every test says which path carried its pack
 
     PeerEdge (aioquic) <==QUIC DATAGRAM== aditd --lan0 ===- eth0-- [origin]
 """
+import json
+
 import pytest
 
 from lib import needs, netns
@@ -74,6 +76,45 @@ def test_heartbeat(cut, start):
         cut.keep_busy(flow, lambda: cut.by_path("anchor")[0] > before[0], 25, "a heartbeat")
         assert cut.by_path("anchor")[0] == before[0] + 1
         assert cut.promoted() == 1 and len(echo.peers) == 1
+
+
+def test_behind_a_router(cut, start):
+    """W6.3: what is too big for a hop behind the router is told to the socket; from then on larger
+    datagrams go by it, in pieces, and the others by the short cut."""
+    start()
+    cut.wait_open()
+    with cut.far(mtu=1000) as echo:
+        flow = cut.flows.open(echo.host, echo.port)
+        cut.promote(flow)
+        cut.carried(flow, "xdp")
+        cut.flows.echo(flow, bytes(1200), 15)
+        cut.promote(flow)
+        cut.carried(flow, "xdp")
+        before = cut.by_path("anchor")
+        for _ in range(5):
+            cut.echo_once(flow, bytes(1200))
+        assert cut.by_path("anchor")[0] - before[0] >= 5 and cut.promoted() == 1
+        assert len(echo.peers) == 1
+
+
+def test_killed(cut, processes, tmp_path, authority):
+    """T7: whenever it is killed, the kernel is left as it was."""
+    for number in range(6):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with PeerEdge(*authority.leaf(f"peer{number}")) as peer, cut.echo() as echo:
+            daemon = cut.start(processes, folder, peer, authority)
+            cut.wait_open()
+            about, = json.loads(cut.here("ip", "-j", "-d", "link", "show", DEVICE))
+            program = about["xdp"]["prog"]["id"]
+            flow = cut.flows.open(echo.host, echo.port)
+            if number % 2:
+                cut.promote(flow)
+            daemon.process.kill()
+            until(lambda: "xdp" not in cut.here("ip", "-d", "link", "show", DEVICE), 5,
+                  "an interface without a program")
+            until(lambda: cut.try_here("bpftool", "prog", "show", "id", program) != 0, 10,
+                  "the end of the program")
 
 
 def test_slow_flows_stay_on_sockets(cut, start):
