@@ -139,6 +139,7 @@ test-strangers_parts := link
 test-rpc_channel_parts := link flow net wire base
 test-rpc_metrics_parts := link base
 test-session_calls_parts := link flow net wire base
+test-session_calls_wraps := malloc calloc realloc slab_buf_get slice_get slice_put
 test-quic_threads_parts := link flow net wire base
 test-link_fsm_parts := link flow net wire base
 test-quic_parts := link flow net wire base

@@ -15,6 +15,7 @@
 #include "daemon/link/rpc_channel.h"
 #include "daemon/wire/dgram_v2_call.h"
 #include "selftests/lib/fake_stream.h"
+#include "selftests/lib/scarce.h"
 #include "util/cleanup.h"
 #include "util/macro.h"
 
@@ -85,10 +86,16 @@ static int open_stream(struct link *link, struct stream **ret)
 		return -EAGAIN;
 	fx->credit--;
 	assert_true(fx->peer_count < PEERS);
-	struct peer *p = &fx->peers[fx->peer_count++];
-	assert_int_equal(fake_pair_new(fx->worker->loop, fx->worker->slab, WINDOW, ret, &theirs),
-			 0);
-	assert_int_equal(rpc_channel_new(fx->worker->loop, theirs, &peer_ops, p, &p->ch), 0);
+	struct peer *p = &fx->peers[fx->peer_count];
+	int r = fake_pair_new(fx->worker->loop, fx->worker->slab, WINDOW, ret, &theirs);
+	if (r < 0)
+		return r;
+	r = rpc_channel_new(fx->worker->loop, theirs, &peer_ops, p, &p->ch);
+	if (r < 0) {
+		stream_close(*ret);
+		return r;
+	}
+	fx->peer_count++;
 	rpc_channel_expect_signature(p->ch);
 	return 0;
 }
@@ -327,6 +334,36 @@ static void test_gone_in_the_middle(void **state)
 	assert_int_equal(fx->calls.running_count + fx->calls.waiting_count, 0);
 }
 
+/* Each allocation fails in turn: who was promised an answer gets one, and nothing is left. */
+static void test_memory(void **state)
+{
+	struct fixture *fx = *state;
+	bool has_failed = true;
+	fx->calls.timeout = 20 * NSEC_PER_MSEC;
+	for (unsigned int nth = 1; has_failed; nth++) {
+		const struct dgram2_register reg = reg_of(nth);
+		unsigned int answers = fx->answers[0] + fx->answers[1] + fx->answers[2];
+		unsigned int first = fx->peer_count;
+		scarce_begin(&(struct scarce){ .allocation = nth });
+		int r = session_calls_register(&fx->calls, &reg);
+		tell(fx, 1000 + nth, "bye");
+		turn(fx);
+		has_failed = scarce_has_failed();
+		scarce_relent();
+		for (unsigned int i = first; i < fx->peer_count; i++)
+			if (fx->peers[i].has_call && fx->peers[i].ch)
+				answer(fx, i, "");
+		for (unsigned int i = 0;
+		     i < 100 && (fx->calls.running_count || fx->calls.waiting_count); i++)
+			assert_int_equal(loop_turn(fx->worker->loop, 5 * NSEC_PER_MSEC), 0);
+		assert_int_equal(fx->calls.running_count + fx->calls.waiting_count, 0);
+		answers = fx->answers[0] + fx->answers[1] + fx->answers[2] - answers;
+		assert_int_equal(answers, r == 0);
+	}
+	assert_true(fx->answers[SESSION_ANSWER_ACCEPTED] > 0);
+	assert_true(fx->answers[SESSION_ANSWER_NONE] > 0 && fx->failed > 0);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, start, end)
@@ -338,6 +375,7 @@ int main(void)
 		T(test_bounds),
 		T(test_credit_and_deadline),
 		T(test_gone_in_the_middle),
+		T(test_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
