@@ -2,10 +2,23 @@
 /*
  * Both ends of a measurement of UDP echoes. Compiled and run by selftests/bench/datapath.
  *
- *   udp_load echo COUNT PORT       echoes at 127.0.0.1, 127.1.0.1 … 127.1.0.COUNT; says "ready"
- *   udp_load run PORTS FLOWS SIZE BURST SECONDS RATE
+ *   udp_load echo FIRST COUNT PORT  echoes at so many addresses from FIRST on; says "ready"
+ *   udp_load run ADDRESS PORTS FLOWS SIZE BURST SECONDS RATE WARM
  *
- * run: FLOWS sockets to 127.0.0.1 at the ports in turn. Each is warm when an echo has come back;
+ * run: FLOWS sockets to the address at the ports in turn. When an echo of each has come back, and
+ * WARM seconds of the same load have passed, "warm" is said, and a line on standard input begins
+ * the measurement. RATE 0: a flow sends BURST datagrams, waits for all of them (or 200 ms: the rest
+ * is lost) and goes to the end of the queue, at most OUTSTANDING datagrams being under way. Else so
+ * many a second go out whatever comes back, and what hasn't come 200 ms after the end is lost.
+ * Prints one JSON object.
+ */
+/*
+ * Both ends of a measurement of UDP echoes. Compiled and run by selftests/bench/datapath.
+ *
+ *   udp_load echo FIRST COUNT PORT  echoes at so many addresses from FIRST on; says "ready"
+ *   udp_load run ADDRESS PORTS FLOWS SIZE BURST SECONDS RATE
+ *
+ * run: FLOWS sockets to the address at the ports in turn. Each is warm when an echo has come back;
  * then "warm" is said, and a line on standard input begins the measurement. RATE 0: a flow sends
  * BURST datagrams, waits for all of them (or 200 ms: the rest is lost) and goes to the end of the
  * queue, at most OUTSTANDING datagrams being under way. Else so many a second go out whatever comes
@@ -112,15 +125,14 @@ static void echo_some(int fd)
 		(void)sendmmsg(fd, headers, (unsigned int)n, MSG_DONTWAIT);
 }
 
-[[noreturn]] static void echo(unsigned int count, unsigned int port)
+[[noreturn]] static void echo(uint32_t first, unsigned int count, unsigned int port)
 {
 	int epoll = epoll_create1(EPOLL_CLOEXEC);
 	int fds[256];
-	for (unsigned int i = 0; i <= count && i < 256; i++) {
+	for (unsigned int i = 0; i < count && i < 256; i++) {
 		struct sockaddr_in at = { .sin_family = AF_INET,
 					  .sin_port = htons((uint16_t)port),
-					  .sin_addr.s_addr =
-						  htonl(i ? 0x7f010000 + i : INADDR_LOOPBACK) };
+					  .sin_addr.s_addr = htonl(first + i) };
 		fds[i] = open_socket(epoll, i);
 		if (bind(fds[i], (struct sockaddr *)&at, sizeof(at)) < 0)
 			die("bind");
@@ -292,7 +304,7 @@ static int compare(const void *a, const void *b)
 	return *x < *y ? -1 : *x > *y;
 }
 
-static int run(char **argv)
+static int run(uint32_t address, char **argv)
 {
 	static struct load l;
 	unsigned int ports[256], port_count = 0;
@@ -311,20 +323,21 @@ static int run(char **argv)
 	for (unsigned int i = 0; i < l.count; i++) {
 		struct sockaddr_in at = { .sin_family = AF_INET,
 					  .sin_port = htons((uint16_t)ports[i % port_count]),
-					  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+					  .sin_addr.s_addr = htonl(address) };
 		l.flows[i].fd = open_socket(l.epoll, i);
 		if (connect(l.flows[i].fd, (struct sockaddr *)&at, sizeof(at)) < 0)
 			die("connect");
 	}
 	warm(&l);
+	for (unsigned int i = 0; i < l.count; i++)
+		queue_append(&l, &l.flows[i]);
+	run_closed(&l, now_usec() + (uint64_t)(strtod(argv[6], NULL) * 1e6));
 	(void)puts("warm");
 	(void)fflush(stdout);
 	if (getchar() == EOF)
 		return 1;
-	for (unsigned int i = 0; i < l.count; i++)
-		queue_append(&l, &l.flows[i]);
 	l.begun = now_usec();
-	l.received = l.sample_count = 0;
+	l.sent = l.received = l.sample_count = 0;
 	uint64_t end = l.begun + (uint64_t)(seconds * 1e6);
 	if (rate > 0)
 		run_open(&l, end, rate);
@@ -340,12 +353,15 @@ static int run(char **argv)
 
 int main(int argc, char **argv)
 {
-	if (argc == 4 && strcmp(argv[1], "echo") == 0)
-		echo((unsigned int)strtoul(argv[2], NULL, 10),
-		     (unsigned int)strtoul(argv[3], NULL, 10));
-	if (argc == 8 && strcmp(argv[1], "run") == 0)
-		return run(argv + 2);
-	(void)fputs("usage: udp_load echo COUNT PORT | run PORTS FLOWS SIZE BURST SECONDS RATE\n",
+	struct in_addr address;
+	bool has_address = argc > 2 && inet_pton(AF_INET, argv[2], &address) == 1;
+	if (has_address && argc == 5 && strcmp(argv[1], "echo") == 0)
+		echo(ntohl(address.s_addr), (unsigned int)strtoul(argv[3], NULL, 10),
+		     (unsigned int)strtoul(argv[4], NULL, 10));
+	if (has_address && argc == 10 && strcmp(argv[1], "run") == 0)
+		return run(ntohl(address.s_addr), argv + 3);
+	(void)fputs("usage: udp_load echo FIRST COUNT PORT |\n"
+		    "       udp_load run ADDRESS PORTS FLOWS SIZE BURST SECONDS RATE WARM\n",
 		    stderr);
 	return 2;
 }
