@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Issue 12 T10: another kernel takes our BPF programs; UDP flows over sockets and pings work there.
+"""Issue 12 T10: another kernel takes our BPF programs; UDP flows over sockets, pings and the edge's private
+networks work there.
 
 The kernel is Debian's; ours is mostly a later one. It runs in a virtual machine (lib/guest.py), once for the
 whole file.
@@ -37,11 +38,16 @@ def system_tests(*names):
 STEPS = {
     "programs": lambda: unit_test("bpf/test-flow"),
     "attaching": lambda: unit_test("net/test-bpf"),
+    "steering": lambda: unit_test("bpf/test-steer"),
 }
 if not os.environ.get("ADIT_SANITIZER"):    # that and the emulation would take too long
     STEPS["flows"] = lambda: system_tests("test_udp.py")
     STEPS["pings"] = lambda: system_tests("test_icmp_daemon.py::test_traceroute",
                                           "test_icmp_daemon.py::test_raw")
+    STEPS["networks"] = lambda: system_tests("test_private_tcp.py::test_forwarded",
+                                             "test_private_udp.py::test_bursts",
+                                             "test_private_udp.py::test_steered",
+                                             "test_private_icmp.py::test_traceroute")
 
 
 @pytest.fixture(name="machine", scope="module")
@@ -53,13 +59,13 @@ def fixture_machine(tmp_path_factory):
         lines += [f"echo begin {name}", f"{words} </dev/null 2>&1", f"echo end {name} $?"]
     made = guest.Guest(tmp_path_factory.mktemp("guest"), "\n".join(lines) + "\n")
     try:
-        made.wait(600)
+        made.wait(900)
         yield made
     finally:
         made.close()
 
 
-@pytest.mark.timeout(660)
+@pytest.mark.timeout(960)
 @pytest.mark.parametrize("step", STEPS)
 def test_second_kernel(machine, step):
     assert machine.release() != os.uname().release
