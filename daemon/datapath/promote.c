@@ -23,12 +23,16 @@ enum {
 	BURST = 4,          /* datagrams of a turn from which the socket is as cheap */
 	RECEIVES = 4,       /* batches of one queue in a turn */
 	GIVE_UP_TICKS = 10, /* on probe without an answer, or slow: forgotten */
+	PROMOTIONS = 64,    /* at a time; the next ones a little later */
+	PROBES = 512,       /* begun in a tick */
+	SPREAD = 64,
 	NO_SLOT = UINT32_MAX,
 };
-#define TICK      NSEC_PER_SEC
-#define HEARTBEAT (10 * NSEC_PER_SEC)
-#define RETRY     (10 * NSEC_PER_SEC) /* a flow that couldn't be promoted is asked again */
-#define FLUSH_GAP NSEC_PER_MSEC       /* the device had no room */
+#define CATCH_UP_GAP (10 * NSEC_PER_MSEC)
+#define TICK         NSEC_PER_SEC
+#define HEARTBEAT    (10 * NSEC_PER_SEC)
+#define RETRY        (10 * NSEC_PER_SEC) /* a flow that couldn't be promoted is asked again */
+#define FLUSH_GAP    NSEC_PER_MSEC       /* the device had no room */
 
 /* A flow in the map. */
 struct promoted {
@@ -76,7 +80,8 @@ struct promoter {
 	struct way ways[PROMOTE_WAYS_MAX];
 	struct list busy;    /* paths that moved something by their sockets since the last tick */
 	struct list entered; /* struct promoted */
-	struct timer tick;
+	struct timer tick, catch_up;
+	unsigned int probes_left; /* that may begin in this tick */
 	struct loop_task flush;
 	struct timer flush_again;
 	struct slot *slots;
@@ -151,6 +156,16 @@ static int set_state(struct promoter *p, struct promoted *f, uint8_t state)
 	return 0;
 }
 
+static uint64_t probes_of(struct promoter *p, const struct promoted *f)
+{
+	return bpf_flow_stat(way_of(p, f)->p.flows, f->val.slot).probes;
+}
+
+static bool has_answer(struct promoter *p, const struct promoted *f)
+{
+	return probes_of(p, f) > f->base_probes;
+}
+
 /* Both ways go by the socket again, and the next reply there counts. */
 static void demote(struct promoter *p, struct promoted *f, const char *why)
 {
@@ -163,7 +178,7 @@ static void demote(struct promoter *p, struct promoted *f, const char *why)
 	f->quiet = f->waited = 0;
 	if (is_hit(f) && set_state(p, f, FLOW_STATE_PROBE) < 0)
 		(void)bpf_flow_remove(way_of(p, f)->p.flows, &f->key);
-	f->base_probes = bpf_flow_stat(way_of(p, f)->p.flows, f->val.slot).probes;
+	f->base_probes = probes_of(p, f);
 }
 
 /* Out of the map; the path is left to its socket. */
@@ -245,7 +260,7 @@ static const char *begin_probe(struct promoter *p, struct flow_path *path)
 		f->val.slot = p->p.first_slot + slot;
 		fill_key(&f->key, flow_path_local(path), &path->remote);
 		fill_head(p, f);
-		f->base_probes = bpf_flow_stat(p->ways[way].p.flows, f->val.slot).probes;
+		f->base_probes = probes_of(p, f);
 	}
 	if (!f || set_state(p, f, FLOW_STATE_PROBE) < 0) {
 		free(f);
@@ -280,7 +295,9 @@ static const char *promote(struct promoter *p, struct promoted *f)
 	template_make(&f->template, &params);
 	f->next = route.next;
 	f->is_sending = true;
-	f->heartbeat = nsec_add(loop_now(p->loop), HEARTBEAT);
+	/* Those that are promoted together aren't due together. */
+	f->heartbeat = nsec_add(loop_now(p->loop),
+				HEARTBEAT - f->slot % SPREAD * (HEARTBEAT / 2 / SPREAD));
 	p->p.stats->promotions++;
 	flow_path_note(f->path, "busy, and proved");
 	return NULL;
@@ -304,7 +321,8 @@ static void look_at_busy(struct promoter *p, struct flow_path *path)
 		path->why = path->own                 ? path->why
 			    : pace->moved < p->p.rate ? "too slow for the short cut"
 						      : "its bursts are long";
-	} else if (!path->fast && now >= pace->retry) {
+	} else if (!path->fast && now >= pace->retry && p->probes_left > 0) {
+		p->probes_left--;
 		const char *why = begin_probe(p, path);
 		path->why = why ? why : "on probe";
 		pace->retry = why ? nsec_add(now, RETRY) : 0;
@@ -324,10 +342,7 @@ static void look_at_entered(struct promoter *p, struct promoted *f)
 		take_out(p, f);
 		return;
 	}
-	const struct bpf_flow *flows = way_of(p, f)->p.flows;
-	if (bpf_flow_stat(flows, f->val.slot).probes > f->base_probes) {
-		const char *why = promote(p, f);
-		f->path->why = why ? why : f->path->why;
+	if (has_answer(p, f)) {
 		f->waited = 0;
 	} else if (++f->waited >= GIVE_UP_TICKS) {
 		f->path->why = "no answer comes by its interface as it is";
@@ -336,11 +351,39 @@ static void look_at_entered(struct promoter *p, struct promoted *f)
 	}
 }
 
+/* Those that have their answer, some at a time: the kernel is asked twice for each. */
+static void promote_some(struct promoter *p)
+{
+	unsigned int left = PROMOTIONS;
+	LIST_FOREACH(node, &p->entered)
+	{
+		struct promoted *f = LIST_ENTRY(node, struct promoted, node);
+		if (is_hit(f) || !has_answer(p, f))
+			continue;
+		if (left-- == 0) {
+			timer_start(p->loop, &p->catch_up,
+				    nsec_add(loop_now(p->loop), CATCH_UP_GAP));
+			return;
+		}
+		const char *why = promote(p, f);
+		f->path->why = why ? why : f->path->why;
+		if (why) /* another answer is waited for */
+			f->base_probes = probes_of(p, f);
+	}
+}
+
+static void on_catch_up(struct timer *timer)
+{
+	promote_some(CONTAINER_OF(timer, struct promoter, catch_up));
+}
+
 static void on_tick(struct timer *timer)
 {
 	struct promoter *p = CONTAINER_OF(timer, struct promoter, tick);
 	LIST_FOREACH(node, &p->entered)
 	look_at_entered(p, LIST_ENTRY(node, struct promoted, node));
+	promote_some(p);
+	p->probes_left = PROBES;
 	LIST_FOREACH(node, &p->busy)
 	{
 		list_remove(node);
@@ -600,6 +643,7 @@ int promoter_new(const struct promote_params *params, struct promoter **ret)
 	list_init(&p->busy);
 	list_init(&p->entered);
 	p->tick.on_expire = on_tick;
+	p->catch_up.on_expire = on_catch_up;
 	p->flush.run = on_flush;
 	p->flush_again.on_expire = on_flush_again;
 	p->free_first = p->free_last = NO_SLOT;
@@ -618,6 +662,7 @@ void promoter_free(struct promoter *p)
 	for (unsigned int i = 0; i < PROMOTE_WAYS_MAX; i++)
 		promoter_close_way(p, i);
 	timer_stop(&p->tick);
+	timer_stop(&p->catch_up);
 	timer_stop(&p->flush_again);
 	loop_task_cancel(&p->flush);
 	lookup_close(p->lookup);

@@ -120,16 +120,18 @@ class ShortCut:
         """What the socket sends from here on has options of IPv4."""
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, bytes([1, 1, 1, 0]))
 
-    def start(self, processes, folder, peer, authority, workers=1, datapath=None, wrap=()):
+    def start(self, processes, folder, peer, authority, workers=1, datapath=None, wrap=(),
+              connections=1):
         token = write_token(folder / "token", ACCOUNT, TUNNEL, bytes(range(32)))
         extra = section("network", allow="10.55.0.0/16, 10.57.0.0/16, fd55::/64")
         extra += section("datapath", **({"interface": DEVICE, "promote": 0} | (datapath or {})))
         self.daemon = Daemon(processes, folder, token_file=token,
                              rules=[(None, "http_status:404")],
                              edge_keys=peer_edge_keys(peer, authority), workers=workers,
-                             connections=1, extra=extra)
+                             connections=connections, extra=extra)
         self.daemon.start(wrap=wrap)
-        self.flows = Flows(peer.wait_registered(1, 15)[0])
+        self.links = [Flows(k) for k in peer.wait_registered(connections, 15)]
+        self.flows = self.links[0]
         return self.daemon
 
     # ---- what the daemon counts ----

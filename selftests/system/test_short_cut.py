@@ -9,6 +9,7 @@ import json
 import pytest
 
 from lib import needs, netns
+from lib.dgram3 import OK, register
 from lib.peer_edge import PeerEdge
 from lib.short_cut import DEVICE, HERE, THERE, THERE_V6, ShortCut
 from lib.wait import until
@@ -341,6 +342,10 @@ def test_many_flows(cut, start):
             return cut.promoted() == len(flows)
         until(all_promoted, 30, "a hundred promoted flows")
         assert len(echo.peers) == len(flows)
+        cut.here("ip", "route", "add", "10.99.0.0/16", "via", THERE)     # all have to prove themselves
+        until(lambda: cut.counter("adit_flow_changes_total", change="demoted") == len(flows), 5,
+              "as many demotions")
+        until(all_promoted, 30, "a hundred promoted flows, again")
         before = cut.by_path("xdp")
         for number, flow in enumerate(flows):
             cut.flows.echo(flow, b"again %d" % number)
@@ -423,6 +428,24 @@ def test_ipsec(cut, start):
         finally:
             cut.here("ip", "xfrm", "policy", "delete", *policy)
         cut.promote(flow)
+
+
+def test_moved(cut, start):
+    """T6: a promoted flow that is registered on another connection keeps its port, is served by its
+    socket at once, and promoted by the worker of that connection."""
+    start(workers=2, connections=2)
+    cut.wait_open()
+    with cut.echo() as echo:
+        flow = cut.flows.open(echo.host, echo.port)
+        for number in range(4):
+            cut.promote(flow)
+            cut.carried(flow, "xdp")
+            cut.flows = cut.links[(number + 1) % 2]
+            answers = len(cut.flows.responses.get(flow, ()))
+            cut.flows.send(register(flow, echo.host, echo.port))
+            assert cut.flows.wait_response(flow, answers + 1) == OK
+        assert len(echo.peers) == 1, "one local port"
+        assert cut.counter("adit_flow_crossings_total", what="flow") == 4
 
 
 def test_policy_route(cut, start):
