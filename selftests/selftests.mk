@@ -53,8 +53,9 @@ test-resume_parts := base
 test-watch_parts := base
 
 # netlink
-unit_tests += netlink/test-change netlink/test-lookup netlink/test-monitor netlink/test-nft netlink/test-plan
+unit_tests += netlink/test-change netlink/test-lookup netlink/test-monitor netlink/test-nft netlink/test-nl netlink/test-plan
 test-nft_parts := netlink
+test-nl_parts := netlink
 test-nft_data := nft.json
 test-plan_parts := netlink
 test-change_parts := netlink
