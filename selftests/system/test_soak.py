@@ -31,7 +31,7 @@ CONNECTIONS, RATE, WARM, EVERY = 24, 40, 20, 10
 # from its own first word that nobody heard, at most a keep-alive (15 s) later.
 FORGOTTEN = 80
 DURATION = int(os.environ.get("ADIT_SOAK_SECONDS")
-               or (60 if os.environ.get("ADIT_SANITIZER") else 150))
+               or (60 if os.environ.get("ADIT_SANITIZER") else 160))
 SEED = int(os.environ.get("ADIT_SEED") or random.randrange(1 << 32))
 
 
