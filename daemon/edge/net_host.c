@@ -56,9 +56,13 @@ struct net_host {
 
 DEFINE_CLEANUP(struct net_host *, net_host_close)
 
+/* why: the kernel's own words, or empty. */
 static int fail(struct net_host *h, const char *what, const char *why, int error)
 {
-	log_error(h->p.log, "network", what, KV_STR("kernel", why), KV_ERR(error));
+	if (why[0])
+		log_error(h->p.log, "network", what, KV_STR("kernel", why), KV_ERR(error));
+	else
+		log_error(h->p.log, "network", what, KV_ERR(error));
 	if (error == -EPERM)
 		log_error(h->p.log, "network",
 			  "a private network needs CAP_NET_ADMIN at the start");
