@@ -137,7 +137,6 @@ int flow_path_detach(struct flow_path *path)
 {
 	struct datapath *d = path->datapath;
 	path_tx_flush_path(path);
-	leave_shortcut(path);
 	if (!path->own) {
 		int r = path_own_open(path);
 		if (r < 0)
@@ -147,6 +146,7 @@ int flow_path_detach(struct flow_path *path)
 		path_sock_read(&path->place->anchor->sock);
 		path_sock_read(path->own);
 	}
+	leave_shortcut(path); /* which has taken note of what was read */
 	loop_io_stop(&path->own->io);
 	path->own->datapath = NULL;
 	path->own->anchor = NULL;

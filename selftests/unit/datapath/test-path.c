@@ -15,6 +15,8 @@
 
 #include <cmocka.h>
 
+#include "daemon/datapath/promote.h"
+#include "daemon/datapath/sock.h"
 #include "daemon/net/sockaddr.h"
 #include "util/cleanup.h"
 
@@ -337,6 +339,23 @@ static void test_detached(void **state)
 	assert_int_equal(stats_of(fx)->strangers, 0);
 }
 
+/* Where there is a short cut it is told of each datagram, but not of one whose path has left. */
+static void test_detached_from_a_short_cut(void **state)
+{
+	struct fixture *fx = *state;
+	struct datapath *d = fx->datapaths[0];
+	struct flow_path *path = &fx->ends[0].path;
+	const struct promote_params params = { .worker = fx->workers[0], .stats = &d->stats };
+	assert_int_equal(promoter_new(&params, &d->promoter), 0);
+	d->stats.open = 1;
+	answer(fx, 0, flow_path_local(path), "before");
+	assert_int_equal(flow_path_detach(path), 0);
+	assert_int_equal(fx->ends[0].received, 1);
+	assert_false(list_is_linked(&path->pace.node));
+	assert_int_equal(path->pace.moved, 0);
+	flow_path_close(path);
+}
+
 /* One that is closed between two workers leaves nothing behind, and its place is free again. */
 static void test_closed_between_workers(void **state)
 {
@@ -362,6 +381,7 @@ int main(void)
 		T(test_stranger_at_a_busy_port),
 		T(test_refused),
 		T(test_detached),
+		T(test_detached_from_a_short_cut),
 		T(test_closed_between_workers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
