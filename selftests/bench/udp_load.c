@@ -12,18 +12,6 @@
  * many a second go out whatever comes back, and what hasn't come 200 ms after the end is lost.
  * Prints one JSON object.
  */
-/*
- * Both ends of a measurement of UDP echoes. Compiled and run by selftests/bench/datapath.
- *
- *   udp_load echo FIRST COUNT PORT  echoes at so many addresses from FIRST on; says "ready"
- *   udp_load run ADDRESS PORTS FLOWS SIZE BURST SECONDS RATE
- *
- * run: FLOWS sockets to the address at the ports in turn. Each is warm when an echo has come back;
- * then "warm" is said, and a line on standard input begins the measurement. RATE 0: a flow sends
- * BURST datagrams, waits for all of them (or 200 ms: the rest is lost) and goes to the end of the
- * queue, at most OUTSTANDING datagrams being under way. Else so many a second go out whatever comes
- * back, and what hasn't come 200 ms after the end is lost. Prints one JSON object.
- */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
