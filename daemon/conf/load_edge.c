@@ -275,13 +275,15 @@ static bool is_routable(const struct conf_prefix *p)
 	return true;
 }
 
-/* Another section that has this very prefix before the network of this index. */
+/* The section that has this very prefix before, or NULL. index: of the network that p is in. */
 static const char *prefix_before(const struct edge_conf *c, size_t index,
 				 const struct conf_prefix *p)
 {
-	for (size_t i = 0; i < index; i++)
+	for (size_t i = 0; i <= index; i++)
 		for (size_t k = 0; k < c->networks[i].prefix_count; k++) {
 			const struct conf_prefix *other = &c->networks[i].prefixes[k];
+			if (other == p)
+				return NULL;
 			if (other->bits == p->bits && ip_addr_eq(&other->ip, &p->ip))
 				return c->networks[i].name;
 		}
