@@ -327,7 +327,7 @@ static void follow_path(struct tunnel *t)
 	struct link_stats stats = {};
 	struct ip_addr source;
 	if (!t->link || !t->is_connected || t->link->state == LINK_STATE_CLOSED ||
-	    udp_find_source(&t->dial.peer, edge->bind_interface, edge->fwmark, &source) < 0)
+	    udp_find_source(&t->dial.peer, edge->bind_interface, edge->fwmark, &source, NULL) < 0)
 		return; /* without any way there is nothing to follow */
 	link_get_stats(t->link, &stats);
 	if (ip_addr_eq(&source, &stats.local.ip))

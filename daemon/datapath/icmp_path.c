@@ -17,6 +17,7 @@
 #include "daemon/base/random.h"
 #include "daemon/net/sockaddr.h"
 #include "daemon/net/tcp.h"
+#include "daemon/net/udp.h"
 #include "util/cleanup.h"
 
 #include <linux/errqueue.h> /* last: it needs struct timespec and doesn't say so */
@@ -278,27 +279,8 @@ int icmp_path_send(struct icmp_path *path, const struct icmp_path_send *send)
 
 int icmp_path_find_way(const struct ip_addr *dst, struct icmp_path_way *ret)
 {
-	/* Connecting sends nothing: it is the kernel's choice of a route. */
-	struct sockaddr_storage sa;
-	socklen_t len = sockaddr_from_ip_port(&(struct ip_port){ .ip = *dst, .port = 9 }, &sa);
-	_cleanup_(fd_closep) int fd = socket(sa.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&sa, len) < 0)
-		return -errno;
-	bool is_v4 = dst->family == IP_FAMILY_V4;
-	int mtu = 0;
-	socklen_t mtu_len = sizeof(mtu);
-	if (getsockopt(fd, is_v4 ? SOL_IP : SOL_IPV6, is_v4 ? IP_MTU : IPV6_MTU, &mtu, &mtu_len) <
-	    0)
-		return -errno;
-	struct ip_port local;
-	len = sizeof(sa);
-	if (getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
-		return -errno;
-	int r = sockaddr_to_ip_port((struct sockaddr *)&sa, len, &local);
-	if (r < 0)
-		return r;
-	*ret = (struct icmp_path_way){ .src = local.ip, .mtu = (uint32_t)mtu };
-	return 0;
+	const struct ip_port any_port = { .ip = *dst, .port = 9 };
+	return udp_find_source(&any_port, NULL, 0, &ret->src, &ret->mtu);
 }
 
 /* ---- opening ---- */

@@ -102,7 +102,7 @@ int flow_path_open(struct datapath *d, struct flow_path *path, const struct path
 		   const struct ip_port *remote)
 {
 	struct ip_addr local;
-	int r = udp_find_source(remote, NULL, 0, &local);
+	int r = udp_find_source(remote, NULL, 0, &local, NULL);
 	if (r < 0)
 		return r;
 	path->user = user;

@@ -219,8 +219,9 @@ int udp_local_addr(const struct udp_socket *sock, struct ip_port *ret)
 }
 
 int udp_find_source(const struct ip_port *peer, const char *bind_interface, uint32_t fwmark,
-		    struct ip_addr *ret)
+		    struct ip_addr *ret, uint32_t *ret_mtu)
 {
+	bool is_v4 = peer->ip.family == IP_FAMILY_V4;
 	struct sockaddr_storage sa;
 	socklen_t len = sockaddr_from_ip_port(peer, &sa);
 	_cleanup_(fd_closep) int fd = socket(sa.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -235,10 +236,16 @@ int udp_find_source(const struct ip_port *peer, const char *bind_interface, uint
 	if (connect(fd, (struct sockaddr *)&sa, len) < 0)
 		return -errno;
 	struct ip_port local;
+	int mtu = 0;
 	r = udp_local_addr(&(struct udp_socket){ .fd = fd }, &local);
-	if (r == 0)
-		*ret = local.ip;
-	return r;
+	if (r == 0 && ret_mtu)
+		r = get_int(fd, is_v4 ? SOL_IP : SOL_IPV6, is_v4 ? IP_MTU : IPV6_MTU, &mtu);
+	if (r < 0)
+		return r;
+	*ret = local.ip;
+	if (ret_mtu)
+		*ret_mtu = (uint32_t)mtu;
+	return 0;
 }
 
 /* ---- receiving ----------------------------------------------------------------------------- */

@@ -87,10 +87,11 @@ void udp_close(struct udp_socket *sock);
 [[nodiscard]] int udp_local_addr(const struct udp_socket *sock, struct ip_port *ret);
 /*
  * The address from which the kernel would send to peer now, through an interface and with a mark if
- * they are given. 0 or a negative errno: -ENETUNREACH (no way), -ENODEV, -EPERM.
+ * they are given, and the size of packets on that way (NULL: not asked for). 0 or a negative errno:
+ * -ENETUNREACH (no way), -ENODEV, -EPERM.
  */
 [[nodiscard]] int udp_find_source(const struct ip_port *peer, const char *bind_interface,
-				  uint32_t fwmark, struct ip_addr *ret);
+				  uint32_t fwmark, struct ip_addr *ret, uint32_t *ret_mtu);
 
 /*
  * Receives at most UDP_BATCH messages. The result is valid until the next call with this batch.
