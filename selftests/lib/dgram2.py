@@ -3,9 +3,9 @@
 import dataclasses
 import ipaddress
 import os
-import time
 
 from . import tunnelrpc as rpc
+from .dgrams import Carrier
 from .quicpeer import RpcClient
 
 PAYLOAD, PACKET, TRACED, SPANS = range(4)
@@ -16,13 +16,13 @@ def carry(session, payload):
     return payload + session + bytes([PAYLOAD])
 
 
-class End:
+class End(Carrier):
     """What both ends share: payloads by session, and ends that the peer has told."""
 
+    carry = staticmethod(carry)
+
     def __init__(self, link):
-        self.link, self.seen = link, 0
-        self.payloads = {}      # id -> list of bytes
-        self.other = []
+        super().__init__(link)
         self.ends = []          # (id, text), told by the peer
         link.rpc_serve = self._serve
 
@@ -36,32 +36,11 @@ class End:
     def on_register(self, params):
         return "not served here"
 
-    def send(self, *datagrams):
-        def push():
-            for datagram in datagrams:
-                self.link.quic.send_datagram_frame(datagram)
-            self.link.transmit()
-        self.link.hub.call(push)
-
-    def read(self):
-        fresh = self.link.datagrams[self.seen:]
-        self.seen += len(fresh)
-        for data in fresh:
-            if len(data) >= 17 and data[-1] == PAYLOAD:
-                self.payloads.setdefault(data[-17:-1], []).append(data[:-17])
-            else:
-                self.other.append(data)
-
-    def wait(self, condition, timeout=5, what="datagrams of the peer"):
-        def look():
-            self.read()
-            return condition()
-        return self.link.hub.wait(look, timeout, what)
-
-    def wait_payload(self, session, timeout=5):
-        """The next payload of a session, taken out."""
-        self.wait(lambda: self.payloads.get(session), timeout, "a payload")
-        return self.payloads[session].pop(0)
+    def sort(self, datagram):
+        if len(datagram) >= 17 and datagram[-1] == PAYLOAD:
+            self.payloads.setdefault(datagram[-17:-1], []).append(datagram[:-17])
+        else:
+            self.other.append(datagram)
 
     def wait_end(self, session, timeout=5):
         """The text with which the peer told the session's end."""
@@ -101,19 +80,6 @@ class Sessions(End):
         session = self.new()
         assert self.register(session, host, port, idle, trace) == ""
         return session
-
-    def echo(self, session, payload, timeout=5):
-        """Sends a payload until it comes back, as dgram3.Flows.echo() does."""
-        end = time.monotonic() + timeout
-        while time.monotonic() < end:
-            self.send(carry(session, payload))
-            try:
-                got = self.wait_payload(session, 0.5)
-            except AssertionError:
-                continue
-            assert got == payload, (len(got), len(payload))
-            return
-        raise AssertionError(f"no echo of {len(payload)} bytes")
 
 
 @dataclasses.dataclass

@@ -3,6 +3,7 @@
 import struct
 
 from . import dgram3
+from .dgrams import Reader
 
 FEATURE = "support_datagram_v3_2"
 
@@ -16,28 +17,19 @@ class Registration:
         assert bool(self.flags & 4) == bool(self.payload)
 
 
-class FlowServer:
+class FlowServer(Reader):
     """Reads what the edge sent on one link."""
 
     def __init__(self, link):
-        self.link, self.seen = link, 0
+        super().__init__(link)
         self.registrations, self.payloads = [], []  # [Registration], [(flow, bytes)]
 
-    def read(self):
-        fresh = self.link.datagrams[self.seen:]
-        self.seen += len(fresh)
-        for data in fresh:
-            if data[0] == dgram3.REGISTER:
-                self.registrations.append(Registration(data))
-            else:
-                assert data[0] == dgram3.PAYLOAD and len(data) >= 17, data.hex()
-                self.payloads.append((data[1:17], data[17:]))
-
-    def wait(self, condition, timeout=5, what="datagrams of the edge"):
-        def look():
-            self.read()
-            return condition()
-        return self.link.hub.wait(look, timeout, what)
+    def sort(self, datagram):
+        if datagram[0] == dgram3.REGISTER:
+            self.registrations.append(Registration(datagram))
+        else:
+            assert datagram[0] == dgram3.PAYLOAD and len(datagram) >= 17, datagram.hex()
+            self.payloads.append((datagram[1:17], datagram[17:]))
 
     def wait_registration(self, count=1, timeout=5):
         self.wait(lambda: len(self.registrations) >= count, timeout, f"registration {count}")

@@ -5,6 +5,7 @@ import ipaddress
 import struct
 
 from . import dgram3
+from .dgrams import Reader
 
 REQUEST, REPLY, UNREACHABLE, TOO_BIG, EXCEEDED = "request", "reply", "unreachable", "too-big", "exceeded"
 NUMBERS = {4: {REQUEST: 8, REPLY: 0, UNREACHABLE: 3, EXCEEDED: 11},
@@ -93,43 +94,29 @@ def read(whole, is_quote=False):
     return made
 
 
-class Pings:
+class Pings(Reader):
     """What a link's daemon sends in ICMP datagrams of a version."""
 
     def __init__(self, link, version=3):
-        self.link, self.version, self.seen = link, version, 0
+        super().__init__(link)
+        self.version = version
         self.packets = []       # as they came
-        self.other = []
 
     def send(self, *packets):
         wrap = {3: lambda p: bytes([dgram3.ICMP]) + p, 2: lambda p: p + bytes([V2_PACKET])}
-        self.push(*map(wrap[self.version], packets))
+        self.link.send_datagrams(*map(wrap[self.version], packets))
 
-    def push(self, *datagrams):
-        """All of them before the daemon can answer any."""
-        def go():
-            for datagram in datagrams:
-                self.link.quic.send_datagram_frame(datagram)
-            self.link.transmit()
-        self.link.hub.call(go)
-
-    def read(self):
-        fresh = self.link.datagrams[self.seen:]
-        self.seen += len(fresh)
-        for datagram in fresh:
-            if self.version == 3 and datagram[:1] == bytes([dgram3.ICMP]):
-                self.packets.append(datagram[1:])
-            elif self.version == 2 and datagram[-1:] == bytes([V2_PACKET]):
-                self.packets.append(datagram[:-1])
-            else:
-                self.other.append(datagram)
+    def sort(self, datagram):
+        if self.version == 3 and datagram[:1] == bytes([dgram3.ICMP]):
+            self.packets.append(datagram[1:])
+        elif self.version == 2 and datagram[-1:] == bytes([V2_PACKET]):
+            self.packets.append(datagram[:-1])
+        else:
+            self.other.append(datagram)
 
     def take(self, timeout=5, what="an ICMP packet of the daemon"):
         """The next packet, taken out."""
-        def look():
-            self.read()
-            return self.packets
-        self.link.hub.wait(look, timeout, what)
+        self.wait(lambda: self.packets, timeout, what)
         return self.packets.pop(0)
 
     def ask(self, *packets, timeout=5):

@@ -281,8 +281,13 @@ class Link(QuicConnectionProtocol):
         return self.stream(number)
 
     def send_datagram(self, data):
+        self.send_datagrams(data)
+
+    def send_datagrams(self, *datagrams):
+        """All of them before the peer can answer any."""
         def send():
-            self.quic.send_datagram_frame(data)
+            for data in datagrams:
+                self.quic.send_datagram_frame(data)
             self.transmit()
         self.hub.call(send)
 

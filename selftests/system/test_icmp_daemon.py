@@ -143,7 +143,7 @@ def test_recorded(start, section_of, version):
     wrap = {3: lambda p: bytes([2]) + p, 2: lambda p: p + bytes([1])}[version]
     for sender, octets in rows:
         if sender == "edge":
-            pings.push(bytes.fromhex(octets))
+            pings.link.send_datagrams(bytes.fromhex(octets))
         else:
             assert wrap(pings.take()).hex() == octets
     count = sum(sender == "edge" for sender, _ in rows)
@@ -386,7 +386,7 @@ def test_nonsense(world):
     bad = [bytes.fromhex(v["hex"]) for v in vectors if v["name"].startswith("ipdecode_")
            and v["fields"].get("icmp_decode") == "error" and "option_len_2" not in v["name"]]
     assert len(bad) > 15
-    pings.push(*(bytes([2]) + packet for packet in bad), bytes([2]), bytes([2]) + bytes(1281))
+    pings.link.send_datagrams(*(bytes([2]) + packet for packet in bad), bytes([2]), bytes([2]) + bytes(1281))
     until(lambda: drops(daemon, "malformed") == len(bad) + 2, 5, "all counted")
     kinds = [request(host, kind=kind, code=code, ttl=ttl) for host in NEAR for ttl in (1, 64)
              for kind, code in ((REPLY, 0), (EXCEEDED, 0), (UNREACHABLE, 3), (icmp.REQUEST, 1))]

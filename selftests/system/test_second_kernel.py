@@ -72,3 +72,4 @@ def test_second_kernel(machine, step):
     found = re.search(rf"^begin {step}\n(.*)^end {step} (\d+)$", machine.console,
                       re.MULTILINE | re.DOTALL)
     assert found and found.group(2) == "0", machine.console[-4000:]
+    assert not re.search("skipped", found.group(1), re.IGNORECASE), found.group(1)
