@@ -71,7 +71,6 @@ static int setup(void **state)
 	/* What the system trusts. */
 	if (setenv("SSL_CERT_FILE", ca_file, 1) < 0)
 		return -1;
-	fake_dns_start(&dns, dns_loop, dns_slab, server_ctx);
 	if (worker_set_new(&params, &workers) < 0 || mainloop_new(NULL, &ml) < 0)
 		return -1;
 	return worker_set_start(workers, NULL, NULL);
@@ -83,7 +82,6 @@ static int teardown(void **state)
 	worker_set_stop(workers);
 	worker_set_free(workers);
 	mainloop_free(ml);
-	fake_dns_stop(&dns);
 	SSL_CTX_free(server_ctx);
 	loop_free(dns_loop);
 	slab_free(dns_slab);
@@ -95,15 +93,21 @@ static int teardown(void **state)
 
 static nsec_t refresh_min; /* 0: the usual one */
 
-static int reset(void **state)
+/* Each test has a server of its own: what an agent of the test before still asks, nobody counts. */
+static int begin_server(void **state)
 {
 	(void)state;
 	(void)unlink(cache_file);
-	dns.records = vendor;
-	dns.rcode = 0;
-	dns.is_mute = false;
-	dns.udp_questions = dns.tls_questions = 0;
+	dns = (struct fake_dns){ .records = vendor };
+	fake_dns_start(&dns, dns_loop, dns_slab, server_ctx);
 	refresh_min = 0;
+	return 0;
+}
+
+static int end_server(void **state)
+{
+	(void)state;
+	fake_dns_stop(&dns);
 	return 0;
 }
 
@@ -217,11 +221,18 @@ static void write_cache(const char *text)
 
 static const struct conf vendor_conf;
 
+/* The whole answer: a slow machine gets a part of the addresses first, which isn't kept. */
+static bool knows_vendor(void)
+{
+	return seen.sets[DISCOVERY_SOURCE_DNS] && access(cache_file, F_OK) == 0 &&
+	       seen.records.has_protocols && seen.records.has_features;
+}
+
 static void test_vendor(void **state)
 {
 	(void)state;
 	struct discovery *d = begin(&vendor_conf);
-	RUN_UNTIL(seen.sets[DISCOVERY_SOURCE_DNS] && seen.records_calls);
+	RUN_UNTIL(knows_vendor());
 	assert_int_equal(seen.set.count, 2);
 	assert_true(has(0, "192.0.2.11:7844") && has(1, "192.0.2.21:7844"));
 	assert_int_equal(seen.records.quic_percent, 40);
@@ -380,7 +391,7 @@ static void test_refresh(void **state)
 	(void)state;
 	struct discovery *d = begin(&vendor_conf);
 	discovery_refresh(d); /* before it has begun */
-	RUN_UNTIL(seen.sets[DISCOVERY_SOURCE_DNS] && seen.records_calls);
+	RUN_UNTIL(knows_vendor());
 	unsigned int before = dns.udp_questions;
 	discovery_refresh(d);
 	for (int i = 0; i < 20; i++)
@@ -453,7 +464,7 @@ static void test_end(void **state)
 	discovery_free(d);
 }
 
-#define TEST(name) cmocka_unit_test_setup(name, reset)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin_server, end_server)
 
 int main(void)
 {
