@@ -5,6 +5,7 @@ always sees the same source port.
     client --[udp]--> adit-edge (2 workers) ==2 connections== aditd (2 workers) --> echo
 """
 import contextlib
+import os
 import socket
 
 import pytest
@@ -112,6 +113,46 @@ def test_connection_closed(peer, start):
         assert set(echo.peers) == ports_before and len(ports_before) == 20
         assert crossings(daemon, "flow") == 20
         assert daemon.status()["connections"][1]["flows"] == 20
+
+
+def test_many_at_once(peer, start):
+    """1 000 flows of a connection that ends go to the other worker, each with its port; when they have
+    ended nothing of them is left, on either worker."""
+    many = 1000
+    with UdpEcho() as echo:
+        echo.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        daemon, first, second = start(peer)
+        descriptors = lambda: len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
+        before = descriptors()
+        flows = [first.new() for _ in range(many)]
+
+        def register_all(link):
+            for at in range(0, many, 50):
+                some = flows[at:at + 50]
+                link.send(*(register(k, echo.host, echo.port, idle=20) for k in some))
+                link.wait(lambda s=some: all(k in link.responses for k in s), 20, "answers")
+            assert {link.responses[k][0] for k in flows} == {OK}
+
+        def echo_all(link):
+            for at in range(0, many, 50):
+                for flow in flows[at:at + 50]:
+                    link.send(carry(flow, flow))
+                for flow in flows[at:at + 50]:
+                    if not link.payloads.get(flow):
+                        link.echo(flow, flow)
+        register_all(first)
+        echo_all(first)
+        addresses = set(echo.peers)
+        first.link.close_link()
+        until(lambda: daemon.status()["connections"][0]["flows"] == 0, 5, "the connection's end")
+        register_all(second)
+        echo_all(second)
+        assert set(echo.peers) == addresses and len(addresses) == many
+        assert crossings(daemon, "flow") == many
+        assert all(min(carried(daemon)[k]) >= many for k in ("anchor", "connected"))
+        until(lambda: daemon.counter("adit_flows", kind="udp") == 0, 40, "their end")
+        until(lambda: daemon.counter("adit_anchors") <= 16, 5, "the anchors' end")
+        assert descriptors() <= before + 20, "spares of one address"
 
 
 def test_idle_elsewhere(peer, start):
