@@ -10,7 +10,7 @@ import socket
 
 import pytest
 
-from lib import ports
+from lib import needs, ports
 from lib.adit import Daemon, Edge, peer_edge_keys, section, write_token
 from lib.dgram3 import OK, Flows, carry, register
 from lib.peer_edge import PeerEdge
@@ -241,6 +241,45 @@ def test_iperf3(processes, tmp_path):
         print(f"{words}: {packets:.0f} packets, {lost:.2f} % lost")
         assert packets > 2000 and lost < 5
         assert sum(sum(carried(daemon, k)) for k in ("anchor", "connected")) - before > packets * 0.9
+
+
+def test_dnsperf(processes, tmp_path):
+    """T2: dnsperf against dnsmasq, 64 clients of which each has a flow."""
+    needs.tool("dnsperf")
+    port, server = ports.free(), ports.free()
+    names = tmp_path / "names"
+    names.write_text("".join(f"n{number}.flow.test A\n" for number in range(100)))
+    hosts = tmp_path / "hosts"
+    hosts.write_text("".join(f"192.0.2.{number} n{number}.flow.test\n" for number in range(100)))
+    processes.start("dnsmasq", ["dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts",
+                                f"--addn-hosts={hosts}", "--bind-interfaces", "--except-interface=none",
+                                "--listen-address=127.0.0.1", "--user=root", f"--port={server}",
+                                f"--pid-file={tmp_path}/pid"])
+    edge = Edge(processes, tmp_path, extra=section("udp dns", listen=f"127.0.0.1:{port}", tunnel="home",
+                                                   dest=f"127.0.0.1:{server}"))
+    edge.start()
+    daemon = Daemon(processes, tmp_path, token_file=edge.token_file, connections=2,
+                    extra=section("network", allow="127.0.0.0/8"))
+    daemon.serve()
+    edge.wait_links(2)
+
+    def ask(seconds_long, clients):
+        done = processes.run("dnsperf", ["dnsperf", "-s", "127.0.0.1", "-p", str(port), "-d", names, "-t", "2",
+                                         "-l", str(seconds_long), "-c", str(clients), "-q", "100"],
+                             timeout=seconds(30))
+        assert done.code == 0, done.log
+        sent, completed = (int(re.search(rf"Queries {k}:\s+(\d+)", done.log)[1])
+                           for k in ("sent", "completed"))
+        return sent, completed, done.log
+    until(lambda: ask(1, 1)[1] > 0, 10, "the name server")
+    before, flows = carried(daemon, "anchor"), daemon.counter("cloudflared_udp_total_flows")
+    sent, completed, page = ask(3, 64)
+    print(f"{sent} queries, {sent - completed} lost")
+    assert sent > 1000 and completed >= 0.99 * sent
+    assert re.search(r"NOERROR \d+ \(100.00%\)", page), page
+    grown = [b - a for a, b in zip(before, carried(daemon, "anchor"))]
+    assert min(grown) >= completed, "by anchors"
+    assert daemon.counter("cloudflared_udp_total_flows") - flows == 64
 
 
 def test_wireguard_s_sizes(processes, tmp_path):
