@@ -33,7 +33,11 @@ struct echo {
 	uint16_t checksum;
 	uint16_t len; /* of the ICMP message */
 	uint8_t ttl;  /* with which it left */
+	uint8_t tos;
+	uint32_t dont_fragment : 1;
+	uint32_t label : 31; /* IPv4: id of the packet; IPv6: flow label */
 };
+static_assert(sizeof(struct echo) <= 64, "docs/limits.md says how much a ring takes");
 
 struct echo_map {
 	struct echo *ring;    /* owned; size entries */

@@ -177,7 +177,10 @@ static void forward(struct icmp_session *s, struct icmp_port *port, const struct
 				   .seq = m->seq,
 				   .checksum = m->checksum,
 				   .len = (uint16_t)p->payload.len,
-				   .ttl = p->ttl - 1 };
+				   .ttl = p->ttl - 1,
+				   .tos = p->tos,
+				   .dont_fragment = p->dont_fragment,
+				   .label = p->id | p->flow_label };
 	struct icmp_path_send send = {
 		.dst = p->dst, .ttl = echo.ttl, .dont_fragment = p->dont_fragment, .data = m->data
 	};
@@ -281,6 +284,10 @@ static void on_error(void *arg, const struct icmp_path_error *error)
 		.seq = e->seq,
 		.checksum = e->checksum,
 		.ttl = error->kind == ICMP_KIND_TIME_EXCEEDED ? TTL_AT_THE_END : e->ttl,
+		.tos = e->tos,
+		.dont_fragment = e->dont_fragment,
+		.ip_id = (uint16_t)e->label,
+		.flow_label = e->label,
 		.len = e->len,
 	};
 	struct icmp_error told = {

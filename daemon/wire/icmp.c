@@ -120,10 +120,11 @@ static int write_message(struct packer *p, const struct ip_addr *src, const stru
 	return 0;
 }
 
+/* The header of what we make ourselves, as the recorded ones are. */
 static int write_head(struct packer *p, const struct ip_addr *src, const struct ip_addr *dst,
 		      uint8_t ttl, size_t len)
 {
-	struct ip_head h = {
+	const struct ip_head h = {
 		.src = *src, .dst = *dst, .protocol = protocol_of(src->family), .ttl = ttl
 	};
 	return ip_head_write(p, &h, len);
@@ -171,7 +172,15 @@ int icmp_requote_write(struct packer *p, const struct icmp_requote *q, struct sp
 {
 	if (message.len < ICMP_HEAD_LEN)
 		return -ENODATA;
-	int r = write_head(p, &q->src, &q->dst, q->ttl, MAX(q->len, message.len));
+	const struct ip_head h = { .src = q->src,
+				   .dst = q->dst,
+				   .protocol = protocol_of(q->src.family),
+				   .ttl = q->ttl,
+				   .tos = q->tos,
+				   .dont_fragment = q->dont_fragment,
+				   .id = q->ip_id,
+				   .flow_label = q->flow_label };
+	int r = ip_head_write(p, &h, MAX(q->len, message.len));
 	uint8_t *at = r < 0 ? NULL : packer_room(p, message.len);
 	if (!at)
 		return r < 0 ? r : packer_finish(p);

@@ -77,6 +77,10 @@ struct icmp_requote {
 	uint16_t seq;
 	uint16_t checksum;
 	uint8_t ttl;
+	uint8_t tos;
+	bool dont_fragment;
+	uint16_t ip_id;      /* IPv4 */
+	uint32_t flow_label; /* IPv6 */
 	size_t len; /* of the whole message; 0: not known, then as long as what is quoted */
 };
 

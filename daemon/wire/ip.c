@@ -14,6 +14,7 @@ enum {
 	FLAG_DONT_FRAGMENT = 0x4000,
 	FLAG_MORE_FRAGMENTS = 0x2000,
 	OFFSET_MASK = 0x1fff,
+	FLOW_LABEL_MASK = 0xfffff,
 
 	OPTION_END = 0,
 	OPTION_NOTHING = 1,
@@ -104,6 +105,7 @@ static int read_v4(struct span in, struct ip_packet *ret)
 		.protocol = (enum ip_protocol)in.ptr[9],
 		.ttl = in.ptr[IP4_TTL],
 		.tos = in.ptr[1],
+		.id = load_be16(in.ptr + 4),
 		.dont_fragment = fragment & FLAG_DONT_FRAGMENT,
 		.is_fragment = fragment & (FLAG_MORE_FRAGMENTS | OFFSET_MASK),
 		.fragment_offset = (uint16_t)((fragment & OFFSET_MASK) * 8),
@@ -143,6 +145,7 @@ static int read_v6(struct span in, struct ip_packet *ret)
 		.protocol = (enum ip_protocol)in.ptr[6],
 		.ttl = in.ptr[IP6_HOP_LIMIT],
 		.tos = (uint8_t)(load_be16(in.ptr) >> 4),
+		.flow_label = load_be32(in.ptr) & FLOW_LABEL_MASK,
 		.dont_fragment = true,
 		.header = span_first(in, IP6_HEAD_LEN),
 		.payload = span_first(span_skip(in, IP6_HEAD_LEN), payload_len),
@@ -245,7 +248,8 @@ static void write_v4(uint8_t *at, const struct ip_head *h, size_t payload_len)
 
 static void write_v6(uint8_t *at, const struct ip_head *h, size_t payload_len)
 {
-	store_be32(at, UINT32_C(6) << 28 | (uint32_t)h->tos << 20);
+	store_be32(at,
+		   UINT32_C(6) << 28 | (uint32_t)h->tos << 20 | (h->flow_label & FLOW_LABEL_MASK));
 	store_be16(at + 4, (uint16_t)payload_len);
 	at[6] = h->protocol;
 	at[IP6_HOP_LIMIT] = h->ttl;

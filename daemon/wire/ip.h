@@ -33,6 +33,8 @@ struct ip_packet {
 	uint8_t ttl;               /* IPv6: hop limit */
 	uint8_t tos;               /* IPv6: traffic class */
 	bool dont_fragment;        /* IPv6: always */
+	uint16_t id;               /* IPv4 */
+	uint32_t flow_label;       /* IPv6 */
 	bool is_fragment;          /* the payload is a piece */
 	uint16_t fragment_offset;  /* bytes; 0 in the first piece */
 	struct span header;        /* with options; IPv6: with hop-by-hop options */
@@ -48,7 +50,8 @@ struct ip_head {
 	uint8_t ttl;
 	uint8_t tos;
 	bool dont_fragment;
-	uint16_t id; /* IPv4 */
+	uint16_t id;         /* IPv4 */
+	uint32_t flow_label; /* IPv6; 20 bits */
 };
 
 /*

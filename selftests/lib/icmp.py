@@ -26,24 +26,25 @@ def _pseudo(src, dst, length):
     return src.packed + dst.packed + struct.pack("!II", length, 58)
 
 
-def packet(src, dst, message, ttl=64, flags=0):
-    """An IP packet around an ICMP message whose checksum is made here; flags: of IPv4's third word."""
+def packet(src, dst, message, ttl=64, flags=0, tos=0, label=0):
+    """An IP packet around an ICMP message whose checksum is made here; flags: of IPv4's third word;
+    label: id in IPv4, flow label in IPv6."""
     src, dst = ipaddress.ip_address(src), ipaddress.ip_address(dst)
     before = b"" if dst.version == 4 else _pseudo(src, dst, len(message))
     message = message[:2] + bytes(2) + message[4:]
     message = message[:2] + struct.pack("!H", checksum(before + message)) + message[4:]
     if dst.version == 6:
-        return struct.pack("!IHBB", 6 << 28, len(message), 58, ttl) + src.packed + dst.packed + message
-    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(message), 0, flags, ttl, 1, 0)
+        return struct.pack("!IHBB", 6 << 28 | tos << 20 | label, len(message), 58, ttl) + src.packed + dst.packed + message
+    head = struct.pack("!BBHHHBBH", 0x45, tos, 20 + len(message), label, flags, ttl, 1, 0)
     head += src.packed + dst.packed
     return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + message
 
 
 def request(dst, ident=1, seq=1, data=b"ping-data", ttl=64, src=None, dont_fragment=False, code=0,
-            kind=REQUEST):
+            kind=REQUEST, **marks):
     version = ipaddress.ip_address(dst).version
     message = struct.pack("!BBHHH", NUMBERS[version][kind], code, 0, ident, seq) + data
-    return packet(src or EYEBALL[version], dst, message, ttl, 0x4000 if dont_fragment else 0)
+    return packet(src or EYEBALL[version], dst, message, ttl, 0x4000 if dont_fragment else 0, **marks)
 
 
 @dataclasses.dataclass

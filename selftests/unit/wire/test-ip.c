@@ -342,15 +342,17 @@ static void test_heads(void **state)
 	assert_true(p.tos == 0xb8 && p.ttl == 64 && p.protocol == IP_PROTOCOL_UDP);
 	assert_true(ip_addr_eq(&p.src, &h.src) && ip_addr_eq(&p.dst, &h.dst));
 	assert_int_equal(load_be16(room + 2), 120);
-	assert_int_equal(load_be16(room + 4), 0x1234);
+	assert_true(load_be16(room + 4) == 0x1234 && p.id == 0x1234 && p.flow_label == 0);
 
 	h = head("2001:db8::1", "2001:db8::2", IP_PROTOCOL_ICMP6);
 	h.tos = 0xb8;
+	h.flow_label = 0xfabcde;
 	out = packer_over(room, sizeof(room));
 	assert_int_equal(ip_head_write(&out, &h, 65535), 0);
 	assert_int_equal(ip_read(packer_span(&out), &p), 0);
 	assert_true(p.tos == 0xb8 && p.ttl == 64 && p.protocol == IP_PROTOCOL_ICMP6);
 	assert_int_equal(load_be16(room + 4), 65535);
+	assert_true(p.flow_label == 0xabcde && p.id == 0);
 	out = packer_over(room, sizeof(room));
 	assert_int_equal(ip_head_write(&out, &h, 65536), -EMSGSIZE);
 	h.dst = addr("10.0.0.1");
