@@ -25,6 +25,7 @@
 #include "daemon/datapath/path.h"
 #include "daemon/flow/datagram.h"
 #include "daemon/session/flow_cross.h"
+#include "daemon/session/strays.h"
 #include "daemon/wire/dgram_v3.h"
 #include "util/list.h"
 
@@ -69,7 +70,7 @@ struct session_counters {
 struct flow_port;
 struct udp_session;
 
-/* A link of version 2: a session has ended by itself, which its edge is to be told. */
+/* A link of version 2: a session has ended by itself, which its edge is to be told (again). */
 struct flow_port_user {
 	void (*on_session_end)(struct flow_port *port, const struct dgram_id *id,
 			       const char *reason);
@@ -86,6 +87,7 @@ struct flow_port {
 	struct list flows; /* whose answers go here */
 	unsigned int count;
 	struct list in_table;
+	struct strays strays; /* version 2 */
 };
 
 struct flow_table_params {

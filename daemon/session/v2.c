@@ -65,6 +65,19 @@ void v2_unregister(struct flow_port *port, const struct dgram_id *id)
 		udp_session_end(s, "ended by the edge");
 }
 
+static void take_payload(struct flow_port *port, const struct dgram2 *d)
+{
+	struct udp_session *s = find(port, &d->id);
+	if (s) {
+		udp_session_write(s, d->content);
+		return;
+	}
+	flow_table_drop(port->table, port->index, FLOW_DROP_NO_FLOW);
+	/* Has its edge not heard of the end? */
+	if (strays_note(&port->strays, &d->id, loop_now(port->table->p.worker->loop)))
+		port->v2->on_session_end(port, &d->id, "there is no such session");
+}
+
 void v2_datagram(struct flow_port *port, struct span datagram)
 {
 	struct flow_table *t = port->table;
@@ -73,14 +86,9 @@ void v2_datagram(struct flow_port *port, struct span datagram)
 		flow_table_drop(t, port->index, FLOW_DROP_MALFORMED);
 		return;
 	}
-	struct udp_session *s = NULL;
 	switch (d.type) {
 	case DGRAM2_TYPE_PAYLOAD:
-		s = find(port, &d.id);
-		if (s)
-			udp_session_write(s, d.content);
-		else
-			flow_table_drop(t, port->index, FLOW_DROP_NO_FLOW);
+		take_payload(port, &d);
 		return;
 	case DGRAM2_TYPE_PACKET: /* these are no session's (icmp_session.h) */
 	case DGRAM2_TYPE_TRACED:

@@ -276,7 +276,8 @@ def test_many_end_at_once(peer, start):
 
 
 def test_edge_that_doesn_t_listen(peer, start):
-    """An edge that never answers the calls costs nothing but their time."""
+    """An edge that never answers the calls costs nothing but their time; what it then still thinks is
+    there it is told of again."""
     daemon = start(peer)
     sessions = Sessions(peer.wait_registered(1, 15)[0])
     sessions.link.rpc_serve = lambda frame: None
@@ -289,6 +290,14 @@ def test_edge_that_doesn_t_listen(peer, start):
         sessions.link.rpc_serve = sessions._serve
         session = sessions.open(echo.host, echo.port, 1)
         assert sessions.wait_end(session)
+        until(lambda: active(daemon) == 0, 5, "no session")
+        assert [s for s, _ in sessions.ends] == [session]
+
+        def goes_on():
+            sessions.send(carry(gone[0], b"anyone there?"))
+            return len(sessions.ends) > 1
+        until(goes_on, 8, "the end told again", 0.1)
+        assert sessions.ends[1] == (gone[0], "there is no such session")
 
 
 def test_version_3_refuses(peer, start):

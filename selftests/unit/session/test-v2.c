@@ -427,6 +427,62 @@ static void test_scope(void **state)
 	assert_int_equal(fx->table.by_index[3].active, 1);
 }
 
+static void grow_older(struct fake *f, nsec_t by)
+{
+	for (size_t i = 0; i < STRAYS_MAX; i++)
+		if (f->port.strays.places[i].since)
+			f->port.strays.places[i].since -= by;
+}
+
+static void expect_told(struct fake *f, unsigned int ends, unsigned int n)
+{
+	struct dgram_id id = id_of(n);
+	assert_int_equal(f->ends, ends);
+	assert_true(dgram_id_eq(&f->ended, &id));
+	assert_string_equal(f->text, "there is no such session");
+}
+
+/* An end that the edge hasn't heard of is told when payloads go on coming, not about one of them.
+ */
+static void test_unaware(void **state)
+{
+	struct fixture *fx = *state;
+	struct fake *f = &fx->edge;
+	payload(f, 1, SPAN_LIT("late"));
+	payload(f, 1, SPAN_LIT("later"));
+	payload(&fx->other, 1, SPAN_LIT("x"));
+	grow_older(f, 100 * NSEC_PER_MSEC);
+	payload(f, 1, SPAN_LIT("x"));
+	assert_int_equal(f->ends, 0);
+	grow_older(f, NSEC_PER_SEC);
+	payload(f, 1, SPAN_LIT("x"));
+	expect_told(f, 1, 1);
+	payload(f, 1, SPAN_LIT("x")); /* a second later again, not at once */
+	assert_int_equal(f->ends, 1);
+	/* Two ids in one place: the second waits until the first is answered or has been still. */
+	payload(f, 1 + STRAYS_MAX, SPAN_LIT("x"));
+	grow_older(f, NSEC_PER_SEC);
+	payload(f, 1 + STRAYS_MAX, SPAN_LIT("x"));
+	assert_int_equal(f->ends, 1);
+	payload(f, 1, SPAN_LIT("x"));
+	expect_told(f, 2, 1);
+	payload(f, 1 + STRAYS_MAX, SPAN_LIT("x"));
+	grow_older(f, 3 * NSEC_PER_SEC);
+	payload(f, 1, SPAN_LIT("x"));
+	grow_older(f, NSEC_PER_SEC);
+	payload(f, 1 + STRAYS_MAX, SPAN_LIT("x"));
+	assert_int_equal(f->ends, 2);
+	payload(f, 1, SPAN_LIT("x"));
+	expect_told(f, 3, 1);
+	/* A session is none of these, nor is the other link's business. */
+	assert_null(ask(fx, f, 1));
+	payload(f, 1, SPAN_LIT("x"));
+	grow_older(f, NSEC_PER_SEC);
+	payload(f, 1, SPAN_LIT("x"));
+	assert_true(f->ends == 3 && fx->other.ends == 0);
+	assert_int_equal(drops(fx, FLOW_DROP_NO_FLOW), 13);
+}
+
 static void test_malformed(void **state)
 {
 	struct fixture *fx = *state;
@@ -457,7 +513,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_both_ways), T(test_refusals),      T(test_replaced),
 		T(test_ends),      T(test_signs_of_life), T(test_refused_by_origin),
-		T(test_scope),     T(test_malformed),
+		T(test_scope),     T(test_malformed),     T(test_unaware),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
