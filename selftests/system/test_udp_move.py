@@ -129,7 +129,7 @@ def test_many_at_once(peer, start):
         def register_all(link):
             for at in range(0, many, 50):
                 some = flows[at:at + 50]
-                link.send(*(register(k, echo.host, echo.port, idle=20) for k in some))
+                link.send(*(register(k, echo.host, echo.port, idle=round(seconds(10))) for k in some))
                 link.wait(lambda s=some: all(k in link.responses for k in s), 20, "answers")
             assert {link.responses[k][0] for k in flows} == {OK}
 
