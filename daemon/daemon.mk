@@ -38,8 +38,8 @@ conf_objs := $(addprefix daemon/conf/,arena.o conf.o credential.o diff.o dump.o 
 	pattern_translate.o push.o report.o rule.o schema.o schema_aditd.o schema_common.o schema_edge.o value.o)
 conf_libs := inih libsystemd libpcre2-8 libidn2
 
-net_objs := $(addprefix daemon/net/,bpf.o ca.o digest.o dns_answer.o dot.o happy.o iostream.o outproxy.o resolve.o \
-	resolve_record.o sockaddr.o tcp.o tlsbio.o \
+net_objs := $(addprefix daemon/net/,bpf.o ca.o digest.o dns_answer.o dot.o happy.o iostream.o outproxy.o port_steer.o \
+	resolve.o resolve_record.o sockaddr.o steer_object.o tcp.o tlsbio.o \
 	tlscerts.o tlsctx.o tun.o tun_steer.o udp.o udp_burst.o xsk.o)
 net_libs := openssl libcares libbpf
 
@@ -62,7 +62,7 @@ link_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o l
 	h2call.o h2call_head.o h2call_open.o h2link.o quic.o \
 	quic_accept.o quic_callbacks.o quic_cid.o quic_conn.o quic_dgram.o quic_forward.o quic_io.o \
 	quic_ledger.o quic_mtu.o quic_path.o quic_reply.o quic_server.o quic_silence.o quic_sock.o \
-	quic_stream.o quic_tls.o quic_window.o rpc_channel.o rpc_metrics.o session_calls.o strangers.o)
+	quic_steer.o quic_stream.o quic_tls.o quic_window.o rpc_channel.o rpc_metrics.o session_calls.o strangers.o)
 link_libs := libngtcp2 libngtcp2_crypto_ossl libnghttp2 openssl
 
 origin_objs := daemon/origin/origin.o daemon/origin/origin_fixed.o daemon/origin/origin_fsm.o \
@@ -105,7 +105,7 @@ cli_libs := libsystemd
 
 # Programs for the kernel: bpf/NAME.bpf.c, in "embed/NAME.bpf.h" for the files that load them.
 bpf_progs := flow steer
-bpf_users := daemon/net/bpf.c daemon/net/tun_steer.c
+bpf_users := daemon/net/bpf.c daemon/net/steer_object.c
 
 # Programs: the part with main() first, then every part that it links.
 progs := aditd adit-edge adit

@@ -64,9 +64,10 @@ test-monitor_parts := netlink
 test-monitor_data := netlink.json
 
 # bpf
-unit_tests += bpf/test-flow bpf/test-steer
+unit_tests += bpf/test-flow bpf/test-steer bpf/test-port_steer
 test-steer_parts := net wire base
 test-steer_libs := libbpf
+test-port_steer_parts := net base
 test-flow_parts := net base
 test-flow_libs := libbpf
 
@@ -142,6 +143,7 @@ test-rpc_metrics_parts := link base
 test-session_calls_parts := link flow net wire base
 test-session_calls_wraps := malloc calloc realloc slab_buf_get slice_get slice_put
 test-quic_threads_parts := link flow net wire base
+test-quic_threads_wraps := setsockopt
 test-link_fsm_parts := link flow net wire base
 test-quic_parts := link flow net wire base
 test-quic_accept_parts := link flow net wire base

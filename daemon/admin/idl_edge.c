@@ -28,8 +28,8 @@ static SD_VARLINK_DEFINE_STRUCT_TYPE(Connection, STRING(tunnel), INT(index), STR
 
 static SD_VARLINK_DEFINE_METHOD(Status, OUT_STRING(version), OUT_STRING(state), OUT_INT(since_usec),
 				OUT_INT(pid), OUT_STRING(config), OUT_INT(config_version),
-				OUT_STRINGS(need_restart), OUT_STRING(metrics), OUT_INT(memory),
-				OUT_INT(memory_limit),
+				OUT_STRINGS(need_restart), OUT_STRING(metrics),
+				OUT_STRING(steering), OUT_INT(memory), OUT_INT(memory_limit),
 				SD_VARLINK_DEFINE_OUTPUT(refusing, SD_VARLINK_STRING, OPT),
 				SD_VARLINK_DEFINE_OUTPUT_BY_TYPE(tunnels, Tunnel, SD_VARLINK_ARRAY),
 				SD_VARLINK_DEFINE_OUTPUT_BY_TYPE(connections, Connection,

@@ -57,6 +57,7 @@ static const struct print_column edge_head[] = {
 	{ "config_version", "config version", PRINT_AS_COUNT },
 	{ "need_restart",   "after a restart", PRINT_AS_TEXT },
 	{ "metrics",        "metrics",      PRINT_AS_TEXT },
+	{ "steering",       "steering",     PRINT_AS_TEXT },
 	{ "memory",         "buffers",      PRINT_AS_BYTES },
 	{ "memory_limit",   "buffer limit", PRINT_AS_BYTES },
 	{ "refusing",       "refusing",     PRINT_AS_TEXT },

@@ -112,6 +112,8 @@ static int reply_status(struct query *q, sd_json_variant *tunnels, sd_json_varia
 		SD_JSON_BUILD_PAIR_UNSIGNED("config_version", reload_version(e->reload)),
 		SD_JSON_BUILD_PAIR_VARIANT("need_restart", need_restart),
 		SD_JSON_BUILD_PAIR_STRING("metrics", metrics),
+		SD_JSON_BUILD_PAIR_STRING("steering",
+					  quic_steering_name(quic_server_steering(e->server))),
 		SD_JSON_BUILD_PAIR_UNSIGNED("memory", q->memory),
 		SD_JSON_BUILD_PAIR_UNSIGNED("memory_limit", q->memory_limit),
 		SD_JSON_BUILD_PAIR_CONDITION(refusing != NULL, "refusing",

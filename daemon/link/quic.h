@@ -95,6 +95,11 @@ struct quic_server_params {
  * changes are hours apart, an accept is not. Returns 0 or -ENOMEM.
  */
 [[nodiscard]] int quic_server_set_tls(struct quic_server *server, SSL_CTX *tls);
+/* What brings packets to the worker that owns them; the last: one another's mailboxes alone. */
+enum quic_steering : uint8_t { QUIC_STEERING_FILTER, QUIC_STEERING_PROGRAM, QUIC_STEERING_NONE };
+/* The one of all listeners, the worst if they differ. Any thread. */
+enum quic_steering quic_server_steering(const struct quic_server *server);
+const char *quic_steering_name(enum quic_steering steering);
 struct strangers;
 /* Of this worker: those of other transports count there, too. As long as the server. */
 struct strangers *quic_server_strangers(struct quic_server *server, const struct worker *worker);

@@ -25,6 +25,7 @@ struct quic_server {
 	SSL_CTX *retired;       /* the one before */
 	int keylog_fd;          /* -EBADF: off */
 	enum quic_retry retry;
+	enum quic_steering steering; /* the worst of all listeners */
 	uint8_t reset_key[QUIC_KEY_LEN];
 	uint8_t token_key[QUIC_KEY_LEN];
 	unsigned int generation;

@@ -14,6 +14,7 @@
 #include "daemon/link/quic_conn.h"
 #include "daemon/link/quic_io.h"
 #include "daemon/link/quic_sock.h"
+#include "daemon/link/quic_steer.h"
 #include "util/cleanup.h"
 #include "util/macro.h"
 
@@ -48,13 +49,15 @@ static int open_listener(const struct quic_accept *a, struct ip_port *addr, stru
 	return 0;
 }
 
-static void steer(const struct quic_server *s, unsigned int listen)
+static void steer(struct quic_server *s, unsigned int listen)
 {
 	const struct quic_accept *first = s->accepts[0];
-	int r = quic_cid_attach_steering(first->bound[listen].fd, s->worker_count);
-	if (r < 0)
-		log_notice(first->qw->worker->log, "link",
-			   "the kernel doesn't steer packets to workers", KV_ERR(r));
+	int fds[STEER_MAX_WORKERS];
+	for (unsigned int w = 0; w < s->worker_count; w++)
+		fds[w] = s->accepts[w]->bound[listen].fd;
+	enum quic_steering found = quic_steer(fds, s->worker_count, &first->bound[listen].local,
+					      first->qw->worker->log);
+	s->steering = MAX(s->steering, found);
 }
 
 /*
@@ -239,6 +242,11 @@ void quic_server_free(struct quic_server *server)
 	tlsctx_free(server->tls);
 	OPENSSL_cleanse(server, sizeof(*server));
 	free(server);
+}
+
+enum quic_steering quic_server_steering(const struct quic_server *server)
+{
+	return server->steering;
 }
 
 struct strangers *quic_server_strangers(struct quic_server *server, const struct worker *worker)

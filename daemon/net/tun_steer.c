@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The program for a TUN device's queues, embedded in ours, and its map.
+ * The program for a TUN device's queues and its map.
  */
 #include "daemon/net/tun_steer.h"
 
@@ -15,45 +15,29 @@
 #include <bpf/libbpf.h>
 
 #include "abi/tunq_abi.h"
-#include "embed/steer.bpf.h"
+#include "daemon/net/steer_object.h"
 
 struct tun_steer {
-	struct bpf_object *object;
+	struct steer_object object;
 	int map, prog; /* the object's descriptors */
 };
 
-static int load(struct tun_steer *s, unsigned int max_flows)
-{
-	libbpf_set_print(NULL); /* what goes wrong is told by us */
-	const struct bpf_object_open_opts opts = { .sz = sizeof(opts), .object_name = "adit" };
-	s->object = bpf_object__open_mem(embed_steer, sizeof(embed_steer), &opts);
-	if (!s->object)
-		return -errno;
-	struct bpf_map *map = bpf_object__find_map_by_name(s->object, TUNQ_MAP);
-	const struct bpf_program *prog = bpf_object__find_program_by_name(s->object, TUNQ_PROG);
-	if (!map || !prog || bpf_map__key_size(map) != sizeof(struct adit_tunq_key) ||
-	    bpf_map__value_size(map) != sizeof(__u32))
-		return -EPROTO;
-	int r = bpf_map__set_max_entries(map, max_flows);
-	if (r == 0)
-		r = bpf_object__load(s->object);
-	if (r < 0)
-		return r;
-	s->map = bpf_map__fd(map);
-	s->prog = bpf_program__fd(prog);
-	return 0;
-}
-
 int tun_steer_new(unsigned int max_flows, struct tun_steer **ret, const char **ret_why)
 {
+	static const struct steer_object_want want = { TUNQ_PROG, TUNQ_MAP,
+						       sizeof(struct adit_tunq_key),
+						       sizeof(__u32) };
 	struct tun_steer *s = calloc(1, sizeof(*s));
-	int r = s ? load(s, max_flows) : -ENOMEM;
+	*ret_why = "the program can't be prepared";
+	int r = s ? steer_object_open(&want, max_flows, &s->object) : -ENOMEM;
+	if (r == 0)
+		r = steer_object_load(&s->object, ret_why);
 	if (r < 0) {
 		tun_steer_free(s);
-		*ret_why = r == -EPERM ? "loading programs into the kernel needs CAP_BPF"
-				       : "the kernel refuses the program";
 		return r;
 	}
+	s->map = bpf_map__fd(s->object.map);
+	s->prog = bpf_program__fd(s->object.prog);
 	*ret = s;
 	return 0;
 }
@@ -62,7 +46,7 @@ void tun_steer_free(struct tun_steer *s)
 {
 	if (!s)
 		return;
-	bpf_object__close(s->object);
+	steer_object_close(&s->object);
 	free(s);
 }
 

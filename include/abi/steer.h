@@ -3,8 +3,8 @@
  * How a connection id of adit-edge says which worker owns it, so that the kernel can steer packets
  * (spec §5): byte 0 worker, byte 1 generation of the process, byte 2 a check over both, the rest is
  * random. A destination id that isn't ours (a client's first choice) is steered by a hash of its
- * first eight bytes, which RFC 9000 §7.2 guarantees. User space and the steering program compute
- * the same from the same header.
+ * first eight bytes, which RFC 9000 §7.2 guarantees. User space, the filter and the steering
+ * program (bpf/steer.bpf.c) compute the same from the same header. Valid as C17 for BPF and as C23.
  */
 #ifndef INCLUDE_ABI_STEER_H
 #define INCLUDE_ABI_STEER_H
@@ -20,6 +20,9 @@
 #define STEER_CID_RANDOM     3 /* from here on random */
 
 #define STEER_MAX_WORKERS 256
+
+#define STEER_PROG "adit_steer"
+#define STEER_MAP  "workers" /* sockets of an address by worker: __u32 to __u64, a descriptor */
 
 /* Offsets in a UDP payload (RFC 8999 §5). */
 #define STEER_LONG_FORM    0x80 /* bit of byte 0 */

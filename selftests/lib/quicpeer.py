@@ -307,6 +307,13 @@ class Link(QuicConnectionProtocol):
             self.quic.receive_datagram = lambda *a, **k: None
         self.hub.call(forget)
 
+    def ping(self):
+        """Sends something that is acknowledged."""
+        def send():
+            self.quic.send_ping(0)
+            self.transmit()
+        self.hub.call(send)
+
     def key_update(self):
         self.hub.call(self.request_key_update)
 

@@ -39,6 +39,7 @@ STEPS = {
     "programs": lambda: unit_test("bpf/test-flow"),
     "attaching": lambda: unit_test("net/test-bpf"),
     "steering": lambda: unit_test("bpf/test-steer"),
+    "sockets": lambda: unit_test("bpf/test-port_steer"),
 }
 if not os.environ.get("ADIT_SANITIZER"):    # that and the emulation would take too long
     STEPS["flows"] = lambda: system_tests("test_udp.py")

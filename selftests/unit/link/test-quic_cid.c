@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Connection ids: their form, the table, and that the kernel's program and ours send every packet
+ * Connection ids: their form, the table, and that the kernel's programs and ours send every packet
  * to the same worker.
  */
 #include "daemon/link/quic_cid.h"
@@ -18,6 +18,7 @@
 #include <cmocka.h>
 #include <ngtcp2/ngtcp2.h>
 
+#include "daemon/net/port_steer.h"
 #include "util/macro.h"
 
 static void test_form(void **state)
@@ -87,7 +88,7 @@ static void test_packets_cut_short(void **state)
 	assert_int_equal(quic_cid_of_packet(span_of(packet, sizeof(packet)), &v), -EBADMSG);
 }
 
-/* ---- the kernel's program ------------------------------------------------------------------ */
+/* ---- the kernel's programs ----------------------------------------------------------------- */
 
 enum { WORKERS = 3, ROUNDS = 2000 };
 
@@ -96,7 +97,8 @@ struct group {
 	int sender;
 };
 
-static void group_open(struct group *g)
+/* 0 or -EPERM: no rights for it. */
+static int group_open(struct group *g, bool by_program)
 {
 	struct sockaddr_in sa = { .sin_family = AF_INET,
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -109,9 +111,21 @@ static void group_open(struct group *g)
 		assert_int_equal(bind(g->fds[i], (struct sockaddr *)&sa, sizeof(sa)), 0);
 		assert_int_equal(getsockname(g->fds[i], (struct sockaddr *)&sa, &len), 0);
 	}
-	assert_int_equal(quic_cid_attach_steering(g->fds[0], WORKERS), 0);
+	const char *why = NULL;
+	int r = by_program ? port_steer_attach(g->fds, WORKERS, &why)
+			   : quic_cid_attach_steering(g->fds[0], WORKERS);
+	if (r != -EPERM || !by_program)
+		assert_int_equal(r, 0);
 	g->sender = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(connect(g->sender, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	return r;
+}
+
+static void group_close(struct group *g)
+{
+	for (unsigned int i = 0; i < WORKERS; i++)
+		(void)close(g->fds[i]);
+	(void)close(g->sender);
 }
 
 static unsigned int kernel_owner(const struct group *g, struct span packet)
@@ -130,11 +144,8 @@ static unsigned int kernel_owner(const struct group *g, struct span packet)
 	return 0;
 }
 
-static void test_kernel_agrees(void **state)
+static void agree(const struct group *g)
 {
-	(void)state;
-	struct group g;
-	group_open(&g);
 	unsigned int hits[WORKERS] = {};
 	for (unsigned int i = 0; i < ROUNDS; i++) {
 		uint8_t packet[40];
@@ -153,14 +164,32 @@ static void test_kernel_agrees(void **state)
 		struct quic_cid_view v;
 		assert_int_equal(quic_cid_of_packet(s, &v), 0);
 		unsigned int mine = quic_cid_owner(&v, WORKERS);
-		assert_int_equal(kernel_owner(&g, s), mine);
+		assert_int_equal(kernel_owner(g, s), mine);
 		hits[mine]++;
 	}
-	for (unsigned int i = 0; i < WORKERS; i++) {
+	for (unsigned int i = 0; i < WORKERS; i++)
 		assert_true(hits[i] > ROUNDS / WORKERS / 2);
-		(void)close(g.fds[i]);
-	}
-	(void)close(g.sender);
+}
+
+static void test_filter_agrees(void **state)
+{
+	(void)state;
+	struct group g;
+	assert_int_equal(group_open(&g, false), 0);
+	agree(&g);
+	group_close(&g);
+}
+
+static void test_program_agrees(void **state)
+{
+	(void)state;
+	struct group g;
+	int r = group_open(&g, true);
+	if (r == 0)
+		agree(&g);
+	group_close(&g);
+	if (r < 0)
+		skip(); /* needs root rights */
 }
 
 int main(void)
@@ -169,7 +198,8 @@ int main(void)
 		cmocka_unit_test(test_form),
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_packets_cut_short),
-		cmocka_unit_test(test_kernel_agrees),
+		cmocka_unit_test(test_filter_agrees),
+		cmocka_unit_test(test_program_agrees),
 	};
 	return cmocka_run_group_tests_name("quic_cid", tests, NULL, NULL);
 }

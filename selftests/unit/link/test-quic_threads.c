@@ -5,10 +5,12 @@
  */
 #include "daemon/link/quic_accept.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include <cmocka.h>
@@ -25,7 +27,22 @@ static struct quic_worker *server_qws[WORKERS], *client_qws[WORKERS];
 static struct quic_server *server;
 static struct ip_port addr;
 static _Atomic unsigned int done, closed;
-static bool is_steered;
+static enum quic_steering steering; /* what the kernel grants */
+static bool is_misled;              /* … and it believes in one worker */
+
+/* The kernel, or what lies before it: a seccomp filter, for instance. */
+int __real_setsockopt(int fd, int level, int name, const void *value, socklen_t len);
+int __wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t len);
+
+int __wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t len)
+{
+	if (level == SOL_SOCKET && ((name == SO_ATTACH_REUSEPORT_CBPF && steering > 0) ||
+				    (name == SO_ATTACH_REUSEPORT_EBPF && steering > 1))) {
+		errno = EPERM;
+		return -1;
+	}
+	return __real_setsockopt(fd, level, name, value, len);
+}
 
 /* ---- server's threads ---------------------------------------------------------------------- */
 
@@ -170,8 +187,10 @@ static struct worker_set *make_set(struct quic_worker **qws, const struct quic_s
 	return set;
 }
 
-static void run(void)
+/* True where what was granted has been used: a program needs rights. */
+static bool run(enum quic_steering granted)
 {
+	steering = granted;
 	memset(all, 0, sizeof(all));
 	memset(accepted_count, 0, sizeof(accepted_count));
 	done = 0;
@@ -183,11 +202,14 @@ static void run(void)
 	pair.params.listen = &addr;
 	assert_int_equal(quic_server_new(&pair.params, server_qws, WORKERS, &server), 0);
 	quic_server_addr(server, 0, &addr);
-	if (!is_steered) {
-		/* The kernel believes in one worker; connected sockets would hide it. */
+	enum quic_steering found = quic_server_steering(server);
+	bool has_rights = found == steering;
+	if (!has_rights)
+		assert_int_equal(found, QUIC_STEERING_NONE);
+	if (is_misled)
 		assert_int_equal(quic_cid_attach_steering(server->accepts[0]->bound[0].fd, 1), 0);
-		server->connected_max = 0;
-	}
+	if (is_misled || steering != QUIC_STEERING_FILTER)
+		server->connected_max = 0; /* such sockets would hide it */
 	assert_int_equal(worker_set_start(servers, server_start, server_stop), 0);
 	assert_int_equal(worker_set_start(clients, client_start, client_stop), 0);
 
@@ -203,7 +225,10 @@ static void run(void)
 		quic_server_get_stats(server, i, &s);
 		forwarded += s.forwarded;
 	}
-	assert_true(is_steered ? forwarded == 0 : forwarded > 0);
+	if (is_misled)
+		assert_true(forwarded > 0);
+	else if (found != QUIC_STEERING_NONE)
+		assert_int_equal(forwarded, 0);
 
 	worker_set_stop(clients);
 	worker_set_stop(servers);
@@ -215,20 +240,35 @@ static void run(void)
 	worker_set_free(clients);
 	worker_set_free(servers);
 	pair_done_tls(&pair);
+	return has_rights;
 }
 
 static void test_steered(void **state)
 {
 	(void)state;
-	is_steered = true;
-	run();
+	assert_true(run(QUIC_STEERING_FILTER));
 }
 
 static void test_forwarded(void **state)
 {
 	(void)state;
-	is_steered = false;
-	run();
+	is_misled = true;
+	assert_true(run(QUIC_STEERING_FILTER));
+	is_misled = false;
+}
+
+/* Where a filter is refused; without the rights for a program as without any help. */
+static void test_program(void **state)
+{
+	(void)state;
+	if (!run(QUIC_STEERING_PROGRAM))
+		skip();
+}
+
+static void test_no_help(void **state)
+{
+	(void)state;
+	assert_true(run(QUIC_STEERING_NONE));
 }
 
 int main(void)
@@ -236,6 +276,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_steered),
 		cmocka_unit_test(test_forwarded),
+		cmocka_unit_test(test_program),
+		cmocka_unit_test(test_no_help),
 	};
 	return cmocka_run_group_tests_name("quic_threads", tests, NULL, NULL);
 }
