@@ -52,7 +52,7 @@ static int open_listener(const struct quic_accept *a, struct ip_port *addr, stru
 static void steer(struct quic_server *s, unsigned int listen)
 {
 	const struct quic_accept *first = s->accepts[0];
-	int fds[STEER_MAX_WORKERS];
+	int fds[STEER_MAX_WORKERS] = {};
 	for (unsigned int w = 0; w < s->worker_count; w++)
 		fds[w] = s->accepts[w]->bound[listen].fd;
 	enum quic_steering found = quic_steer(fds, s->worker_count, &first->bound[listen].local,

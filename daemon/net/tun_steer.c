@@ -27,9 +27,11 @@ int tun_steer_new(unsigned int max_flows, struct tun_steer **ret, const char **r
 	static const struct steer_object_want want = { TUNQ_PROG, TUNQ_MAP,
 						       sizeof(struct adit_tunq_key),
 						       sizeof(__u32) };
-	struct tun_steer *s = calloc(1, sizeof(*s));
 	*ret_why = "the program can't be prepared";
-	int r = s ? steer_object_open(&want, max_flows, &s->object) : -ENOMEM;
+	struct tun_steer *s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	int r = steer_object_open(&want, max_flows, &s->object);
 	if (r == 0)
 		r = steer_object_load(&s->object, ret_why);
 	if (r < 0) {
