@@ -280,7 +280,7 @@ def test_narrow_path(tmp_path):
             until(known, 10, "the client's kernel to know", step=0.2)
             connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             size = connection.getsockopt(socket.IPPROTO_IP, IP_MTU) - 28
-            assert 1200 < size < 1352 - 41 - 17, size
+            assert 1280 <= size <= 1352 - 41 - 8, "docs/protocol.md §11.1, ids of 8 bytes"
             connection.send(bytes(size))
             assert origin.recv(2000) == bytes(size)
 
