@@ -212,12 +212,16 @@ test-path_parts := datapath netlink net wire base
 test-template_parts := datapath wire
 
 # session
-unit_tests += $(addprefix session/test-,call_fsm echo_map flow_caller flow_caller_v2 flow_move flow_table icmp_session v2)
+unit_tests += $(addprefix session/test-,call_fsm echo_map flow_caller flow_caller_v2 flow_cost flow_move \
+	flow_table icmp_session v2)
 test-call_fsm_parts := session
 test-echo_map_parts := session base
 test-echo_map_wraps := malloc calloc realloc slab_buf_get slice_get slice_put
 test-flow_caller_parts := session flow wire base
 test-flow_caller_v2_parts := session flow wire base
+test-flow_cost_parts := session datapath netlink flow net wire base
+test-flow_cost_wraps := malloc calloc realloc pthread_mutex_lock timerfd_settime epoll_ctl log_is_enabled \
+	clock_gettime sendmsg sendmmsg recvmsg recvmmsg
 test-flow_move_parts := session datapath netlink flow net wire base
 test-flow_table_parts := session datapath netlink flow net wire base
 test-icmp_session_parts := session wire base

@@ -121,9 +121,9 @@ class ShortCut:
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, bytes([1, 1, 1, 0]))
 
     def start(self, processes, folder, peer, authority, workers=1, datapath=None, wrap=(),
-              connections=1):
+              connections=1, network="10.55.0.0/16, 10.57.0.0/16, fd55::/64"):
         token = write_token(folder / "token", ACCOUNT, TUNNEL, bytes(range(32)))
-        extra = section("network", allow="10.55.0.0/16, 10.57.0.0/16, fd55::/64")
+        extra = section("network", allow=network)
         extra += section("datapath", **({"interface": DEVICE, "promote": 0} | (datapath or {})))
         self.daemon = Daemon(processes, folder, token_file=token,
                              rules=[(None, "http_status:404")],

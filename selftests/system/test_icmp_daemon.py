@@ -32,8 +32,9 @@ ALLOWED = {"allow": "10.0.0.0/8, fd00::/8"}
 NEAR, MID, FAR = ("10.77.0.2", "fd77::2"), ("10.77.1.2", "fd77:1::2"), ("10.77.2.2", "fd77:2::2")
 PINGS, NO_PINGS = "0 2147483647", "1 0"
 NOBODY = 64123      # a group
-UNPRIVILEGED = ["setpriv", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs", "--inh-caps=-all",
-                "--bounding-set=-all"]
+NO_RIGHTS = ["--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"]
+UNPRIVILEGED = ["setpriv", f"--regid={NOBODY}", "--clear-groups", *NO_RIGHTS]
+AS_MEMBER = ["setpriv", f"--regid={NOBODY + 1}", f"--groups={NOBODY}", *NO_RIGHTS]
 DATA = pathlib.Path(__file__).resolve().parents[1] / "data"
 
 
@@ -432,7 +433,8 @@ def test_flood(world, lan):
         f"/proc/{daemon.process.pid}/status").read_text())[1])
     with Sniffer(lan.far) as far:
         far.socket.close()
-        before, count = rss(), 20000
+        descriptors = lambda: len(list(pathlib.Path(f"/proc/{daemon.process.pid}/fd").iterdir()))
+        before, open_before, count = rss(), descriptors(), 20000
         for at in range(0, count, 200):
             pings.send(*(request(FAR[0], at, n) for n in range(200)))
             until(lambda at=at: echoes(daemon)[0] + daemon.counter(
@@ -443,6 +445,7 @@ def test_flood(world, lan):
                 assert flows.wait_payload(flow) == b"%d" % at
         waiting = daemon.counter("adit_flows", path="ping", kind="icmp")
         grown = rss() - before
+        assert descriptors() <= open_before + 5, "§14 row 31: no echo has a socket of its own"
     print(f"{waiting:g} echoes wait, {grown} KiB more")
     assert 5000 < waiting <= 65536
     if SLOW <= 1:   # a sanitizer keeps what was freed
@@ -502,9 +505,10 @@ def test_raw(world, lan):
 
 
 @pytest.mark.parametrize("lan", [f"{NOBODY} {NOBODY}"], indirect=True)
-def test_unprivileged(start):
-    """T9: the group of the process is all that ping sockets need."""
-    daemon, edge = start(wrap=UNPRIVILEGED)
+@pytest.mark.parametrize("wrap", [UNPRIVILEGED, AS_MEMBER], ids=["group", "member"])
+def test_unprivileged(start, wrap):
+    """T9, §14 row 16: a group of the process, any of them, is all that ping sockets need."""
+    daemon, edge = start(wrap=wrap)
     pings = Pings(edge.wait_registered(1, 15)[0])
     for host in (*NEAR, *FAR):
         pings.echo(host)

@@ -12,6 +12,7 @@ from lib import needs, netns
 from lib.dgram3 import OK, register
 from lib.peer_edge import PeerEdge
 from lib.short_cut import DEVICE, HERE, THERE, THERE_V6, ShortCut
+from lib.udp_origin import UdpEcho
 from lib.wait import until
 
 pytestmark = pytest.mark.group("datapath")
@@ -311,6 +312,19 @@ def test_host_keeps_its_own(cut, start):
         assert cut.flows.wait_payload(flow) == b"options"
         assert cut.frames("options") == 1
         assert not cut.flows.other
+
+
+@pytest.mark.parametrize("host", [HERE, "127.0.0.1"])
+def test_own_addresses(cut, start, host):
+    """Pitfall 26, W5: an origin on this host is reached over loopback, by sockets."""
+    start(network=f"{HERE}/32, 127.0.0.1/32")
+    cut.wait_open()
+    with UdpEcho(host) as echo:
+        flow = cut.flows.open(echo.host, echo.port)
+        for _ in range(10):
+            cut.carried(flow, "anchor", 20)
+        assert cut.promoted() == 0 and cut.by_path("xdp") == (0, 0) and cut.frames("probe") == 0
+        assert len(echo.peers) == 1
 
 
 def test_origin_goes(cut, start):

@@ -141,3 +141,34 @@ def test_narrow_path(world, version, kind):
         assert [origin.recv(2000) for _ in range(4)] == [large] * 4
         origin.sendto(large, first)     # and back, in fragments of the origin's own
         assert flows.wait_payload(flow) == large
+
+
+def test_full_socket(world):
+    """§14 rows 28, 32: what the kernel doesn't take at once, here for hosts that aren't there, is dropped and
+    counted; nobody waits for it, and a flow that shares the socket is served when there is room."""
+    daemon, flows, far = world
+    scan = [flows.open(f"10.78.0.{host}", 9) for host in range(100, 130)]
+    with far.inside():
+        origin = bound(FAR[4])
+    with origin:
+        good = flows.open(*origin.getsockname())
+        assert daemon.counter("adit_anchors") == 1
+        origin.settimeout(0.2)
+
+        def full():
+            for _ in range(10):
+                flows.send(*(carry(flow, bytes(1200)) for flow in scan))
+            return daemon.counter("adit_drops_total", where="datagram", reason="origin-full")
+        until(full, 20, "a full socket")
+        before = daemon.counter("adit_flow_packets_total", path="anchor", dir="tx")
+
+        def arrives():
+            flows.send(carry(good, b"good"))
+            try:
+                return origin.recv(10) == b"good"
+            except socket.timeout:
+                return False
+        until(arrives, 15, "room")
+        assert daemon.counter("adit_flow_packets_total", path="anchor", dir="tx") > before
+        assert daemon.counter("adit_flows", kind="udp") == len(scan) + 1
+        assert daemon.counter("cloudflared_udp_failed_flows") == 0
