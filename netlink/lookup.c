@@ -265,14 +265,25 @@ int lookup_defaults(struct lookup *l, lookup_default_fn take, void *user)
 /* ---- neighbours ---- */
 
 struct neighbour {
-	uint8_t mac[LOOKUP_MAC_LEN];
+	struct lookup_neighbour about;
 	bool is_known;
 };
 
+/* The kernel counts in hundredths of a second, for everybody. */
+static nsec_t age_in(const struct nlattr *attr)
+{
+	struct nda_cacheinfo info;
+	if (!attr || mnl_attr_get_payload_len(attr) < sizeof(info))
+		return NSEC_NEVER;
+	memcpy(&info, mnl_attr_get_payload(attr), sizeof(info));
+	return info.ndm_confirmed * (NSEC_PER_SEC / 100);
+}
+
 static int take_neighbour(void *user, const struct nlmsghdr *nlh)
 {
+	static constexpr unsigned int fixed = NUD_PERMANENT | NUD_NOARP;
 	static constexpr unsigned int known =
-		NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE | NUD_PERMANENT | NUD_NOARP;
+		NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE | fixed;
 	struct neighbour *n = user;
 	const struct ndmsg *nd = fixed_part(nlh, RTM_NEWNEIGH, sizeof(*nd));
 	if (!nd)
@@ -281,12 +292,14 @@ static int take_neighbour(void *user, const struct nlmsghdr *nlh)
 	n->is_known =
 		(nd->ndm_state & known) && mac && mnl_attr_get_payload_len(mac) == LOOKUP_MAC_LEN;
 	if (n->is_known)
-		memcpy(n->mac, mnl_attr_get_payload(mac), LOOKUP_MAC_LEN);
+		memcpy(n->about.mac, mnl_attr_get_payload(mac), LOOKUP_MAC_LEN);
+	n->about.is_fixed = nd->ndm_state & fixed;
+	n->about.confirmed = age_in(find_attr(nlh, sizeof(*nd), NDA_CACHEINFO));
 	return 0;
 }
 
 int lookup_neighbour(struct lookup *l, unsigned int ifindex, const struct ip_addr *next,
-		     uint8_t ret[LOOKUP_MAC_LEN])
+		     struct lookup_neighbour *ret)
 {
 	alignas(struct nlmsghdr) uint8_t buf[REQUEST_MAX];
 	struct neighbour n = {};
@@ -300,7 +313,7 @@ int lookup_neighbour(struct lookup *l, unsigned int ifindex, const struct ip_add
 		return r;
 	if (!n.is_known)
 		return -EHOSTUNREACH;
-	memcpy(ret, n.mac, LOOKUP_MAC_LEN);
+	*ret = n.about;
 	return 0;
 }
 

@@ -10,6 +10,7 @@
 
 #include "util/addr.h"
 #include "util/cleanup.h"
+#include "util/time.h"
 
 enum { LOOKUP_MAC_LEN = 6, LOOKUP_KIND_LEN = 16 };
 
@@ -30,9 +31,15 @@ struct lookup_route {
 /* How UDP from an own address and port to a remote one goes: 0, -ENETUNREACH, -EHOSTUNREACH … */
 [[nodiscard]] int lookup_route(struct lookup *l, const struct ip_port *local,
 			       const struct ip_port *remote, struct lookup_route *ret);
-/* The link-layer address of a neighbour: 0, -ENOENT, -EHOSTUNREACH (it doesn't answer). */
+
+struct lookup_neighbour {
+	uint8_t mac[LOOKUP_MAC_LEN];
+	bool is_fixed;    /* the operator has said it: nobody is asked */
+	nsec_t confirmed; /* so long ago it was last heard of, in steps of 10 ms */
+};
+/* What is known of a neighbour: 0, -ENOENT, -EHOSTUNREACH (it doesn't answer). */
 [[nodiscard]] int lookup_neighbour(struct lookup *l, unsigned int ifindex,
-				   const struct ip_addr *next, uint8_t ret[LOOKUP_MAC_LEN]);
+				   const struct ip_addr *next, struct lookup_neighbour *ret);
 
 struct lookup_link {
 	char name[IF_NAMESIZE];

@@ -206,9 +206,11 @@ test-ingress_vectors_data := ingress.json
 test-route_parts := route conf wire base
 
 # datapath
-unit_tests += datapath/test-icmp_path datapath/test-path datapath/test-template
+unit_tests += $(addprefix datapath/test-,icmp_path neighbour path solicit template)
 test-icmp_path_parts := datapath net wire base
+test-neighbour_parts := datapath netlink net wire base
 test-path_parts := datapath netlink net wire base
+test-solicit_parts := datapath wire
 test-template_parts := datapath wire
 
 # session

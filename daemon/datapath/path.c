@@ -72,6 +72,7 @@ const char *path_loss_name(enum path_loss loss)
 		[PATH_LOSS_RING_FULL] = "ring-full",
 		[PATH_LOSS_NO_CHUNK] = "no-chunk",
 		[PATH_LOSS_TOO_LONG] = "too-long",
+		[PATH_LOSS_NOT_SENT] = "not-sent",
 	};
 	return loss < ARRAY_SIZE(names) ? names[loss] : "unknown";
 }

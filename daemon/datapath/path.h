@@ -77,11 +77,12 @@ struct flow_path {
 	} busy;
 };
 
-/* Why the kernel drops a frame that the short cut's program has taken. */
+/* Why a frame of the short cut is dropped. */
 enum path_loss : uint8_t {
 	PATH_LOSS_RING_FULL, /* the worker is too slow */
 	PATH_LOSS_NO_CHUNK,  /* all memory for frames is with the workers */
 	PATH_LOSS_TOO_LONG,
+	PATH_LOSS_NOT_SENT, /* the interface is full, down, or has gone */
 	PATH_LOSS_MAX_,
 };
 const char *path_loss_name(enum path_loss loss);
@@ -97,7 +98,7 @@ struct datapath_stats {
 	uint64_t promotions, demotions; /* of paths, to and from the short cut */
 	unsigned int open;              /* interfaces with a short cut */
 	uint64_t late;                  /* frames of the short cut whose flow had ended; dropped */
-	uint64_t frames_lost[PATH_LOSS_MAX_]; /* frames of the short cut that the kernel dropped */
+	uint64_t frames_lost[PATH_LOSS_MAX_]; /* frames of the short cut that were dropped */
 	uint64_t strangers;                   /* from addresses that no flow talks to; dropped */
 	uint64_t errors;                      /* reports of the network that had a flow */
 };

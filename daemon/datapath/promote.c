@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
+#include "daemon/datapath/neighbour.h"
 #include "daemon/datapath/sock.h"
 #include "daemon/datapath/template.h"
 #include "daemon/net/bpf.h"
@@ -26,6 +27,7 @@ enum {
 	PROMOTIONS = 64,    /* at a time; the next ones a little later */
 	PROBES = 512,       /* begun in a tick */
 	SPREAD = 64,
+	REST = 2, /* ticks after news: answers to what was sent before them prove nothing */
 	NO_SLOT = UINT32_MAX,
 };
 #define CATCH_UP_GAP (10 * NSEC_PER_MSEC)
@@ -42,13 +44,15 @@ struct promoted {
 	uint32_t slot;
 	struct adit_flow_key key;
 	struct adit_flow_val val;
-	uint64_t base_probes; /* what the slot had counted when the probe began */
-	unsigned int waited;  /* ticks on probe without an answer */
-	unsigned int quiet;   /* ticks since it was last worth it */
-	bool is_sending;      /* the template is true */
-	struct ip_addr next;  /* whose MAC address is in it */
-	nsec_t heartbeat;     /* when the socket is due again */
-	uint32_t moved;       /* by the short cut, since the last tick */
+	uint64_t base_probes;   /* what the slot had counted when the probe began */
+	unsigned int rest;      /* ticks until an answer counts */
+	unsigned int waited;    /* ticks on probe without an answer */
+	unsigned int quiet;     /* ticks since it was last worth it */
+	bool is_sending;        /* the template is true */
+	struct neighbour *next; /* whose MAC address is in it; NULL: it isn't */
+	struct list beside;     /* on the neighbour's */
+	nsec_t heartbeat;       /* when the socket is due again */
+	uint32_t moved;         /* by the short cut, since the last tick */
 	struct frame_template template;
 };
 
@@ -76,7 +80,9 @@ struct promoter {
 	struct promote_params p;
 	struct loop *loop;
 	struct lookup *lookup;
+	struct neighbours neighbours;
 	bool is_barred;
+	nsec_t news; /* the network has changed */
 	struct way ways[PROMOTE_WAYS_MAX];
 	struct list busy;    /* paths that moved something by their sockets since the last tick */
 	struct list entered; /* struct promoted */
@@ -163,7 +169,16 @@ static uint64_t probes_of(struct promoter *p, const struct promoted *f)
 
 static bool has_answer(struct promoter *p, const struct promoted *f)
 {
-	return probes_of(p, f) > f->base_probes;
+	return f->rest == 0 && probes_of(p, f) > f->base_probes;
+}
+
+static void leave_neighbour(struct promoter *p, struct promoted *f)
+{
+	struct neighbour *n = TAKE_PTR(f->next);
+	f->is_sending = false;
+	list_remove(&f->beside);
+	if (n && list_is_empty(&n->flows))
+		neighbour_free(&p->neighbours, n);
 }
 
 /* Both ways go by the socket again, and the next reply there counts. */
@@ -173,9 +188,10 @@ static void demote(struct promoter *p, struct promoted *f, const char *why)
 		p->p.stats->demotions++;
 		flow_path_note(f->path, why);
 	}
-	f->is_sending = false;
+	leave_neighbour(p, f);
 	f->path->why = why;
 	f->quiet = f->waited = 0;
+	f->rest = REST;
 	if (is_hit(f) && set_state(p, f, FLOW_STATE_PROBE) < 0)
 		(void)bpf_flow_remove(way_of(p, f)->p.flows, &f->key);
 	f->base_probes = probes_of(p, f);
@@ -185,6 +201,7 @@ static void demote(struct promoter *p, struct promoted *f, const char *why)
 static void take_out(struct promoter *p, struct promoted *f)
 {
 	(void)bpf_flow_remove(way_of(p, f)->p.flows, &f->key);
+	leave_neighbour(p, f);
 	count_hit(p, f, -1);
 	slot_put(p, f->slot);
 	list_remove(&f->node);
@@ -261,6 +278,8 @@ static const char *begin_probe(struct promoter *p, struct flow_path *path)
 		fill_key(&f->key, flow_path_local(path), &path->remote);
 		fill_head(p, f);
 		f->base_probes = probes_of(p, f);
+		bool is_older = path->since <= p->news;
+		f->rest = is_older && loop_now(p->loop) < nsec_add(p->news, REST * TICK) ? REST : 0;
 	}
 	if (!f || set_state(p, f, FLOW_STATE_PROBE) < 0) {
 		free(f);
@@ -273,27 +292,49 @@ static const char *begin_probe(struct promoter *p, struct flow_path *path)
 	return NULL;
 }
 
+static int join_neighbour(struct promoter *p, struct promoted *f, const struct ip_addr *next,
+			  const struct template_params *params)
+{
+	struct solicit question = { .local = params->local.ip, .target = *next };
+	memcpy(question.local_mac, params->local_mac, sizeof(question.local_mac));
+	memcpy(question.mac, params->next_mac, sizeof(question.mac));
+	struct neighbour *n =
+		neighbour_get(&p->neighbours, f->way, way_of(p, f)->p.ifindex, &question);
+	if (!n)
+		return -ENOMEM;
+	f->next = n;
+	list_append(&n->flows, &f->beside);
+	/* Others still send to the old one: the news are on their way. */
+	return memcmp(n->question.mac, question.mac, sizeof(question.mac)) == 0 ? 0 : -ESTALE;
+}
+
 /* A reply was seen in the program: is the way as it must be, and who is next on it? */
 static const char *promote(struct promoter *p, struct promoted *f)
 {
 	struct lookup_route route;
+	struct lookup_neighbour next;
 	unsigned int way = 0;
 	const char *why = find_way(p, f->path, &way, &route);
 	if (why || way != f->way)
 		return why ? why : "its route has changed";
 	const struct promote_way *w = &p->ways[way].p;
+	if (lookup_neighbour(p->lookup, w->ifindex, &route.next, &next) < 0)
+		return "its neighbour isn't known";
 	struct template_params params = {
 		.local = *flow_path_local(f->path),
 		.remote = f->path->remote,
 		.mtu = route.mtu ? MIN(route.mtu, w->mtu) : w->mtu,
 	};
 	memcpy(params.local_mac, w->mac, sizeof(params.local_mac));
-	if (lookup_neighbour(p->lookup, w->ifindex, &route.next, params.next_mac) < 0)
-		return "its neighbour isn't known";
-	if (set_state(p, f, FLOW_STATE_HIT) < 0)
-		return "no memory";
+	memcpy(params.next_mac, next.mac, sizeof(params.next_mac));
+	int r = join_neighbour(p, f, &route.next, &params);
+	if (r == 0)
+		r = set_state(p, f, FLOW_STATE_HIT);
+	if (r < 0) {
+		leave_neighbour(p, f);
+		return r == -ESTALE ? "its neighbour has changed" : "no memory";
+	}
 	template_make(&f->template, &params);
-	f->next = route.next;
 	f->is_sending = true;
 	/* Those that are promoted together aren't due together. */
 	f->heartbeat = nsec_add(loop_now(p->loop),
@@ -301,6 +342,45 @@ static const char *promote(struct promoter *p, struct promoted *f)
 	p->p.stats->promotions++;
 	flow_path_note(f->path, "busy, and proved");
 	return NULL;
+}
+
+/* ---- neighbours ---- */
+
+static void demote_beside(struct promoter *p, struct neighbour *n, const char *why)
+{
+	bool is_last = false; /* with its last flow it goes */
+	while (!is_last) {
+		is_last = n->flows.next == n->flows.prev;
+		demote(p, LIST_ENTRY(n->flows.next, struct promoted, beside), why);
+	}
+}
+
+static bool on_ask(void *user, const struct neighbour *n)
+{
+	struct promoter *p = user;
+	struct way *w = &p->ways[n->way];
+	uint8_t *at = xsk_take(w->p.area, p->p.worker->index);
+	if (!at)
+		return false;
+	const struct xsk_frame frame = { .data = at, .len = solicit_write(&n->question, at) };
+	xsk_send(w->p.area, p->p.worker->index, &frame, 0, 0);
+	w->is_dirty = true;
+	loop_task_post(p->loop, &p->flush, LOOP_PHASE_FLUSH);
+	return true;
+}
+
+static void on_lost(void *user, struct neighbour *n)
+{
+	demote_beside(user, n, "its neighbour doesn't answer");
+}
+
+void promoter_neighbour_changed(struct promoter *p, unsigned int ifindex,
+				const struct ip_addr *addr, const uint8_t *mac)
+{
+	struct neighbour *n = neighbour_find(&p->neighbours, ifindex, addr);
+	/* Its answers go on coming as they do; to send, it waits for a new address. */
+	if (n && (!mac || memcmp(mac, n->question.mac, PROMOTE_MAC_LEN) != 0))
+		demote_beside(p, n, "its neighbour has changed: on probe");
 }
 
 /* ---- once a second ---- */
@@ -342,7 +422,10 @@ static void look_at_entered(struct promoter *p, struct promoted *f)
 		take_out(p, f);
 		return;
 	}
-	if (has_answer(p, f)) {
+	if (f->rest > 0) {
+		f->rest--;
+		f->base_probes = probes_of(p, f);
+	} else if (has_answer(p, f)) {
 		f->waited = 0;
 	} else if (++f->waited >= GIVE_UP_TICKS) {
 		f->path->why = "no answer comes by its interface as it is";
@@ -382,6 +465,7 @@ static void on_tick(struct timer *timer)
 	struct promoter *p = CONTAINER_OF(timer, struct promoter, tick);
 	LIST_FOREACH(node, &p->entered)
 	look_at_entered(p, LIST_ENTRY(node, struct promoted, node));
+	neighbours_tick(&p->neighbours, loop_now(p->loop));
 	promote_some(p);
 	p->probes_left = PROBES;
 	LIST_FOREACH(node, &p->busy)
@@ -448,8 +532,10 @@ static void flush(struct promoter *p)
 		if (r == -EAGAIN)
 			timer_start(p->loop, &p->flush_again,
 				    nsec_add(loop_now(p->loop), FLUSH_GAP));
-		else if (r < 0)
-			demote_way(p, i, "its interface takes nothing");
+		if (r == 0 || r == -EAGAIN)
+			continue;
+		xsk_withdraw(w->p.area, p->p.worker->index);
+		demote_way(p, i, "its interface takes nothing");
 	}
 }
 
@@ -511,16 +597,15 @@ static void deliver(struct promoter *p, const struct xsk_frame *frame)
 	f->path->user->on_datagram(f->path, frame->data + FLOW_HDR_LEN, frame->len - FLOW_HDR_LEN);
 }
 
-static void on_frames(struct loop_io *io, uint32_t revents)
+static void receive(struct inlet *in, unsigned int batches)
 {
 	static_assert((int)XSK_HEADROOM_RX >= (int)PATH_HEADROOM);
 
-	struct inlet *in = CONTAINER_OF(io, struct inlet, io);
 	struct promoter *p = in->promoter;
 	struct xsk_area *area = p->ways[in->way].p.area;
 	unsigned int worker = p->p.worker->index;
 	struct xsk_frame frames[XSK_BATCH];
-	for (unsigned int i = 0; i < RECEIVES && revents & EPOLLIN; i++) {
+	for (unsigned int i = 0; i < batches; i++) {
 		unsigned int n = xsk_receive(area, worker, in->queue, frames);
 		for (unsigned int k = 0; k < n; k++)
 			deliver(p, &frames[k]);
@@ -528,6 +613,12 @@ static void on_frames(struct loop_io *io, uint32_t revents)
 		if (n < XSK_BATCH)
 			return;
 	}
+}
+
+static void on_frames(struct loop_io *io, uint32_t revents)
+{
+	if (revents & EPOLLIN)
+		receive(CONTAINER_OF(io, struct inlet, io), RECEIVES);
 }
 
 /* ---- ways ---- */
@@ -574,6 +665,7 @@ void promoter_count_losses(struct promoter *p)
 		lost[PATH_LOSS_RING_FULL] += now.ring_full - w->counted.ring_full;
 		lost[PATH_LOSS_NO_CHUNK] += now.no_chunk - w->counted.no_chunk;
 		lost[PATH_LOSS_TOO_LONG] += now.too_long - w->counted.too_long;
+		lost[PATH_LOSS_NOT_SENT] += now.not_sent - w->counted.not_sent;
 		w->counted = now;
 	}
 }
@@ -583,6 +675,10 @@ void promoter_close_way(struct promoter *p, unsigned int index)
 	struct way *w = &p->ways[index];
 	if (w->p.ifindex == 0)
 		return;
+	/* What has come is served; what hasn't left is lost. */
+	for (unsigned int q = 0; q < w->p.queues; q++)
+		receive(&w->inlets[q], XSK_RX_CHUNKS / XSK_BATCH);
+	xsk_withdraw(w->p.area, p->p.worker->index);
 	LIST_FOREACH(node, &p->entered)
 	{
 		struct promoted *f = LIST_ENTRY(node, struct promoted, node);
@@ -605,31 +701,18 @@ void promoter_bar(struct promoter *p, bool is_barred)
 
 void promoter_way_changed(struct promoter *p)
 {
+	p->news = loop_now(p->loop);
 	LIST_FOREACH(node, &p->entered)
 	demote(p, LIST_ENTRY(node, struct promoted, node), "the network has changed: on probe");
 	LIST_FOREACH(node, &p->busy)
 	LIST_ENTRY(node, struct flow_path, pace.node)->pace.retry = 0;
 }
 
-void promoter_neighbour_changed(struct promoter *p, unsigned int ifindex,
-				const struct ip_addr *addr, const uint8_t *mac)
-{
-	LIST_FOREACH(node, &p->entered)
-	{
-		struct promoted *f = LIST_ENTRY(node, struct promoted, node);
-		if (!f->is_sending || way_of(p, f)->p.ifindex != ifindex ||
-		    !ip_addr_eq(&f->next, addr))
-			continue;
-		/* Its answers go on coming as they do; to send, it waits for a new address. */
-		if (!mac || memcmp(mac, f->template.bytes, PROMOTE_MAC_LEN) != 0)
-			demote(p, f, "its neighbour has changed: on probe");
-	}
-}
-
 /* ---- life ---- */
 
 int promoter_new(const struct promote_params *params, struct promoter **ret)
 {
+	static const struct neighbour_ops neighbour_ops = { .ask = on_ask, .on_lost = on_lost };
 	_cleanup_(freep) struct promoter *p = calloc(1, sizeof(*p));
 	_cleanup_(freep) struct slot *slots = calloc(MAX(params->slots, 1U), sizeof(*slots));
 	if (!p || !slots)
@@ -642,6 +725,7 @@ int promoter_new(const struct promote_params *params, struct promoter **ret)
 	p->slots = TAKE_PTR(slots);
 	list_init(&p->busy);
 	list_init(&p->entered);
+	neighbours_init(&p->neighbours, &neighbour_ops, p, p->lookup, params->slots);
 	p->tick.on_expire = on_tick;
 	p->catch_up.on_expire = on_catch_up;
 	p->flush.run = on_flush;
@@ -665,6 +749,7 @@ void promoter_free(struct promoter *p)
 	timer_stop(&p->catch_up);
 	timer_stop(&p->flush_again);
 	loop_task_cancel(&p->flush);
+	neighbours_done(&p->neighbours);
 	lookup_close(p->lookup);
 	free(p->slots);
 	free(p);

@@ -310,7 +310,7 @@ static bool is_the_same(const struct port *port, const struct lookup_link *link)
 {
 	return link->ifindex == port->way.ifindex && link->mtu == port->way.mtu &&
 	       memcmp(link->mac, port->way.mac, sizeof(link->mac)) == 0 &&
-	       bpf_flow_ifindex(port->flows) == link->ifindex;
+	       bpf_flow_ifindex(port->flows) == link->ifindex && xsk_area_is_bound(port->way.area);
 }
 
 static void look_at(struct port *port)

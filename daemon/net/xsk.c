@@ -28,8 +28,9 @@ enum {
 	META_CSUM_START = 8,                  /* in struct xsk_tx_metadata, behind its flags */
 	META_CSUM_OFFSET = 10,
 	RX_RING = 1024,
-	KICK = 32, /* frames that the kernel sends in one call */
+	TX_STALLS = 16, /* calls of a flush that move nothing: another's was in the way */
 };
+#define NO_ADDRESS UINT64_MAX /* the kernel passes over what has it */
 static_assert((int)XSK_HEADROOM_RX == (int)HEADROOM);
 static_assert((int)RX_RING >= (int)XSK_RX_CHUNKS);
 
@@ -55,9 +56,12 @@ struct sock {
 struct sender {
 	struct ring tx;
 	unsigned int queue;
-	uint32_t free[XSK_TX_CHUNKS];     /* numbers of chunks, this worker's alone */
-	uint32_t returned[XSK_TX_CHUNKS]; /* … that others have found sent */
-	unsigned int free_count, returned_count;
+	uint32_t free[XSK_TX_CHUNKS];      /* numbers of chunks, this worker's alone */
+	uint32_t returned[XSK_TX_CHUNKS];  /* … that others have found sent */
+	uint32_t withdrawn[XSK_TX_CHUNKS]; /* … whose places in the ring the kernel has to pass */
+	uint32_t withdrawn_end;            /* the place behind the last of them */
+	unsigned int free_count, returned_count, withdrawn_count;
+	uint64_t not_sent;
 };
 
 struct xsk_area {
@@ -362,10 +366,23 @@ void xsk_release(struct xsk_area *a, unsigned int worker, unsigned int queue,
 /* ---- sending ---- */
 
 /* Under the queue's lock. */
-static void give_back(struct xsk_area *a, uint32_t chunk)
+static void give_back(struct xsk_area *a, uint64_t address)
 {
+	if (address == NO_ADDRESS)
+		return; /* kernels differ in whether what they pass over is told */
+	uint32_t chunk = (uint32_t)(address / XSK_CHUNK);
 	struct sender *owner = &a->senders[(chunk - rx_chunks(a)) / XSK_TX_CHUNKS];
 	owner->returned[owner->returned_count++] = chunk;
+}
+
+/* What the kernel has passed over. */
+static void collect_withdrawn(struct sender *s)
+{
+	if (s->withdrawn_count == 0 || (int32_t)(load(s->tx.consumer) - s->withdrawn_end) < 0)
+		return;
+	memcpy(s->free + s->free_count, s->withdrawn, s->withdrawn_count * sizeof(*s->free));
+	s->free_count += s->withdrawn_count;
+	s->withdrawn_count = 0;
 }
 
 /* What has been sent, by anybody on this queue; then what is ours. */
@@ -376,12 +393,13 @@ static void collect(struct xsk_area *a, struct sender *s)
 	uint32_t at = *q->completion.consumer;
 	uint32_t end = load(q->completion.producer);
 	for (; at != end; at++)
-		give_back(a, (uint32_t)(*address_at(&q->completion, at) / XSK_CHUNK));
+		give_back(a, *address_at(&q->completion, at));
 	store(q->completion.consumer, at);
 	memcpy(s->free + s->free_count, s->returned, s->returned_count * sizeof(*s->free));
 	s->free_count += s->returned_count;
 	s->returned_count = 0;
 	(void)pthread_mutex_unlock(&q->mutex);
+	collect_withdrawn(s);
 }
 
 uint8_t *xsk_take(struct xsk_area *a, unsigned int worker)
@@ -411,7 +429,7 @@ void xsk_send(struct xsk_area *a, unsigned int worker, const struct xsk_frame *f
 	*desc_at(tx, at) = (struct xdp_desc){
 		.addr = (uint64_t)(frame->data - a->memory),
 		.len = (uint32_t)frame->len,
-		.options = XDP_TX_METADATA,
+		.options = csum_start ? XDP_TX_METADATA : 0,
 	};
 	store(tx->producer, at + 1);
 }
@@ -421,15 +439,40 @@ int xsk_flush(struct xsk_area *a, unsigned int worker)
 	struct sender *s = &a->senders[worker];
 	int fd = xsk_fd(a, worker, s->queue);
 	uint32_t end = *s->tx.producer;
-	/* Each call takes some or says why not; one more for what another's call was in the way of.
-	 */
-	for (unsigned int i = 0; i <= XSK_TX_CHUNKS / KICK; i++) {
-		if (load(s->tx.consumer) == end)
+	/* Each call takes some, or passes over one that was withdrawn, or says why not. */
+	for (unsigned int stalls = 0; stalls <= TX_STALLS;) {
+		uint32_t at = load(s->tx.consumer);
+		if (at == end)
 			return 0;
-		if (sendto(fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 && errno != EAGAIN)
+		if (sendto(fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 && errno != EAGAIN) {
+			s->not_sent += errno == EBUSY; /* the device took it and dropped it */
 			return errno == EBUSY || errno == ENOBUFS ? -EAGAIN : -errno;
+		}
+		stalls += load(s->tx.consumer) == at;
 	}
 	return load(s->tx.consumer) == end ? 0 : -EAGAIN;
+}
+
+/* The kernel may have read how many there are, so they stay, without a frame. It looks at them only
+ * in calls of this thread. */
+void xsk_withdraw(struct xsk_area *a, unsigned int worker)
+{
+	struct sender *s = &a->senders[worker];
+	uint32_t end = *s->tx.producer;
+	for (uint32_t at = load(s->tx.consumer); at != end; at++) {
+		struct xdp_desc *d = desc_at(&s->tx, at);
+		if (d->addr == NO_ADDRESS)
+			continue;
+		s->withdrawn[s->withdrawn_count++] = (uint32_t)(d->addr / XSK_CHUNK);
+		s->not_sent++;
+		*d = (struct xdp_desc){ .addr = NO_ADDRESS };
+	}
+	s->withdrawn_end = end;
+}
+
+bool xsk_area_is_bound(const struct xsk_area *a)
+{
+	return recv(xsk_fd(a, 0, 0), NULL, 0, MSG_DONTWAIT) == 0 || errno != ENXIO;
 }
 
 void xsk_drops(const struct xsk_area *a, unsigned int worker, struct xsk_drops *ret)
@@ -446,4 +489,5 @@ void xsk_drops(const struct xsk_area *a, unsigned int worker, struct xsk_drops *
 		ret->no_chunk += worker == 0 ? st.rx_fill_ring_empty_descs : 0;
 		ret->tx_invalid += st.tx_invalid_descs;
 	}
+	ret->not_sent = a->senders[worker].not_sent;
 }

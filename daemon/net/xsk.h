@@ -64,7 +64,7 @@ uint8_t *xsk_take(struct xsk_area *a, unsigned int worker);
 /*
  * Queues what lies in memory from xsk_take(); exactly one call for each. The device, or the kernel
  * for it, writes the checksum over everything from csum_start to csum_start + csum_offset; what is
- * there is added to it.
+ * there is added to it. csum_start 0: it stays as it is.
  */
 void xsk_send(struct xsk_area *a, unsigned int worker, const struct xsk_frame *frame,
 	      unsigned int csum_start, unsigned int csum_offset);
@@ -73,13 +73,19 @@ void xsk_send(struct xsk_area *a, unsigned int worker, const struct xsk_frame *f
  * interface is down; -ENXIO: it has gone; or what else the kernel said.
  */
 [[nodiscard]] int xsk_flush(struct xsk_area *a, unsigned int worker);
+/* Takes back what is queued and hasn't been sent; it is counted. */
+void xsk_withdraw(struct xsk_area *a, unsigned int worker);
+/* False once the interface has left its network: the sockets won't serve it again, even if it
+ * comes back. */
+bool xsk_area_is_bound(const struct xsk_area *a);
 
-/* Frames that the kernel had for a worker's sockets and dropped, by cause. */
+/* Frames of a worker's sockets that were dropped, by cause. */
 struct xsk_drops {
 	uint64_t too_long;   /* for a chunk, or otherwise invalid */
 	uint64_t ring_full;  /* the worker was too slow */
 	uint64_t no_chunk;   /* all chunks are with the workers: counted for the first one alone */
-	uint64_t tx_invalid; /* a bug of ours */
+	uint64_t not_sent;   /* the interface was full, or down, or had gone */
+	uint64_t tx_invalid; /* withdrawn, or a bug of ours */
 };
 void xsk_drops(const struct xsk_area *a, unsigned int worker, struct xsk_drops *ret);
 

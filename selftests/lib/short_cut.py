@@ -37,11 +37,11 @@ class ShortCut:
         queues = ["numrxqueues", self.queues, "numtxqueues", self.queues]
         netns.ip("link", "add", DEVICE, *queues, "type", "veth", "peer", "name", "eth0", *queues,
                  "netns", self.origin.name)
-        for address in (f"{HERE}/24", f"{HERE_V6}/64"):
-            extra = ["nodad"] if ":" in address else []
-            netns.ip("address", "add", address, "dev", DEVICE, *extra)
-        netns.ip("link", "set", DEVICE, "up")
         self.origin.address("eth0", f"{THERE}/24", f"{THERE_V6}/64")
+        self.addresses()
+        # Its link-local address is there at once, and isn't news a second later.
+        self.here("sysctl", "-qw", f"net.ipv6.conf.{DEVICE}.accept_dad=0")
+        netns.ip("link", "set", DEVICE, "up")
 
     @contextlib.contextmanager
     def far(self, mtu):
@@ -57,6 +57,12 @@ class ShortCut:
             made = UdpEcho(FAR)
         with made:
             yield made
+
+    def addresses(self):
+        """Those of this end, which go when it is moved or deleted."""
+        for address in (f"{HERE}/24", f"{HERE_V6}/64"):
+            extra = ["nodad"] if ":" in address else []
+            netns.ip("address", "replace", address, "dev", DEVICE, *extra)
 
     @staticmethod
     def unplug():
@@ -97,11 +103,49 @@ class ShortCut:
             self.unplug()
 
     @contextlib.contextmanager
+    def second_cable(self):
+        """Another way to the origin's host, without a short cut; its address there."""
+        netns.ip("link", "add", "lan1", "type", "veth", "peer", "name", "eth1", "netns",
+                 self.origin.name)
+        netns.ip("address", "add", "10.56.0.1/24", "dev", "lan1")
+        netns.ip("link", "set", "lan1", "up")
+        self.origin.address("eth1", "10.56.0.2/24")
+        try:
+            yield "10.56.0.2"
+        finally:
+            netns.ip("link", "del", "lan1")
+
+    def packets(self, device):
+        """Sent by a device of this side."""
+        about, = json.loads(self.here("ip", "-j", "-s", "link", "show", device))
+        return about["stats64"]["tx"]["packets"]
+
+    @contextlib.contextmanager
     def echo(self, host=THERE, port=0):
         with self.origin.inside():
             made = UdpEcho(host, port)
         with made:
             yield made
+
+    @staticmethod
+    def wait_kernel(echo):
+        """Until an ordinary socket of this side gets an answer: on a cable that was just laid the kernel's
+        first question for a neighbour may be lost, and the next comes a second later. Its address."""
+        with bound(HERE) as client:
+            client.setblocking(False)
+
+            def has_answer():
+                with contextlib.suppress(OSError):
+                    client.sendto(b"?", (echo.host, echo.port))
+                with contextlib.suppress(OSError):
+                    return client.recv(100)
+                return None
+            until(has_answer, 10, "an answer to an ordinary socket")
+            return client.getsockname()
+
+    def origin_mac(self):
+        about, = json.loads(self.origin.run("ip", "-j", "link", "show", "eth0"))
+        return about["address"]
 
     @staticmethod
     def local_echo():
@@ -149,6 +193,12 @@ class ShortCut:
 
     def frames(self, verdict):
         return self.counter("adit_short_cut_frames_total", verdict=verdict)
+
+    def lost(self):
+        """Datagrams to origins that were lost here, by whatever cause."""
+        page = self.daemon.metrics()
+        return (page.sum("adit_drops_total", where="datagram", reason="origin") +
+                page.sum("adit_drops_total", where="xdp", reason="not-sent"))
 
     def row(self):
         """The only flow, as `adit status --flows` shows it."""

@@ -258,9 +258,64 @@ static void test_interface_down_and_gone(void **state)
 	assert_int_equal(own_net_run("ip link set eth1 up"), 0);
 	assert_int_equal(xsk_flush(area, 0), 0);
 	expect_sent(1);
+	assert_true(xsk_area_is_bound(area));
 	own_net_remove_pair();
+	assert_false(xsk_area_is_bound(area));
 	queue_frame(0, 1);
 	assert_int_equal(xsk_flush(area, 0), -ENXIO);
+}
+
+static unsigned int not_sent(void)
+{
+	struct xsk_drops drops;
+	xsk_drops(area, 0, &drops);
+	return (unsigned int)drops.not_sent;
+}
+
+/* What couldn't leave is counted, doesn't leave later, and its memory serves again. */
+static void test_withdraw(void **state)
+{
+	enum { ROUNDS = 3, SOME = 300 };
+
+	(void)state;
+	need_area();
+	for (unsigned int round = 0; round < ROUNDS; round++) {
+		assert_int_equal(own_net_run("ip link set eth1 down"), 0);
+		for (unsigned int i = 0; i < SOME; i++) {
+			queue_frame(0, 1);
+			if (i % 100 == 0) {
+				assert_int_equal(xsk_flush(area, 0), -ENETDOWN);
+				xsk_withdraw(area, 0);
+			}
+		}
+		xsk_withdraw(area, 0);
+		assert_int_equal(not_sent(), (round + 1) * SOME);
+		assert_int_equal(own_net_run("ip link set eth1 up"), 0);
+		queue_frame(0, 2);
+		assert_int_equal(xsk_flush(area, 0), 0);
+		expect_sent(2);
+		for (unsigned int i = 0; i < 2 * XSK_TX_CHUNKS; i++) {
+			queue_frame(0, 3);
+			assert_int_equal(xsk_flush(area, 0), 0);
+			expect_sent(3);
+		}
+	}
+	xsk_withdraw(area, 0); /* nothing */
+	assert_int_equal(not_sent(), ROUNDS * SOME);
+}
+
+/* Nobody at the other end of the cable: what the driver drops is counted. */
+static void test_no_carrier(void **state)
+{
+	(void)state;
+	need_area();
+	assert_int_equal(own_net_run("ip link set peer1 down"), 0);
+	queue_frame(0, 1);
+	queue_frame(0, 1);
+	assert_int_equal(xsk_flush(area, 0), -EAGAIN);
+	assert_int_equal(xsk_flush(area, 0), -EAGAIN);
+	assert_int_equal(xsk_flush(area, 0), 0);
+	assert_int_equal(not_sent(), 2);
 }
 
 /* A queue has one memory; when that has gone, another can come. */
@@ -295,6 +350,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_receive_overrun, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_send, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_interface_down_and_gone, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_withdraw, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_carrier, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_taken, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, group_setup, NULL);

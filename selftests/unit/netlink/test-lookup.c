@@ -126,17 +126,24 @@ static void test_neighbours(void **state)
 	(void)state;
 	need_net();
 	unsigned int eth1 = if_nametoindex("eth1");
-	uint8_t mac[LOOKUP_MAC_LEN] = {};
+	struct lookup_neighbour found = {};
 	struct ip_port next = v4(10, 0, 0, 9);
-	assert_int_equal(lookup_neighbour(lookup, eth1, &next.ip, mac), 0);
-	assert_memory_equal(mac, "\2\0\0\0\0\11", LOOKUP_MAC_LEN);
+	assert_int_equal(lookup_neighbour(lookup, eth1, &next.ip, &found), 0);
+	assert_true(found.is_fixed);
+	assert_memory_equal(found.mac, "\2\0\0\0\0\11", LOOKUP_MAC_LEN);
 	next = v6(0xfe, 0x80, 9);
-	assert_int_equal(lookup_neighbour(lookup, eth1, &next.ip, mac), 0);
-	assert_memory_equal(mac, "\2\0\0\0\6\11", LOOKUP_MAC_LEN);
+	assert_int_equal(lookup_neighbour(lookup, eth1, &next.ip, &found), 0);
+	assert_memory_equal(found.mac, "\2\0\0\0\6\11", LOOKUP_MAC_LEN);
 	next = v4(10, 0, 0, 8);
-	assert_int_equal(lookup_neighbour(lookup, eth1, &next.ip, mac), -ENOENT);
+	assert_int_equal(lookup_neighbour(lookup, eth1, &next.ip, &found), -ENOENT);
 	assert_int_equal(own_net_run("ip neigh add 10.0.0.8 dev eth1 nud failed"), 0);
-	assert_int_equal(lookup_neighbour(lookup, eth1, &next.ip, mac), -EHOSTUNREACH);
+	assert_int_equal(lookup_neighbour(lookup, eth1, &next.ip, &found), -EHOSTUNREACH);
+	assert_int_equal(own_net_run("ip neigh replace 10.0.0.8 dev eth1 lladdr 02:00:00:00:00:08 "
+				     "nud reachable"),
+			 0);
+	assert_int_equal(lookup_neighbour(lookup, eth1, &next.ip, &found), 0);
+	assert_false(found.is_fixed);
+	assert_true(found.confirmed < 10 * NSEC_PER_SEC);
 }
 
 static void count_link(void *user, const struct lookup_link *link)
