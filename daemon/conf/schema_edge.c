@@ -94,7 +94,7 @@ const struct schema_option schema_edge_udp[] = {
 	{ .key = "dest", PARSED(parse_addr, struct conf_edge_port, dest), .def = "", .flags = SCHEMA_REQUIRED, .accepts = "ADDRESS:PORT or [IPV6]:PORT",
 	  .help = "Destination behind the tunnel, as the daemon sees it." },
 	{ .key = "idle", DURATION(struct conf_edge_port, idle, 1 * SEC, 3600 * SEC), .def = "60s",
-	  .help = "Silence after which a client is forgotten." },
+	  .help = "Silence after which a client is forgotten: its next datagram comes to the destination from another port. The daemon keeps the flow for 5s more." },
 	{},
 };
 

@@ -84,3 +84,41 @@ def test_configuration_of_readme(processes, tmp_path):
     (tmp_path / "adit.conf").write_text(text)
     done = processes.run("check", [binary("aditd"), "--check", "--config", tmp_path / "adit.conf"])
     assert done.code == 0 and "warning" not in done.log, done.tail()
+
+
+def named_tests():
+    """{"row" or "pitfall": {number: tests named}} of docs/datagrams.md."""
+    text = (TREE / "docs/datagrams.md").read_text()
+    found = {}
+    for kind in ("row", "pitfall"):
+        part = text.split(f"| {kind} |")[1].split("\n\n")[0]
+        rows = re.findall(r"^\| (\d+) \|.*\| ([^|]*) \|$", part, re.MULTILINE)
+        assert len(rows) == len({number for number, _ in rows})
+        found[kind] = {int(number): re.findall(r"`([^`]+)`", tests) for number, tests in rows}
+    return found
+
+
+def test_requirements_have_tests():
+    """docs/datagrams.md: every number is there, with tests that exist."""
+    found = named_tests()
+    assert sorted(found["row"]) == list(range(1, 36)) and sorted(found["pitfall"]) == list(range(1, 33))
+    for tests in [*found["row"].values(), *found["pitfall"].values()]:
+        assert tests
+        for test in tests:
+            file, name = test.split(" ")
+            if file.endswith(".py"):
+                text = (TREE / "selftests/system" / file).read_text()
+                assert f"\ndef test_{name}(" in text, test
+            else:
+                text = (TREE / "selftests/unit" / f"{file}.c").read_text()
+                assert f"\nstatic void test_{name}(" in text, test
+
+
+def test_programs_of_the_kernel():
+    """Pitfalls 1 to 4, 7: no program for TC, none that redirects to a device or sends a frame back."""
+    code = "".join(path.read_text() for path in (TREE / "bpf").rglob("*.[ch]"))
+    kinds = set(re.findall(r'SEC\("([^"]+)"\)', code)) - {"license", ".maps"}
+    assert kinds == {"xdp", "xdp.frags", "socket", "sk_reuseport"}
+    assert set(re.findall(r"\bbpf_redirect\w*", code)) == {"bpf_redirect_map"}
+    assert set(re.findall(r"\bXDP_(?:TX|REDIRECT)\b", code)) == set()
+    assert code.count("__uint(type, BPF_MAP_TYPE_DEVMAP") == 0

@@ -10,7 +10,7 @@ import struct
 import pytest
 
 from lib import needs, netns, ports, private_net
-from lib.private_net import CLIENT, CLIENT_V6, DENIED, FAR, FAR_V6
+from lib.private_net import CLIENT, CLIENT_V6, DENIED, EDGE_HOST, FAR, FAR_V6
 from lib.sockets import Listener
 from lib.udp_origin import UdpEcho, bound
 from lib.wait import seconds, until
@@ -175,6 +175,26 @@ def test_too_big_untold(ground, echoes):
         until(lambda: drops(ground, "fragment") > 0, 5, "pieces to be counted")
         ask(connection, b"after")
         assert ground.edge.counter("adit_edge_icmp_errors_total") == before[1]
+
+
+def test_narrow_client(ground, echoes):
+    """Pitfall 15: the device takes what is larger than its MTU; on a way to the client that is narrow the
+    kernel cuts the answers."""
+    way = ("route", "replace", "10.90.1.0/24", "dev", "c1", "src", EDGE_HOST)
+    netns.ip(*way, "mtu", 1000, netns=ground.edge_ns)
+    try:
+        with client(ground.client, FAR, echoes[FAR].port) as connection:
+            before = int(nstat(ground.edge_ns, "IpFragCreates"))
+            for size in (100, 1280, 1380):
+                ask(connection, bytes(size))
+            assert int(nstat(ground.edge_ns, "IpFragCreates")) >= before + 4
+    finally:
+        netns.ip(*way, netns=ground.edge_ns)
+
+
+def nstat(namespace, name):
+    """A counter of the kernel since the namespace was made."""
+    return namespace.run("nstat", "-asz", name).split()[-2]
 
 
 def test_bursts(ground):
