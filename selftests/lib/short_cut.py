@@ -164,8 +164,9 @@ class ShortCut:
         """What the socket sends from here on has options of IPv4."""
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, bytes([1, 1, 1, 0]))
 
-    def start(self, processes, folder, peer, authority, workers=1, datapath=None, wrap=(),
-              connections=1, network="10.55.0.0/16, 10.57.0.0/16, fd55::/64"):
+    def make(self, processes, folder, peer, authority, workers=1, datapath=None, connections=1,
+             network="10.55.0.0/16, 10.57.0.0/16, fd55::/64"):
+        """A daemon that isn't started."""
         token = write_token(folder / "token", ACCOUNT, TUNNEL, bytes(range(32)))
         extra = section("network", allow=network)
         extra += section("datapath", **({"interface": DEVICE, "promote": 0} | (datapath or {})))
@@ -173,6 +174,10 @@ class ShortCut:
                              rules=[(None, "http_status:404")],
                              edge_keys=peer_edge_keys(peer, authority), workers=workers,
                              connections=connections, extra=extra)
+        return self.daemon
+
+    def start(self, processes, folder, peer, authority, wrap=(), connections=1, **options):
+        self.make(processes, folder, peer, authority, connections=connections, **options)
         self.daemon.start(wrap=wrap)
         self.links = [Flows(k) for k in peer.wait_registered(connections, 15)]
         self.flows = self.links[0]

@@ -3,18 +3,18 @@
 and what the edge leaves on its host. Needs root."""
 import contextlib
 import os
+import random
 import re
-import signal
 import socket
 
 import pytest
 
-from lib import needs, private_net
+from lib import leftover, needs, private_net
 from lib.private_net import CLIENT, CLIENT_V6, DENIED, EDGE_HOST, FAR, FAR_V6, NEAR
 from lib.service_user import UID, with_service_user
 from lib.sockets import Listener, read_all
 from lib.udp_origin import UdpEcho
-from lib.wait import seconds, until
+from lib.wait import lasts, seconds, until
 
 pytestmark = pytest.mark.group("datapath")
 
@@ -269,15 +269,22 @@ def test_rules(alone):
 
 
 def test_killed(alone):
-    """T7: kill -9 at any moment, 20 times; each start undoes what the last one left, and serves."""
+    """T7: kill -9 at any moment, 20 times; each start undoes what the last one left, and serves; in the
+    end rules, routes, links and nftables are as they were, and programs and maps of BPF have gone."""
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    before, had = leftover.network(alone.edge_ns.run), set()
     for turn in range(20):
         alone.edge.start(wait=False)
-        if turn % 2:
+        if turn % 4 == 3:
             alone.edge.wait_serving()
-        else:       # somewhere in the middle of setting up
+        elif turn % 2:      # somewhere in the middle of setting up
             until(lambda: (alone.edge.run / "state").exists(), 5, "the beginning")
-        alone.edge.process.signal(signal.SIGKILL)
-        alone.edge.process.wait_exit()
+        else:
+            lasts(chance.uniform(0, seconds(0.1)), "a part of its start")
+        had |= leftover.kill(alone.edge.process)
+    assert {kind for kind, _ in had} == {"prog", "map"}
     written = (alone.edge.run / "state").read_text().splitlines()
     assert written == ["local 4 table 7844", "rule 4 priority 7844 mark 44311 table 7844",
                        "local 6 table 7844", "rule 6 priority 7844 mark 44311 table 7844"]
@@ -286,8 +293,10 @@ def test_killed(alone):
     assert "what a chain doesn't accept" not in alone.edge.process.log
     alone.edge.process.wait_line("what an edge has left here is undone")
     test_forwarded(alone, FAR, CLIENT)
+    until(lambda: not leftover.still_there(had), 10, "the end of programs and maps")
     assert alone.edge.stop() == 0
     assert alone.left_over() == []
+    leftover.until_as(before, alone.edge_ns.run)
 
 
 def test_second_edge(alone):
