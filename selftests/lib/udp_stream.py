@@ -47,6 +47,10 @@ class UdpStream:
     def missing(self):
         return self.sent - len(self.echoed)
 
+    def missing_of(self, first, end):
+        """Of the datagrams with these numbers."""
+        return end - first - sum(first <= number < end for number in self.echoed)
+
     def __enter__(self):
         self._thread.start()
         return self

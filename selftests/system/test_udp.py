@@ -5,6 +5,7 @@ another one. Every test says which path carried its packets, by the path's own c
     dig, sockets --[udp]--> adit-edge (2 workers) ==QUIC DATAGRAM v3== aditd (2 workers) --anchor--> dnsmasq, echo
 """
 import contextlib
+import time
 
 import pytest
 
@@ -15,7 +16,7 @@ from lib.peer_daemon import FEATURES, Credentials, PeerDaemon
 from lib.proc import Processes
 from lib.udp_client import ask, client, udp_section
 from lib.udp_origin import UdpEcho, bound
-from lib.wait import holds, until
+from lib.wait import holds, seconds, until
 
 pytestmark = pytest.mark.group("datapath")
 
@@ -138,9 +139,11 @@ def test_idle(pipe):
         return pipe.edge.counter("adit_flows", kind="udp")
     with client(pipe.at["brief"]) as connection:
         ask(connection, b"x")
+        last = time.monotonic()
         before = edge_flows()
         total = pipe.daemon.counter("cloudflared_udp_total_flows")
         until(lambda: edge_flows() < before, 5, "the edge to forget it")
+        assert 1 <= time.monotonic() - last <= 2 + seconds(1)
         ask(connection, b"y")
         assert pipe.daemon.counter("cloudflared_udp_total_flows") == total + 1
 

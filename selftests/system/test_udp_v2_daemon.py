@@ -5,6 +5,7 @@ B6, B7 and A16 are sections of selftests/data/datagram-sessions.md.
     PeerEdge (aioquic) <==QUIC DATAGRAM, RPC streams== aditd --anchor--> UDP origins in Python
 """
 import socket
+import time
 
 import pytest
 
@@ -13,7 +14,7 @@ from lib.adit import Daemon, peer_edge_keys, section, write_token
 from lib.dgram2 import Sessions, carry
 from lib.peer_edge import PeerEdge
 from lib.udp_origin import UdpEcho, bound
-from lib.wait import holds, until
+from lib.wait import holds, seconds, until
 
 pytestmark = pytest.mark.group("datapath")
 
@@ -101,10 +102,11 @@ def test_session_life(peer, start):
 def test_idle_time(world):
     """§7.3: the announced time after the last sign of life, within a second; each by its own time."""
     daemon, sessions, echo = world
-    brief, long = (sessions.open(echo.host, echo.port, idle) for idle in (1, 600))
+    brief, long = (sessions.open(echo.host, echo.port, idle) for idle in (2, 600))
     sessions.echo(brief, b"x")
+    last = time.monotonic()
     with bound() as origin:     # what comes from the origin counts, too
-        fed = sessions.open(*origin.getsockname(), 1)
+        fed = sessions.open(*origin.getsockname(), 2)
         sessions.send(carry(fed, b"?"))
         _, at = origin.recvfrom(10)
 
@@ -112,6 +114,7 @@ def test_idle_time(world):
             origin.sendto(b"!", at)
             return any(s == brief for s, _ in sessions.ends)
         until(feed, 5, "the idle session's end", 0.1)
+        assert 1 <= time.monotonic() - last <= 2 + seconds(1)
         assert [s for s, _ in sessions.ends] == [brief]
         sessions.wait_end(fed)
     sessions.echo(long, b"alive")
