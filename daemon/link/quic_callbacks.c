@@ -237,7 +237,7 @@ static int on_datagram(ngtcp2_conn *conn, uint32_t flags, const uint8_t *data, s
 	(void)conn;
 	(void)flags;
 	struct quic_link *link = user;
-	link->has_payload = true;
+	link->has_dgram = true;
 	if (!link->base.sink || link->is_freed || link->base.state < LINK_STATE_UP) {
 		link->stats.dropped_datagrams++;
 		return 0;

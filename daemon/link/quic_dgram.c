@@ -45,16 +45,27 @@ size_t quic_dgram_max(const struct quic_link *link)
 	return max_in(link, link->mtu.is_capped ? QUIC_MTU_BASE : packet);
 }
 
+static bool is_up(const struct quic_link *link)
+{
+	return link->conn && link->is_handshake_done && !link->is_closing;
+}
+
+static bool has_room(const struct quic_dgram_queue *q, size_t len)
+{
+	return q->count < QUIC_DGRAM_QUEUE && len <= QUIC_DGRAM_QUEUE_BYTES - q->bytes.len;
+}
+
 int quic_dgram_send(struct quic_link *link, struct span payload)
 {
 	struct quic_dgram_queue *q = &link->dgrams;
-	if (!link->conn || !link->is_handshake_done || link->is_closing)
+	if (is_up(link) && !has_room(q, payload.len))
+		quic_io_write_early(link);
+	if (!is_up(link))
 		return -EPROTO;
 	int r = 0;
 	if (payload.len > quic_dgram_max(link))
 		r = -EMSGSIZE;
-	else if (q->count == QUIC_DGRAM_QUEUE ||
-		 payload.len > QUIC_DGRAM_QUEUE_BYTES - q->bytes.len)
+	else if (!has_room(q, payload.len))
 		r = -ENOBUFS;
 	else
 		r = bufq_append_copy(&q->bytes, payload);

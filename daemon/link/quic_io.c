@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Packets in and out. Every link writes once a turn, as many packets as pacing and the congestion
- * window allow, in aggregates that leave with one system call. While a socket is full nothing is
- * written.
+ * window allow, in runs of equal length that leave with one system call. The library's own way to
+ * aggregate begins no run with a packet that isn't full, so that datagrams would leave one by one.
+ * While a socket is full nothing is written.
  */
 #include "daemon/link/quic_io.h"
 
@@ -18,6 +19,11 @@
 #define ACK_WAIT      NSEC_PER_MSEC
 #define ACK_WAIT_LONG (10 * NSEC_PER_MSEC)
 
+enum {
+	PAD_PART = 8,     /* of a packet may be padding, so that it has the length of the others */
+	DGRAMS_WAIT = 32, /* packets with datagrams that wait together for an acknowledgement */
+};
+
 /* ---- in ------------------------------------------------------------------------------------ */
 
 void quic_io_feed(struct quic_link *link, const ngtcp2_path *path, struct span packet,
@@ -30,7 +36,7 @@ void quic_io_feed(struct quic_link *link, const ngtcp2_path *path, struct span p
 
 	quic_path_heard(link);
 	link->has_news = true;
-	link->has_payload = false;
+	link->has_payload = link->has_dgram = false;
 	link->stats.heard = now;
 	link->depth++;
 	int r = ngtcp2_conn_read_pkt(link->conn, path, &info, packet.ptr, packet.len, now);
@@ -40,6 +46,7 @@ void quic_io_feed(struct quic_link *link, const ngtcp2_path *path, struct span p
 		return;
 	}
 	link->unanswered += link->has_payload;
+	link->unanswered_dgrams += link->has_dgram && !link->has_payload;
 	if (r != 0) {
 		quic_conn_fail(link, r);
 		return;
@@ -118,9 +125,12 @@ static ngtcp2_ssize write_dgram(struct quic_link *link, const struct packet_out 
 	uint64_t id = 0;
 	unsigned int count = quic_dgram_peek(link, vec, &id);
 	int accepted = 0;
+	uint32_t flags = NGTCP2_WRITE_DATAGRAM_FLAG_MORE;
+	/* A packet that is too full for this one may become as long as the others. */
+	if (link->dgrams.lens[link->dgrams.first] <= w->len / PAD_PART)
+		flags |= NGTCP2_WRITE_DATAGRAM_FLAG_PADDING;
 	ngtcp2_ssize n = ngtcp2_conn_writev_datagram(link->conn, w->path, w->info, w->dest, w->len,
-						     &accepted, NGTCP2_WRITE_DATAGRAM_FLAG_MORE, id,
-						     vec, count, w->now);
+						     &accepted, flags, id, vec, count, w->now);
 	if (accepted) {
 		quic_dgram_sent(link);
 		*cargo = (struct cargo){ QUIC_MTU_STREAM_NONE, id, true };
@@ -139,79 +149,122 @@ static void follow_large(struct quic_link *link, size_t len, const struct cargo 
 }
 
 /* Writes one packet: datagrams or streams first in turn, then what still fits. */
-/* NOLINTNEXTLINE(readability-function-size): the library's signature */
-static ngtcp2_ssize write_packet(ngtcp2_conn *conn, ngtcp2_path *path, ngtcp2_pkt_info *info,
-				 uint8_t *dest, size_t len, ngtcp2_tstamp now, void *user)
+static ngtcp2_ssize write_packet(struct quic_link *link, struct packet_out *w)
 {
-	struct quic_link *link = user;
 	if (link->mtu.is_capped)
-		len = MIN(len, (size_t)QUIC_MTU_BASE);
-	const struct packet_out w = { path, info, dest, len, now };
+		w->len = MIN(w->len, (size_t)QUIC_MTU_BASE);
 	struct cargo cargo = {};
 	ngtcp2_ssize n = NGTCP2_ERR_WRITE_MORE;
-	bool is_stalled = ngtcp2_conn_get_max_data_left(conn) == 0;
+	bool is_stalled = ngtcp2_conn_get_max_data_left(link->conn) == 0;
 
 	while (n == NGTCP2_ERR_WRITE_MORE) {
 		struct quic_stream *qs = link->is_handshake_done ? quic_stream_next(link) : NULL;
-		bool has_dgram = link->is_handshake_done && quic_dgram_is_waiting(link, len);
+		bool has_dgram = link->is_handshake_done && quic_dgram_is_waiting(link, w->len);
 		if (has_dgram && (link->dgrams.is_turn || !qs || is_stalled))
-			n = write_dgram(link, &w, &cargo);
+			n = write_dgram(link, w, &cargo);
 		else if (qs)
-			n = write_stream(link, qs, &w, &cargo);
+			n = write_stream(link, qs, w, &cargo);
 		else
-			n = ngtcp2_conn_writev_stream(conn, path, info, dest, len, NULL,
-						      NGTCP2_WRITE_STREAM_FLAG_NONE, -1, NULL, 0,
-						      now);
+			n = ngtcp2_conn_writev_stream(link->conn, w->path, w->info, w->dest, w->len,
+						      NULL, NGTCP2_WRITE_STREAM_FLAG_NONE, -1, NULL,
+						      0, w->now);
 	}
 	if (n > 0) {
 		link->dgrams.is_turn = !link->dgrams.is_turn;
-		follow_large(link, (size_t)n, &cargo, now);
+		follow_large(link, (size_t)n, &cargo, w->now);
 	}
 	return n;
 }
 
-static void count_ecn(struct quic_link *link, const ngtcp2_pkt_info *info, size_t packets)
+/* Packets that leave together: of one length but the last, which may be shorter; on one path, with
+ * one mark. They lie in the worker's buffer. */
+struct run {
+	uint8_t *at;
+	size_t len, segment_len;
+	unsigned int count;
+	ngtcp2_path_storage paths[2]; /* theirs, and room for the next packet's */
+	unsigned int which, next;
+	ngtcp2_pkt_info info;
+};
+
+static void count_ecn(struct quic_link *link, const struct run *run)
 {
-	if (info->ecn != NGTCP2_ECN_NOT_ECT) {
-		link->ecn_sent += packets;
+	if (run->info.ecn != NGTCP2_ECN_NOT_ECT) {
+		link->ecn_sent += run->count;
 		link->ecn_gap = 0;
 	} else {
-		link->ecn_gap += packets;
+		link->ecn_gap += run->count;
 	}
 }
 
-/* Writes aggregates until nothing is left, the quantum is used up or the socket is full. */
+/* The next one begins at `next`. */
+static void send_run(struct quic_link *link, struct run *run, uint8_t *next)
+{
+	if (run->count > 0 && link->conn && !link->is_closing && !link->held.data) {
+		count_ecn(link, run);
+		quic_sock_send(link, &run->paths[run->which].path, (enum udp_ecn)run->info.ecn,
+			       span_of(run->at, run->len), run->segment_len);
+	}
+	run->at = next;
+	run->len = 0;
+	run->count = 0;
+}
+
+/* Takes a packet that lies behind the run into it. If it doesn't fit there, what there is leaves; a
+ * socket that has no room for that loses the packet. */
+static void add_packet(struct quic_link *link, struct run *run, size_t len,
+		       const ngtcp2_pkt_info *info)
+{
+	uint8_t *out = link->qw->out;
+	if (run->count > 0 && (len > run->segment_len || info->ecn != run->info.ecn ||
+			       !ngtcp2_path_eq(&run->paths[0].path, &run->paths[1].path)))
+		send_run(link, run, run->at + run->len);
+	if (run->count == 0) {
+		run->segment_len = len;
+		run->info = *info;
+		run->which = run->next;
+	}
+	run->len += len;
+	run->count++;
+	if (len < run->segment_len || run->count == UDP_GSO_SEGMENTS ||
+	    out + QUIC_OUT_LEN - (run->at + run->len) < QUIC_MTU_MAX)
+		send_run(link, run, out);
+}
+
+/* Writes packets until nothing is left, the quantum is used up or the socket is full. */
 static int write_all(struct quic_link *link, nsec_t now, bool *ret_more)
 {
-	struct quic_worker *qw = link->qw;
 	size_t quantum = ngtcp2_conn_get_send_quantum(link->conn);
 	size_t total = 0;
+	ngtcp2_ssize n = 0;
+	struct run run = { .at = link->qw->out };
+	ngtcp2_path_storage_zero(&run.paths[0]);
+	ngtcp2_path_storage_zero(&run.paths[1]);
 
 	*ret_more = false;
 	while (!link->held.data) {
-		ngtcp2_path_storage path;
-		ngtcp2_path_storage_zero(&path);
+		run.next = run.count ? 1 - run.which : run.which;
 		ngtcp2_pkt_info info = {};
-		size_t segment_len = 0;
-		ngtcp2_ssize n = ngtcp2_conn_write_aggregate_pkt2(
-			link->conn, &path.path, &info, qw->out, QUIC_OUT_LEN, &segment_len,
-			write_packet, UDP_GSO_SEGMENTS, now);
-		if (n < 0)
-			return (int)n;
-		if (n == 0)
+		n = write_packet(link, &(struct packet_out){ .path = &run.paths[run.next].path,
+							     .info = &info,
+							     .dest = run.at + run.len,
+							     .len = QUIC_MTU_MAX,
+							     .now = now });
+		if (n <= 0)
 			break;
-		count_ecn(link, &info, ((size_t)n + segment_len - 1) / segment_len);
-		quic_sock_send(link, &path.path, (enum udp_ecn)info.ecn,
-			       span_of(qw->out, (size_t)n), segment_len);
+		add_packet(link, &run, (size_t)n, &info);
 		if (!link->conn || link->is_closing)
 			return 0;
 		total += (size_t)n;
-		if (total >= quantum) {
-			*ret_more = true;
+		*ret_more = total >= quantum;
+		if (*ret_more)
 			break;
-		}
 	}
-	ngtcp2_conn_update_pkt_tx_time(link->conn, now);
+	send_run(link, &run, link->qw->out);
+	if (n < 0)
+		return (int)n;
+	if (link->conn)
+		ngtcp2_conn_update_pkt_tx_time(link->conn, now);
 	return 0;
 }
 
@@ -255,14 +308,23 @@ static bool has_cargo(const struct quic_link *link)
 	       link->wants_ping;
 }
 
+/* What came needs an acknowledgement that may wait. */
+static bool is_patient(const struct quic_link *link)
+{
+	if (link->unanswered == 0)
+		return link->unanswered_dgrams > 0 && link->unanswered_dgrams <= DGRAMS_WAIT;
+	return link->unanswered == 1 && link->unanswered_dgrams == 0;
+}
+
 /*
  * The library acknowledges with every write. A lone packet that brought nothing to send is most
- * often a request or an answer, and what follows from it will have something to send: true while
- * the acknowledgement waits for that. Loss of what is on the way may be noticed as much later.
+ * often a request or an answer, and what follows from it will have something to send; so will
+ * datagrams, which are most often answered: true while the acknowledgement waits for that. Loss of
+ * what is on the way may be noticed as much later.
  */
 static bool may_wait(struct quic_link *link, nsec_t now)
 {
-	if (has_cargo(link) || link->unanswered != 1)
+	if (has_cargo(link) || !is_patient(link))
 		return false;
 	if (!link->answer_by) {
 		ngtcp2_conn_info info;
@@ -275,22 +337,10 @@ static bool may_wait(struct quic_link *link, nsec_t now)
 	return true;
 }
 
-void quic_io_on_flush(struct loop_task *task)
+/* retry: when blocked streams want to try again. */
+static void write_out(struct quic_link *link, nsec_t now, nsec_t retry)
 {
-	struct quic_link *link = CONTAINER_OF(task, struct quic_link, flush);
-	struct loop *loop = link->qw->worker->loop;
-	nsec_t now = loop_now(loop);
-	if (!link->conn)
-		return;
-	if (link->is_closing) {
-		quic_conn_finish(link);
-		return;
-	}
-
-	nsec_t retry = quic_stream_retry_blocked(link, now);
-	if (retry == NSEC_NEVER && may_wait(link, now))
-		return;
-	link->unanswered = 0;
+	link->unanswered = link->unanswered_dgrams = 0;
 	link->answer_by = 0;
 	quic_mtu_check(&link->mtu, now, ngtcp2_conn_get_pto(link->conn));
 	ask_for_ping(link);
@@ -320,7 +370,28 @@ void quic_io_on_flush(struct loop_task *task)
 	if (at == NSEC_NEVER)
 		timer_stop(&link->timer);
 	else
-		timer_start(loop, &link->timer, at);
+		timer_start(link->qw->worker->loop, &link->timer, at);
+}
+
+void quic_io_on_flush(struct loop_task *task)
+{
+	struct quic_link *link = CONTAINER_OF(task, struct quic_link, flush);
+	nsec_t now = loop_now(link->qw->worker->loop);
+	if (!link->conn)
+		return;
+	if (link->is_closing) {
+		quic_conn_finish(link);
+		return;
+	}
+	nsec_t retry = quic_stream_retry_blocked(link, now);
+	if (retry != NSEC_NEVER || !may_wait(link, now))
+		write_out(link, now, retry);
+}
+
+void quic_io_write_early(struct quic_link *link)
+{
+	if (link->depth == 0 && link->conn && !link->is_closing)
+		write_out(link, loop_now(link->qw->worker->loop), NSEC_NEVER);
 }
 
 void quic_io_on_timer(struct timer *timer)

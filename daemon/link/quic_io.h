@@ -13,6 +13,9 @@ void quic_io_feed(struct quic_link *link, const ngtcp2_path *path, struct span p
 		  enum udp_ecn ecn);
 /* Writes packets at the end of this turn. */
 void quic_io_mark_dirty(struct quic_link *link);
+/* Writes what it can now, for the turn has more than may wait; not from inside a callback of the
+ * library, where it does nothing. The link may be over afterwards. */
+void quic_io_write_early(struct quic_link *link);
 /* Task and timer of a link. */
 void quic_io_on_flush(struct loop_task *task);
 void quic_io_on_timer(struct timer *timer);

@@ -24,7 +24,7 @@ enum {
 	QUIC_OUT_LEN = UDP_GSO_SEGMENTS * 1472, /* one send */
 	QUIC_MTU_MAX = 1472,
 	QUIC_DGRAM_FRAME_MAX = 16383, /* what we accept; the reference's value */
-	QUIC_DGRAM_QUEUE = 512,       /* datagrams waiting to be sent */
+	QUIC_DGRAM_QUEUE = 1024,      /* datagrams waiting to be sent */
 	QUIC_DGRAM_QUEUE_BYTES = 512 * 1024,
 };
 
@@ -117,9 +117,12 @@ struct quic_link {
 	unsigned int stream_count;
 	unsigned int blocked; /* streams that ran out of credit since blocked_tried, about */
 	nsec_t blocked_tried;
-	/* Packets came since then; the one being read brings data; no link-level credit. */
-	bool has_news, has_payload, is_stalled;
-	unsigned int unanswered; /* packets with it that came since the last write */
+	/* Packets came since then; the one being read brings data of streams, datagrams; no
+	 * link-level credit. */
+	bool has_news, has_payload, has_dgram, is_stalled;
+	/* Packets that came since the last write: with data of streams, with nothing but datagrams.
+	 */
+	unsigned int unanswered, unanswered_dgrams;
 	nsec_t answer_by; /* a lone packet's answer waits for company until then; 0: none does */
 	unsigned int senders;                  /* streams with bytes that aren't acknowledged */
 	uint64_t streams_total, stream_window; /* so far; of each at first, as announced */
