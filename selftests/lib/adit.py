@@ -11,7 +11,7 @@ import pathlib
 import shutil
 import subprocess
 
-from . import certs, metrics, ports, tunnelrpc
+from . import certs, metrics, nobody, paths, ports, tunnelrpc
 from .curl import curl
 from .wait import seconds, until
 
@@ -44,9 +44,14 @@ class Program:
     """What aditd and adit-edge have in common."""
 
     program = ""
+    all = []        # of the test run, but those that have ended before the test
 
     def __init__(self, processes, folder, name, netns=None, env=None):
         self.processes, self.name, self.netns, self.env = processes, name, netns, env
+        self.has_rights = self.is_nobody = False    # it always has, whatever the others have; it has none
+        self.reads = []             # files outside its folder
+        self.counted = {}           # of processes that were ended: {pid: packets by path}
+        Program.all.append(self)
         self.folder = pathlib.Path(folder) / name
         self.state, self.run = self.folder / "state", self.folder / "run"
         for path in (self.folder, self.state, self.run):
@@ -62,8 +67,15 @@ class Program:
     def write(self, text):
         self.config.write_text(text)
 
+    @property
+    def is_running(self):
+        return self.process is not None and self.process.is_running
+
     def start(self, *options, env=None, wrap=()):
         """wrap: a command that executes the program, such as ["bash", "-c", 'exec "$@"', "sh"]."""
+        self.is_nobody = not wrap and not self.has_rights and nobody.is_default()
+        if self.is_nobody:
+            wrap = nobody.wrap(self.folder, *self.reads)
         argv = [*wrap, binary(self.program), "--config", self.config, *self.places, *options]
         self.process = self.processes.start(self.name, argv, netns=self.netns,
                                             cwd=self.folder,
@@ -103,6 +115,7 @@ class Program:
         return json.loads(self.adit("--json", "status").stdout)
 
     def stop(self, timeout=40):
+        paths.note(self)
         return self.process.terminate(timeout)
 
 
@@ -120,6 +133,7 @@ class Edge(Program):
                  tunnel_keys=None, env=None, process=None, log_level="debug", addresses=None,
                  port=None, twin=None, metrics_host="127.0.0.1"):
         super().__init__(processes, folder, name, netns, env)
+        self.has_rights = "[network " in extra      # it makes devices, routes and rules
         self.host, self.metrics_host = host, metrics_host
         self.hosts = hosts or [f"a.{DOMAIN}", f"*.wild.{DOMAIN}"]
         self.port = port or ports.free()
@@ -248,9 +262,12 @@ class Daemon(Program):
 
     def __init__(self, processes, folder, name="aditd", token_file=None, rules=(), connections=2,
                  workers=2, tunnel_keys=None, edge_keys=None, extra="", netns=None, env=None,
-                 origin_keys=None, process=None, log_level="debug"):
+                 origin_keys=None, process=None, log_level="debug", promotes=None):
+        """promotes: a network interface where every flow takes the short cut if it can."""
         super().__init__(processes, folder, name, netns, env)
         self.connections = connections
+        self.has_rights = promotes is not None
+        self.reads = [path for path in (token_file, (edge_keys or {}).get("ca_file")) if path]
         keys = {"token_file": token_file, "protocol": "quic", "connections": connections,
                 "grace_period": "2s", **(tunnel_keys or {})}
         text = section("tunnel", **keys)
@@ -261,6 +278,10 @@ class Daemon(Program):
             text += section(f"ingress rule{number}", hostname=rule[0], service=rule[1], **more)
         if origin_keys:
             text += section("origin-defaults", **origin_keys)
+        if promotes:
+            text += section("datapath", interface=promotes, promote=0)
+        elif nobody.is_default():
+            text += section("datapath", mode="sockets")
         self.write(text + section("metrics", listen=f"127.0.0.1:{self.metrics_port}")
                    + section("process", workers=workers, **(process or {}))
                    + section("log", level=log_level) + extra)

@@ -12,7 +12,7 @@ there but its default route, which leads to the client. The daemon's host masque
 import contextlib
 import pathlib
 
-from . import netns
+from . import netns, paths
 from .adit import Daemon, Edge, binary, section  # noqa: F401  (tests use them from here)
 from .proc import Processes
 
@@ -28,9 +28,12 @@ TABLE, MARK = 7844, 0xad17
 
 
 class PrivateNet:
-    """One edge, one daemon, and the namespaces around them. daemon: keys of its [tunnel]."""
+    """One edge, one daemon, and the namespaces around them. daemon: keys of its [tunnel]; is_short: it promotes
+    every flow."""
 
-    def __init__(self, net, processes, folder, connections=2, edge=None, forward=True, daemon=None):
+    def __init__(self, net, processes, folder, connections=2, edge=None, forward=True, daemon=None,
+                 is_short=False):
+        self.is_short = is_short
         self.processes, self.folder = processes, pathlib.Path(folder)
         names = ("client", "edge", "daemon", "router", "far")
         self.client, self.edge_ns, self.daemon_ns, self.router, self.far = (
@@ -49,6 +52,7 @@ class PrivateNet:
         self.daemon_ns.route("10.90.4.0/24", NEAR)
         self.daemon_ns.route("fd90:4::/64", NEAR_V6)
         self._default(self.router, "90.3")
+        self.daemon_ns.run("sysctl", "-qw", "net.ipv4.ping_group_range=0 2147483647")
         routers = [self.router] + ([self.edge_ns] if forward else [])
         for namespace in routers:
             namespace.run("sysctl", "-qw", "net.ipv4.ip_forward=1",
@@ -59,6 +63,7 @@ class PrivateNet:
         self.daemon = Daemon(
             processes, self.folder, token_file=self.edge.token_file, netns=self.daemon_ns,
             rules=[(None, "http_status:404")], connections=connections, tunnel_keys=daemon,
+            promotes="r0" if is_short else None,
             extra=f"[network]\nallow = {PREFIXES}\ndeny = {DENIED}/32\n")
 
     @staticmethod
@@ -80,6 +85,9 @@ class PrivateNet:
         self.daemon.serve()
         return self
 
+    def settle(self, turn, count):
+        paths.settle(self.daemon, turn, count, self.is_short)
+
     def left_over(self):
         """What of an edge is in the kernel's network of its host."""
         found = []
@@ -100,4 +108,7 @@ def private_net(folder, **options):
         closing.callback(net.close)
         processes = Processes(folder)
         closing.callback(processes.close)
-        yield PrivateNet(net, processes, folder, **options)
+        made = PrivateNet(net, processes, folder, **options)
+        yield made
+        for program in (made.edge, made.daemon):
+            paths.note(program)

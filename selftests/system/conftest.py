@@ -8,7 +8,9 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from lib import certs, needs, netns, notify, proc, topology, wait  # noqa: E402  (the path is set above)
+from lib import certs, needs, netns, nobody, notify, origins, paths, proc  # noqa: E402  (the path is set above)
+from lib import topology, wait  # noqa: E402
+from lib.adit import Program  # noqa: E402
 from lib.pipe import Pipe  # noqa: E402
 
 LOG_LINES = 40
@@ -34,6 +36,48 @@ def pytest_runtest_makereport(item, call):
                 report.sections.append((f"log of {process.name}", process.tail(LOG_LINES)))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Each test of the group datapath says which paths have carried its packets (lib.paths)."""
+    groups = {mark.args[0] for mark in item.iter_markers("group")}
+    said = item.get_closest_marker(paths.MARK)
+    assert said or "datapath" not in groups, f"{item.name} doesn't say which path carried its packets"
+    if not said or said.args:
+        return (yield)
+    Program.all = [p for p in Program.all if not p.process or p.is_running]
+    before = paths.snapshot(Program.all)
+    result = yield
+    for program in Program.all:
+        if program.is_nobody and program.is_running:
+            nobody.check(program.process)
+    paths.check(Program.all, before, said.kwargs, item.get_closest_marker("short_cut") is not None)
+    return result
+
+
+def pytest_collection_modifyitems(config, items):
+    """What its test says goes by sockets anyway has no second run."""
+    again = [item for item in items if item.get_closest_marker("short_cut")
+             and item.get_closest_marker("by_sockets")]
+    items[:] = [item for item in items if item not in again]
+    config.hook.pytest_deselected(items=again)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fixture_rights_of_file(request):
+    """mark.unprivileged of a file: its programs have no rights (lib.nobody)."""
+    with nobody.default(request.node.get_closest_marker("unprivileged") is not None):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def fixture_rights_of_test(request):
+    """mark.privileged of a test: its subject are rights."""
+    with contextlib.ExitStack() as made:
+        if request.node.get_closest_marker("privileged"):
+            made.enter_context(nobody.default(False))
+        yield
+
+
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory):
     """A CA of the test's own; leaves are made with authority.leaf(NAME)."""
@@ -55,6 +99,16 @@ def net():
     made = netns.Net()
     yield made
     made.close()
+
+
+@pytest.fixture(name="origins")
+def fixture_origins(request):
+    """Where UDP origins are (lib.origins): here, but for what paths.BOTH says."""
+    is_short = getattr(request, "param", False)
+    if is_short:
+        needs.namespaces()
+    with origins.place(is_short) as made:
+        yield made
 
 
 @pytest.fixture

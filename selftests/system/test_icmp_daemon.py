@@ -24,7 +24,8 @@ from lib.peer_edge import PeerEdge
 from lib.udp_origin import UdpEcho
 from lib.wait import SLOW, until
 
-pytestmark = pytest.mark.group("datapath")
+pytestmark = [pytest.mark.group("datapath"), pytest.mark.unprivileged,
+              pytest.mark.carried(aditd="ping")]
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 TUNNEL = "6ff42ae2-765d-4adf-8112-31c55c1551ef"
@@ -327,6 +328,7 @@ def test_unreachable(world, lan):
     pings.echo(NEAR[0])
 
 
+@pytest.mark.carried()
 def test_one_hop_isn_t_everybody_s(world):
     """§9.2 after the allow-list: a hop count doesn't tell what lies where nobody may look."""
     daemon, pings = world
@@ -405,6 +407,7 @@ def test_nonsense(world):
     assert not pings.packets and echoes(daemon) == (1, 1)
 
 
+@pytest.mark.carried()
 def test_answers_are_limited(start):
     """§14 row 15, spec §13: so many errors of our own a second, then silence; by reload."""
     daemon, edge = start(limits={"icmp_answers": 5})
@@ -422,6 +425,7 @@ def test_answers_are_limited(start):
     assert echoes(daemon) == (0, 0)
 
 
+@pytest.mark.carried(aditd="ping anchor")
 def test_flood(world, lan):
     """T8: echoes that nobody answers cost a bounded memory; good ones come back, and UDP flows."""
     daemon, pings = world
@@ -486,6 +490,8 @@ def test_scan(world):
 
 # ---- privileges ----
 
+@pytest.mark.privileged
+@pytest.mark.carried(aditd="raw")
 @pytest.mark.parametrize("lan", [NO_PINGS], indirect=True)
 def test_raw(world, lan):
     """§9.2: where ping sockets are forbidden raw ones serve a daemon that may open them."""
@@ -516,6 +522,7 @@ def test_unprivileged(start, wrap):
     assert echoes(daemon) == (5, 4) and "ICMP isn't served" not in daemon.process.log
 
 
+@pytest.mark.carried()
 @pytest.mark.parametrize("lan", [NO_PINGS], indirect=True)
 def test_not_served(start):
     """§9.2: without either it says so, answers nothing, and UDP is what it was."""

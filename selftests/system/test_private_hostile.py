@@ -17,7 +17,8 @@ from lib.peer_daemon import FEATURES, Credentials, PeerDaemon
 from lib.private_net import CLIENT, CLIENT_V6, EDGE, EDGE_HOST, FAR, FAR_V6, NEAR
 from lib.wait import holds, seconds, until
 
-pytestmark = pytest.mark.group("datapath")
+pytestmark = [pytest.mark.group("datapath"), pytest.mark.unprivileged,
+              pytest.mark.carried(edge="tun-icmp")]
 
 OUTSIDE = "10.20.30.40"     # in no private network
 SELF = {FAR: CLIENT, FAR_V6: CLIENT_V6}
@@ -167,6 +168,7 @@ def test_flood(ground, pings):
     assert ground.edge.process.is_running
 
 
+@pytest.mark.carried(edge="tun")
 def test_unsolicited_payloads(ground):
     """UDP: only a flow that a client has made brings something to it."""
     with PeerDaemon(Credentials.from_token(ground.edge.token), ground.edge.address, ground.edge.ca,

@@ -10,7 +10,8 @@ from lib import needs, netns, private_net
 from lib.private_net import DENIED, EDGE_HOST, EDGE_HOST_V6, FAR, FAR_V6, NEAR, NEAR_V6
 from lib.wait import seconds, until
 
-pytestmark = pytest.mark.group("datapath")
+pytestmark = [pytest.mark.group("datapath"), pytest.mark.unprivileged,
+              pytest.mark.carried(edge="tun-icmp", aditd="ping")]
 
 
 @pytest.fixture(name="ground", scope="module", params=[1, 4], ids=["one-link", "four-links"])
@@ -105,11 +106,13 @@ def test_unreachable_behind(ground):
     assert re.search(rf"From {NEAR}.*Unreachable", said), said
 
 
+@pytest.mark.carried(edge="tun-icmp")
 def test_denied(ground):
     """[network] of the daemon holds for pings too."""
     assert counts(ping(ground, DENIED, count=2, deadline=1))[1] == 0
 
 
+@pytest.mark.carried()
 def test_other_kinds(ground):
     """Only echo requests go into the tunnel."""
     before = drops(ground, "icmp-kind")

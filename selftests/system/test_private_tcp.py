@@ -16,7 +16,8 @@ from lib.sockets import Listener, read_all
 from lib.udp_origin import UdpEcho
 from lib.wait import lasts, seconds, until
 
-pytestmark = pytest.mark.group("datapath")
+pytestmark = [pytest.mark.group("datapath"), pytest.mark.unprivileged,
+              pytest.mark.carried(edge="stream")]
 
 
 @pytest.fixture(name="ground", scope="module")
@@ -109,6 +110,7 @@ def test_refused(ground):
     is_reset(ground, FAR, port)
 
 
+@pytest.mark.carried()
 def test_others_keep_their_way(ground):
     """What goes to no private network isn't touched: the edge's own services answer."""
     with ground.edge_ns.inside():
@@ -119,6 +121,7 @@ def test_others_keep_their_way(ground):
         assert served.recv(1) == b"x"
 
 
+@pytest.mark.carried()
 def test_no_loop(ground):
     """The listener itself is for nobody: who connects to it by its own address is sent away."""
     rules = ground.edge_ns.run("nft", "list", "table", "inet", "adit-edge")
@@ -150,6 +153,7 @@ def fixture_alone(tmp_path):
         yield made
 
 
+@pytest.mark.carried()
 def test_stop_leaves_nothing(alone):
     """An edge that has kept its rights undoes all."""
     alone.edge.start()
@@ -158,6 +162,7 @@ def test_stop_leaves_nothing(alone):
     assert alone.left_over() == [] and not (alone.edge.run / "state").exists()
 
 
+@pytest.mark.carried()
 @pytest.mark.parametrize("is_killed", [False, True])
 def test_clean_up(alone, is_killed):
     """One without rights, or without a chance, leaves what is written down, and --clean-up undoes it; not
@@ -178,6 +183,7 @@ def test_clean_up(alone, is_killed):
     assert clean_up(alone).code == 0
 
 
+@pytest.mark.carried(edge="stream tun", aditd="anchor")
 def test_ordinary_user(alone):
     """As a unit starts it: an ordinary user with one capability, which goes when all is set up. (The
     other opens the TUN device where no udev has given that to everybody.)"""
@@ -205,6 +211,7 @@ def test_ordinary_user(alone):
             assert client.recv(100) == b"question"
 
 
+@pytest.mark.carried()
 def test_no_rights(alone):
     """Without the capability it says what is missing."""
     alone.edge.start(wrap=["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"],
@@ -214,6 +221,7 @@ def test_no_rights(alone):
     assert alone.left_over() == []
 
 
+@pytest.mark.carried()
 def test_reports(tmp_path):
     """What on the host is in the way is said at the start, and nothing else."""
     needs.namespaces()
@@ -265,6 +273,7 @@ table inet adit-edge { # progname adit-edge
 """
 
 
+@pytest.mark.carried()
 def test_rules(alone):
     """What nft reads in our messages is what was meant."""
     alone.edge.start()
@@ -318,6 +327,7 @@ def test_second_edge(alone):
     test_forwarded(alone, FAR, CLIENT)
 
 
+@pytest.mark.carried()
 def test_forged_state(alone):
     """What isn't ours is not undone, whoever wrote it down."""
     alone.edge.run.joinpath("state").write_text("rule 4 priority 0 mark 0 table 255\n")

@@ -9,24 +9,26 @@ import struct
 
 import pytest
 
-from lib import needs, netns, ports, private_net
+from lib import needs, netns, paths, ports, private_net
 from lib.private_net import CLIENT, CLIENT_V6, DENIED, EDGE_HOST, FAR, FAR_V6
 from lib.sockets import Listener
 from lib.udp_origin import UdpEcho, bound
 from lib.wait import seconds, until
 
-pytestmark = pytest.mark.group("datapath")
+pytestmark = [pytest.mark.group("datapath"), pytest.mark.unprivileged,
+              pytest.mark.carried(edge="tun", aditd="anchor")]
 
 IP_MTU_DISCOVER, IP_PMTUDISC_DONT, IP_PMTUDISC_DO, IP_MTU, IP_RECVERR = 10, 0, 2, 14, 11
 IPV6_MTU, IPV6_RECVERR, SOL_UDP, UDP_SEGMENT, UDP_GRO = 24, 25, 17, 103, 104
 HEAD = {FAR: 28, FAR_V6: 48}
 
 
-@pytest.fixture(name="ground", scope="module")
-def fixture_ground(tmp_path_factory):
+@pytest.fixture(name="ground", scope="module", params=paths.MODES)
+def fixture_ground(tmp_path_factory, request):
     """One link, so that the clients of one of the edge's workers have to cross to the other."""
     needs.namespaces()
-    with private_net.private_net(tmp_path_factory.mktemp("net"), connections=1) as made:
+    with private_net.private_net(tmp_path_factory.mktemp("net"), connections=1,
+                                 is_short=request.param) as made:
         yield made.serve()
 
 
@@ -60,9 +62,10 @@ def ask(connection, payload, timeout=10):
     raise AssertionError(f"no echo of {len(payload)} bytes")
 
 
-def carried(program, path):
+def carried(program, *names):
     page = program.metrics()
-    return tuple(page.sum("adit_flow_packets_total", path=path, dir=k) for k in ("rx", "tx"))
+    return tuple(sum(page.sum("adit_flow_packets_total", path=path, dir=k) for path in names)
+                 for k in ("rx", "tx"))
 
 
 def drops(ground, reason, where="network"):
@@ -74,17 +77,21 @@ def test_many_clients(ground, echoes, host, source):
     """T2: each has a flow of its own, on either worker of the edge; each datagram once, by the device
     and the daemon's anchors, and the client's own address is where the answer goes."""
     echo = echoes[host]
-    before = carried(ground.edge, "tun"), carried(ground.daemon, "anchor")
+    before = carried(ground.edge, "tun"), carried(ground.daemon, "anchor", "xdp")
     forwarded = ground.edge.counter("adit_edge_datagrams_forwarded_total")
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(client(ground.client, host, echo.port)) for _ in range(40)]
         assert clients[0].getsockname()[0] == source
-        for turn in range(5):
+
+        def turn():
             for number, connection in enumerate(clients):
-                connection.send(b"%d %d" % (turn, number))
+                connection.send(b"%d" % number)
             for number, connection in enumerate(clients):
-                assert connection.recv(100) == b"%d %d" % (turn, number)
-    after = carried(ground.edge, "tun"), carried(ground.daemon, "anchor")
+                assert connection.recv(100) == b"%d" % number
+        for _ in range(5):
+            turn()
+        after = carried(ground.edge, "tun"), carried(ground.daemon, "anchor", "xdp")
+        ground.settle(turn, len(clients))
     assert [[a - b for a, b in zip(*pair)] for pair in zip(after, before)] == [[200] * 2] * 2
     crossed = ground.edge.counter("adit_edge_datagrams_forwarded_total") - forwarded
     assert 0 < crossed < 200
@@ -100,12 +107,15 @@ def test_queues_follow(ground, echoes):
         for connection in clients:
             ask(connection, b"first")
         before = ground.edge.counter("adit_edge_datagrams_forwarded_total")
-        for _ in range(5):
+
+        def again():
             for connection in clients:
                 ask(connection, b"again")
+        ground.settle(again, len(clients))
         assert ground.edge.counter("adit_edge_datagrams_forwarded_total") == before
 
 
+@pytest.mark.by_sockets     # what isn't answered isn't promoted
 @pytest.mark.parametrize("host", [FAR, FAR_V6])
 def test_steered(ground, host):
     """A flow's packets come to the worker that has its link from the second on, also when nobody answers:
@@ -132,7 +142,7 @@ def test_steered(ground, host):
 @pytest.mark.parametrize("host", [FAR, FAR_V6])
 def test_from_the_edge_itself(ground, echoes, host):
     with client(ground.edge_ns, host, echoes[host].port) as connection:
-        ask(connection, b"from here")
+        ground.settle(lambda: ask(connection, b"from here"), 1)
 
 
 @pytest.mark.parametrize("host", [FAR, FAR_V6])
@@ -141,6 +151,7 @@ def test_sizes(ground, echoes, host):
     answered with packet too big, and the client's kernel knows the size of the path from then on."""
     family = socket.IPPROTO_IPV6 if ":" in host else socket.IPPROTO_IP
     with client(ground.client, host, echoes[host].port) as connection:
+        ground.settle(lambda: ask(connection, bytes(1380)), 1)
         for size in (1380, 1312, 1280, 1279, 1, 0):
             ask(connection, bytes(size))
         connection.setsockopt(family, IP_MTU_DISCOVER if family == 0 else 23, IP_PMTUDISC_DO)
@@ -167,7 +178,7 @@ def test_too_big_untold(ground, echoes):
     """Who lets his packets be cut gets no error; it is dropped and counted, and harms nothing."""
     with client(ground.edge_ns, FAR, echoes[FAR].port) as connection:
         connection.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
-        ask(connection, b"before")
+        ground.settle(lambda: ask(connection, b"before"), 1)
         before = drops(ground, "too-big"), ground.edge.counter("adit_edge_icmp_errors_total")
         connection.send(bytes(1400))
         until(lambda: drops(ground, "too-big") == before[0] + 1, 5, "the drop")
@@ -177,6 +188,7 @@ def test_too_big_untold(ground, echoes):
         assert ground.edge.counter("adit_edge_icmp_errors_total") == before[1]
 
 
+@pytest.mark.by_sockets     # the edge's device is the subject
 def test_narrow_client(ground, echoes):
     """Pitfall 15: the device takes what is larger than its MTU; on a way to the client that is narrow the
     kernel cuts the answers."""
@@ -197,6 +209,7 @@ def nstat(namespace, name):
     return namespace.run("nstat", "-asz", name).split()[-2]
 
 
+@pytest.mark.by_sockets     # which are as cheap for runs
 def test_bursts(ground):
     """A client's burst comes as one packet and is cut; answers of a turn leave as one burst."""
     with ground.far.inside():
@@ -222,6 +235,8 @@ def test_bursts(ground):
         assert ground.edge.counter("adit_edge_bursts_total", dir="rx") == before[0] + 1
 
 
+@pytest.mark.carried(edge="tun")
+@pytest.mark.by_sockets
 def test_refused(ground, echoes):
     """What the daemon doesn't allow is answered by the edge."""
     errors = ground.edge.counter("adit_edge_icmp_errors_total")
@@ -248,9 +263,11 @@ def test_daemon_gone(ground, echoes):
             assert caught.value.errno == errno.EHOSTUNREACH
     ground.daemon.serve()
     with client(ground.client, FAR, echoes[FAR].port) as connection:
-        ask(connection, b"again")
+        ground.settle(lambda: ask(connection, b"again"), 1)
 
 
+@pytest.mark.carried()
+@pytest.mark.by_sockets
 def test_strays(ground):
     """What is for no private network, and what neither UDP nor ICMP carries, is counted."""
     before = drops(ground, "protocol")
@@ -261,6 +278,7 @@ def test_strays(ground):
         until(lambda: drops(ground, "protocol") == before + 1, 5, "the drop")
 
 
+@pytest.mark.carried(edge="tun stream", aditd="anchor connected?")
 def test_iperf(ground):
     """T2: a stream each way, by iperf3, whose control connection goes by TPROXY."""
     needs.tool("iperf3")
@@ -271,7 +289,7 @@ def test_iperf(ground):
         server.wait_line("Server listening")
         done = ground.processes.run("iperf-client", [
             *ground.client.prefix, "iperf3", "-J", "-c", FAR, "-p", port, "-u", "-b", "10M", "-l",
-            "1200", "-t", "1", *way])
+            "1200", "-t", "3" if ground.is_short else "1", *way])
         assert done.code == 0, done.log
         report = json.loads(done.out.read_text())["end"]["sum"]
         assert report["packets"] > 500 and report["lost_percent"] <= 1, report
@@ -349,8 +367,12 @@ def test_4096_flows(ground, echoes):
             for number in range(first, first + 64):
                 assert ask_again(clients[number], b"%d" % number)
         assert ground.edge.metrics().sum("adit_flows", path="tun", kind="udp") >= 4096
-        for number in range(0, len(clients), 97):
-            ask(clients[number], b"still %d" % number)
+        some = clients[::97]
+
+        def still():
+            for connection in some:
+                ask(connection, b"still")
+        ground.settle(still, len(some))
 
 
 def ask_again(connection, payload):
@@ -362,12 +384,19 @@ def ask_again(connection, payload):
     return ask(connection, payload) == payload
 
 
-@pytest.mark.parametrize("keys, udp", [({"datagram": "v2"}, True), ({"protocol": "http2"}, False)],
-                         ids=["v2", "http2"])
-def test_other_daemons(tmp_path, keys, udp):
+V2_PATHS = pytest.mark.carried(edge="tun tun-icmp stream", aditd="anchor ping")
+
+
+@pytest.mark.parametrize("keys, udp, is_short", [
+    pytest.param({"datagram": "v2"}, True, False, id="v2", marks=V2_PATHS),
+    pytest.param({"datagram": "v2"}, True, True, id="v2-short-cut", marks=[V2_PATHS, pytest.mark.short_cut]),
+    pytest.param({"protocol": "http2"}, False, False, id="http2",
+                 marks=pytest.mark.carried(edge="tun stream"))])
+def test_other_daemons(tmp_path, keys, udp, is_short):
     """Version 2 carries UDP and pings as well; HTTP/2 carries TCP alone, and the others are told."""
     needs.namespaces()
-    with private_net.private_net(tmp_path, connections=1, daemon=keys) as ground:
+    with private_net.private_net(tmp_path, connections=1, daemon=keys,
+                                 is_short=is_short) as ground:
         ground.serve()
         with ground.far.inside():
             echo, listener = UdpEcho(FAR), Listener(FAR)
@@ -380,7 +409,7 @@ def test_other_daemons(tmp_path, keys, udp):
             said = ground.client.run("ping", "-n", "-c", 1, "-w", int(seconds(5 if udp else 1)), FAR,
                                      check=False)
             if udp:
-                ask(connection, b"by session")
+                ground.settle(lambda: ask(connection, b"by session"), 1)
                 ask(connection, bytes(1280))
                 assert "1 received" in said
                 return

@@ -15,7 +15,7 @@ import pytest
 from lib import guest, needs
 from lib.wait import SLOW
 
-pytestmark = pytest.mark.group("datapath")
+pytestmark = [pytest.mark.group("datapath"), pytest.mark.carried(None)]
 
 SLOWNESS = 6        # of the emulation, at least
 BIN = pathlib.Path(os.environ["ADIT_BIN"]).resolve()

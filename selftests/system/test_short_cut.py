@@ -20,7 +20,7 @@ from lib.short_cut import DEVICE, HERE, THERE, THERE_V6, ShortCut
 from lib.udp_origin import UdpEcho
 from lib.wait import during, lasts, seconds, until
 
-pytestmark = pytest.mark.group("datapath")
+pytestmark = [pytest.mark.group("datapath"), pytest.mark.carried(aditd="anchor xdp")]
 
 
 @pytest.fixture(name="cut")
@@ -163,6 +163,7 @@ def test_behind_a_router(cut, start):
         assert len(echo.peers) == 1
 
 
+@pytest.mark.carried(None)
 def test_killed(cut, processes, tmp_path, authority):
     """T7: kill -9 at any moment, 20 times: nothing is left of rules, routes, links, nftables, programs,
     maps and links of BPF, and the next one serves."""
@@ -192,6 +193,7 @@ def test_killed(cut, processes, tmp_path, authority):
         until(lambda: not leftover.still_there(had), 10, "the end of programs, maps and links")
 
 
+@pytest.mark.carried(aditd="anchor")
 def test_slow_flows_stay_on_sockets(cut, start):
     start(datapath={"promote": 100000})
     cut.wait_open()
@@ -204,6 +206,7 @@ def test_slow_flows_stay_on_sockets(cut, start):
         until(lambda: cut.row()["why"] == "too slow for the short cut", 5, "the reason")
 
 
+@pytest.mark.carried(aditd="anchor")
 def test_mode_sockets(cut, start):
     start(datapath={"mode": "sockets"})
     with cut.echo() as echo:
@@ -240,6 +243,7 @@ def test_news_put_flows_on_probe(cut, start, what):
         assert len(echo.peers) == 1
 
 
+@pytest.mark.carried(aditd="anchor")
 def test_address_translation(cut, start):
     """Pitfall 17: behind a rule that changes ports no probe counts, and the flow stays on its
     socket; when the rule goes, it is promoted."""
@@ -534,6 +538,7 @@ def test_another_program(cut, start, processes, tmp_path, authority):
         cut.here("ip", "link", "set", DEVICE, "mtu", 1500)
         second.wait_open()
         second.promote(flow)
+        second.carried(flow, "xdp")
 
 
 def test_host_keeps_its_own(cut, start):
@@ -563,6 +568,7 @@ def test_host_keeps_its_own(cut, start):
         assert not cut.flows.other
 
 
+@pytest.mark.carried(aditd="anchor")
 @pytest.mark.parametrize("host", [HERE, "127.0.0.1"])
 def test_own_addresses(cut, start, host):
     """Pitfall 26, W5: an origin on this host is reached over loopback, by sockets."""
@@ -654,6 +660,7 @@ def test_interface_auto(cut, start):
         netns.ip("link", "del", "other0")
 
 
+@pytest.mark.carried(aditd="anchor")
 def test_without_privileges(cut, start):
     """What can't be had is said, and sockets serve."""
     daemon = start(wrap=["setpriv", "--bounding-set=-all", "--inh-caps=-all"])
@@ -663,6 +670,7 @@ def test_without_privileges(cut, start):
         cut.carried(flow, "anchor")
 
 
+@pytest.mark.carried()
 def test_privileges_are_given_up(cut, start):
     """Spec §14: nothing is kept after the start, and all of this file works without."""
     daemon = start()
@@ -693,6 +701,7 @@ def test_ipsec(cut, start):
         cut.promote(flow)
 
 
+@pytest.mark.carried(aditd="anchor xdp connected?")
 def test_moved(cut, start):
     """T6: a promoted flow that is registered on another connection keeps its port, is served by its
     socket at once, and promoted by the worker of that connection."""
@@ -711,6 +720,7 @@ def test_moved(cut, start):
         assert cut.counter("adit_flow_crossings_total", what="flow") == 4
 
 
+@pytest.mark.carried(aditd="anchor")
 def test_policy_route(cut, start):
     """W3.3: what a rule sends by a table of its own stays with the kernel."""
     start()
@@ -727,6 +737,7 @@ def test_policy_route(cut, start):
         cut.here("ip", "rule", "del", "to", f"{THERE}/32", "lookup", "78")
 
 
+@pytest.mark.carried()
 @pytest.mark.parametrize("command, reason", [
     (("ip", "link", "set", DEVICE, "mtu", "9000"), "its MTU is over 1500"),
     (("ip", "link", "add", "link", DEVICE, "name", "above0", "type", "macvlan"), "lies on it"),

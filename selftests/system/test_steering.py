@@ -20,7 +20,7 @@ from lib.seccomp import refusing
 from lib.service_user import UID, with_service_user
 from lib.wait import until
 
-pytestmark = pytest.mark.group("datapath")
+pytestmark = [pytest.mark.group("datapath"), pytest.mark.carried()]     # QUIC only; it counts for itself
 
 CONNECTIONS = 16
 NO_BPF = ["setpriv", "--bounding-set", "-bpf,-sys_admin", "--inh-caps", "-bpf,-sys_admin"]

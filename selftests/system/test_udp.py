@@ -18,7 +18,8 @@ from lib.udp_client import ask, client, udp_section
 from lib.udp_origin import UdpEcho, bound
 from lib.wait import holds, seconds, until
 
-pytestmark = pytest.mark.group("datapath")
+pytestmark = [pytest.mark.group("datapath"), pytest.mark.unprivileged,
+              pytest.mark.carried(edge="socket")]
 
 CLIENTS = 40    # enough for each of two workers to have some
 
@@ -39,7 +40,7 @@ def fixture_pipe(make_pipe):
         dest = {"echo": echo.address, "brief": echo.address, "denied": denied.address,
                 "deaf": f"127.0.0.1:{ports.free()}", "dns": f"127.0.0.1:{ports.free()}"}
         extra = "".join(udp_section(name, at[name], dest[name],
-                                    idle="2s" if name == "brief" else None) for name in at)
+                                    idle="2s" if name == "brief" else "5m") for name in at)
         pipe = make_pipe(edge={"extra": extra}, connections=1,
                          daemon={"extra": "[network]\nallow = 127.0.0.0/8\ndeny = 127.0.0.2/32\n"})
         pipe.echo, pipe.denied, pipe.at, pipe.dest = echo, denied, at, dest
@@ -60,6 +61,7 @@ def sent_registrations(edge, result="sent"):
     return edge.counter("adit_edge_flow_registrations_total", result=result)
 
 
+@pytest.mark.carried(edge="socket", aditd="anchor")
 def test_many_clients(pipe):
     """T2: each client has a flow of its own, on either worker of the edge; by the edge's sockets and
     the daemon's anchors, each datagram once."""
@@ -83,6 +85,7 @@ def test_many_clients(pipe):
     assert len(pipe.echo.peers) - peers == CLIENTS, "one source port each"
 
 
+@pytest.mark.carried(edge="socket", aditd="anchor")
 def test_dns(pipe, dns):
     """T2: dig against dnsmasq."""
     processes, folder = dns
@@ -107,6 +110,7 @@ def test_dns(pipe, dns):
     assert [a - b for a, b in zip(after, before)] == [11, 11]
 
 
+@pytest.mark.carried(edge="socket", aditd="anchor")
 def test_sizes(pipe):
     """T3: WireGuard's sizes to 1 312 pass, 1 380 is the most, beyond it is counted and harms nothing."""
     with client(pipe.at["echo"]) as connection:
@@ -132,6 +136,7 @@ def test_denied(pipe):
     assert not pipe.denied.peers and drops(pipe.daemon, "datagram", "denied") >= 1
 
 
+@pytest.mark.carried(edge="socket", aditd="anchor")
 def test_idle(pipe):
     """§4.5: forgotten at the edge after its idle time, a little later at the daemon; the next datagram
     makes another flow."""
@@ -148,6 +153,7 @@ def test_idle(pipe):
         assert pipe.daemon.counter("cloudflared_udp_total_flows") == total + 1
 
 
+@pytest.mark.carried(edge="socket", aditd="anchor")
 def test_nobody_listens(pipe):
     """§4.7, §14 row 6: the daemon ends the flow without a word; the edge notices the silence."""
     failed = pipe.daemon.counter("cloudflared_udp_failed_flows")
@@ -343,6 +349,7 @@ def test_another_connection(make_edge):
         assert connection.recv(100) == b"back"
 
 
+@pytest.mark.carried(edge="socket", aditd="anchor")
 def test_daemon_comes_back(processes, tmp_path):
     """T6 (part): a daemon that was killed and started again serves the same client's socket."""
     with UdpEcho() as echo:
@@ -363,6 +370,7 @@ def test_daemon_comes_back(processes, tmp_path):
             assert carried(daemon, "anchor")[1] >= 1
 
 
+@pytest.mark.carried(edge="socket", aditd="anchor")
 def test_addresses(processes, tmp_path):
     """§5: answers come from the address that was asked, on any of the host's; IPv6 clients."""
     with UdpEcho("::1") as echo:
@@ -404,6 +412,7 @@ def test_reload(make_edge):
             until(lambda: drops(edge, "udp", "too-many-flows") > 0, 5, "the new limit")
 
 
+@pytest.mark.carried()
 def test_ports_are_checked(processes, tmp_path):
     """What can't be served is said with its line, before anything starts."""
     edge = Edge(processes, tmp_path)
@@ -420,6 +429,7 @@ def test_ports_are_checked(processes, tmp_path):
         assert words in edge.process.log, (words, edge.process.log)
 
 
+@pytest.mark.carried()
 def test_taken_port(processes, tmp_path):
     """A port that somebody has is told at start."""
     with bound() as other:

@@ -8,18 +8,18 @@ import time
 
 import pytest
 
-from lib import dgram3, ports
+from lib import dgram3, paths, ports
 from lib.adit import Daemon, peer_edge_keys, section, write_token
 from lib.dgram3 import Flows, carry, register
 from lib.peer_edge import PeerEdge
 from lib.udp_origin import UdpEcho, bound
 from lib.wait import lasts, seconds, until
 
-pytestmark = pytest.mark.group("datapath")
+pytestmark = [pytest.mark.group("datapath"), pytest.mark.unprivileged,
+              pytest.mark.carried(aditd="anchor")]
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 TUNNEL = "6ff42ae2-765d-4adf-8112-31c55c1551ef"
-LOOPBACK = {"allow": "127.0.0.0/8, ::1"}
 
 
 @pytest.fixture(name="peer")
@@ -29,51 +29,51 @@ def fixture_peer(authority):
 
 
 @pytest.fixture(name="start")
-def fixture_start(processes, tmp_path, authority):
-    """start(edge) -> a running aditd of one worker that may reach loopback."""
+def fixture_start(processes, tmp_path, authority, origins):
+    """start(edge) -> a running aditd of one worker that may reach the origins."""
     token = write_token(tmp_path / "token", ACCOUNT, TUNNEL, bytes(range(32)))
 
     def start(edge, network=None, limits=None, kind=None, connections=1, **options):
-        extra = section("network", **(LOOPBACK if network is None else network))
+        extra = section("network", **({"allow": origins.allow} if network is None else network))
         extra += section("limits", **(limits or {}))
         daemon = Daemon(processes, tmp_path, token_file=token, rules=[(None, "http_status:404")],
                         edge_keys=peer_edge_keys(edge, authority, kind=kind), workers=1,
-                        connections=connections, extra=extra, **options)
+                        connections=connections, extra=extra, promotes=origins.device, **options)
         daemon.start()
         return daemon
     return start
 
 
 @pytest.fixture(name="world")
-def fixture_world(peer, start):
+def fixture_world(peer, start, origins):
     """(daemon, flows of its link, echo)"""
-    with UdpEcho() as echo:
+    with origins.echo() as echo:
         daemon = start(peer)
         yield daemon, Flows(peer.wait_registered(1, 15)[0]), echo
 
 
 def anchors(daemon):
-    """Packets (to, from) origins by the socket ground."""
-    page = daemon.metrics()
-    return (page.sum("adit_flow_packets_total", path="anchor", dir="tx"),
-            page.sum("adit_flow_packets_total", path="anchor", dir="rx"))
+    """Packets (to, from) origins by the socket ground; by the short cut where that is forced."""
+    return paths.by_path(daemon, "anchor", "xdp")
 
 
 def drops(daemon, reason):
     return daemon.counter("adit_drops_total", where="datagram", reason=reason)
 
 
-def test_announced_and_served(world):
+@paths.BOTH
+def test_announced_and_served(world, origins):
     """§2, §3: the daemon says that it speaks version 3, and does; its port stays the same."""
     daemon, flows, echo = world
     assert "support_datagram_v3_2" in flows.link.registration.features
     flow = flows.open(echo.host, echo.port)
     for number in range(20):
         flows.echo(flow, b"%d" % number)
+    origins.settle(daemon, lambda: flows.echo(flow, b"settled"))
     assert len(echo.peers) == 1, "one local port"
     sent, received = anchors(daemon)
     assert sent == received == sum(echo.peers.values())
-    assert daemon.counter("adit_flows", path="anchor", kind="udp") == 1
+    assert daemon.counter("adit_flows", path="xdp" if origins.device else "anchor", kind="udp") == 1
     assert daemon.counter("cloudflared_udp_active_flows", conn_index=0) == 1
     assert daemon.counter("cloudflared_udp_total_flows", conn_index=0) == 1
     assert not flows.other
@@ -94,14 +94,16 @@ def test_payloads_right_behind(world):
     assert drops(daemon, "no-flow") == 0
 
 
+@paths.BOTH
 @pytest.mark.parametrize("kind, most", [("adit", 1380), ("vendor", 1280)])
-def test_every_size(peer, start, kind, most):
+def test_every_size(peer, start, origins, kind, most):
     """T2, §1.1: every size to the limit between these ends comes back; above it is counted."""
-    with UdpEcho() as echo, bound() as origin:
+    with origins.echo() as echo, origins.bound() as origin:
         daemon = start(peer, kind=kind, tunnel_keys={"datagram": "v3"})
         flows = Flows(peer.wait_registered(1, 15)[0])
         flow = flows.open(echo.host, echo.port)
         flows.echo(flow, bytes(most), 10)   # the path has been measured
+        origins.settle(daemon, lambda: flows.echo(flow, b"settled"))
         for size in range(most + 1):
             flows.echo(flow, bytes([size & 0xff]) * size)
         flows.send(carry(flow, bytes(most + 1)))
@@ -118,15 +120,20 @@ def test_every_size(peer, start, kind, most):
         assert sent >= most + 3 and received >= most + 3
 
 
-def test_addresses(world):
+@paths.BOTH
+def test_addresses(world, origins):
     """§4.6: IPv6, and IPv4 in IPv6's clothes."""
     daemon, flows, echo = world
-    with UdpEcho("::1") as six:
-        flows.echo(flows.open("::1", six.port), b"six")
-        assert len(six.peers) == 1
-    flows.echo(flows.open(f"::ffff:{echo.host}", echo.port), b"mapped")
-    assert len(echo.peers) == 1
-    assert anchors(daemon) == (2, 2)
+    with origins.echo(origins.host_v6) as six:
+        both = [flows.open(six.host, six.port), flows.open(f"::ffff:{echo.host}", echo.port)]
+
+        def turn():
+            for flow in both:
+                flows.echo(flow, b"anybody?")
+        origins.settle(daemon, turn, 2)
+        assert len(six.peers) == len(echo.peers) == 1
+        sent, received = anchors(daemon)
+        assert sent == received == sum(six.peers.values()) + sum(echo.peers.values())
 
 
 def test_not_allowed(peer, start):
@@ -143,6 +150,7 @@ def test_not_allowed(peer, start):
         assert anchors(daemon) == (1, 1)
 
 
+@pytest.mark.carried()
 def test_repeats(world):
     """§14 row 3 of §5: the same registration again is answered again, and makes no second flow."""
     daemon, flows, echo = world
@@ -260,6 +268,7 @@ def test_strangers(world):
     assert anchors(daemon) == (1, 1)
 
 
+@pytest.mark.carried()
 def test_version_2_isn_t_version_3(peer, start):
     """A link that didn't announce version 3 reads no datagram as such."""
     with UdpEcho() as echo:

@@ -16,13 +16,15 @@ from lib.peer_edge import PeerEdge
 from lib.udp_origin import bound
 from lib.wait import holds, until
 
-pytestmark = pytest.mark.group("datapath")
+pytestmark = [pytest.mark.group("datapath"), pytest.mark.unprivileged,
+              pytest.mark.carried(aditd="anchor")]
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 TUNNEL = "6ff42ae2-765d-4adf-8112-31c55c1551ef"
 FAR = {4: "10.78.1.2", 6: "fd78:1::2"}
 ABSENT = {4: "10.78.1.77", 6: "fd78:1::77"}     # on the far network, and not there
-KINDS = ["anchor", "connected"]
+KINDS = ["anchor", pytest.param("connected", marks=pytest.mark.carried(aditd="anchor connected")),
+         pytest.param("xdp", marks=pytest.mark.short_cut)]
 
 
 @pytest.fixture(name="lan")
@@ -50,7 +52,7 @@ def fixture_lan(net):
 
 
 @pytest.fixture(name="world")
-def fixture_world(processes, tmp_path, authority, lan):
+def fixture_world(processes, tmp_path, authority, lan, request):
     """(daemon, flows of its link, namespace of the origins)"""
     space, far = lan
     with space.inside():
@@ -58,6 +60,7 @@ def fixture_world(processes, tmp_path, authority, lan):
     daemon = Daemon(processes, tmp_path, rules=[(None, "http_status:404")], workers=1, connections=1,
                     token_file=write_token(tmp_path / "token", ACCOUNT, TUNNEL, bytes(32)),
                     edge_keys=peer_edge_keys(edge, authority, kind="adit"), netns=space,
+                    promotes="d0" if request.node.get_closest_marker("short_cut") else None,
                     extra=section("network", allow="10.78.0.0/16, fd78::/16"))
     daemon.start()
     yield daemon, Flows(edge.wait_registered(1, 15)[0]), far
@@ -68,12 +71,26 @@ def errors(daemon):
     return daemon.counter("adit_flow_errors_total")
 
 
-def make_busy(flows, flow, origin):
+def make_busy(daemon, flows, flow, origin):
     """Runs of datagrams, until the flow has a socket of its own."""
-    for _ in range(40):
-        flows.send(*(carry(flow, b"busy") for _ in range(8)))
-        for _ in range(8):
+    def busy():
+        for _ in range(20):
+            flows.send(*(carry(flow, b"busy") for _ in range(8)))
+        for _ in range(20 * 8):
             assert origin.recv(10) == b"busy"
+        return daemon.counter("adit_flows", path="connected") == 1
+    until(busy, 15, "a socket of its own", 0)
+
+
+def make_promoted(daemon, flows, flow, origin):
+    """Echoes, until the flow goes around the kernel."""
+    def promoted():
+        flows.send(carry(flow, b"busy"))
+        data, address = origin.recvfrom(10)
+        origin.sendto(data, address)
+        assert flows.wait_payload(flow) == b"busy"
+        return daemon.counter("adit_flows", path="xdp") == 1
+    until(promoted, 15, "a promoted flow")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -86,7 +103,9 @@ def test_nobody_listens(world, version, kind):
     with other:
         flow, good = (flows.open(*k.getsockname()[:2]) for k in (origin, other))
         if kind == "connected":
-            make_busy(flows, flow, origin)
+            make_busy(daemon, flows, flow, origin)
+        if kind == "xdp":
+            make_promoted(daemon, flows, flow, origin)
         assert daemon.counter("adit_flows", path=kind) == (2 if kind == "anchor" else 1)
         origin.close()
         flows.send(carry(flow, b"anyone?"), carry(good, b"you"))
@@ -121,8 +140,11 @@ def test_narrow_path(world, version, kind):
         data, first = origin.recvfrom(2000)
         assert data == b"small"
         if kind == "connected":
-            make_busy(flows, flow, origin)
-            assert daemon.counter("adit_flows", path="connected") == 1
+            make_busy(daemon, flows, flow, origin)
+        if kind == "xdp":
+            make_promoted(daemon, flows, flow, origin)
+        if kind != "anchor":
+            assert daemon.counter("adit_flows", path=kind) == 1
         origin.settimeout(0.3)
         large, heard = bytes(1300), []
 

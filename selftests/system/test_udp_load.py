@@ -18,7 +18,8 @@ from lib.peer_edge import PeerEdge
 from lib.udp_origin import UdpEcho, bound
 from lib.wait import SLOW, seconds, until
 
-pytestmark = pytest.mark.group("datapath")
+pytestmark = [pytest.mark.group("datapath"), pytest.mark.unprivileged,
+              pytest.mark.carried(aditd="anchor")]
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 TUNNEL = "6ff42ae2-765d-4adf-8112-31c55c1551ef"
@@ -72,6 +73,7 @@ def batches(items, size):
     return iter(lambda: list(itertools.islice(items, size)), [])
 
 
+@pytest.mark.carried(aditd="anchor connected")
 def test_bursts(peer, start):
     """W4: what arrives together leaves in runs of equal length, in order; a flow that goes on like that
     gets a socket of its own, on the same port."""
@@ -79,18 +81,25 @@ def test_bursts(peer, start):
     with bound() as origin:
         origin.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         flow = flows.open(*origin.getsockname())
-        seen = set()
-        for turn in range(120):
-            flows.send(*(carry(flow, b"%03d.%d" % (turn, n)) for n in range(8)))
-            for number in range(8):
+        seen, count = set(), itertools.count()
+
+        def has_own():
+            """40 runs of 8; the flow is found busy within a second, on a slow machine among later ones."""
+            turns = [next(count) for _ in range(40)]
+            for turn in turns:
+                flows.send(*(carry(flow, b"%d.%d" % (turn, n)) for n in range(8)))
+            for turn, number in itertools.product(turns, range(8)):
                 data, address = origin.recvfrom(100)
-                assert data == b"%03d.%d" % (turn, number)
+                assert data == b"%d.%d" % (turn, number)
                 seen.add(address)
+            return daemon.counter("adit_flows", path="connected") == 1
+        until(has_own, 15, "a socket of its own", 0)
+        assert has_own()
         assert len(seen) == 1, "one local port"
-        assert aggregated(daemon, "tx") >= 120 * 4
-        assert daemon.counter("adit_flows", path="connected") == 1
+        sent = 8 * next(count)
+        assert aggregated(daemon, "tx") >= sent / 2
         by_anchor, by_own = (carried(daemon, k)[1] for k in ("anchor", "connected"))
-        assert by_anchor + by_own == 120 * 8 and by_own >= 8 * 40 and by_anchor >= 8 * 32
+        assert by_anchor + by_own == sent and by_own >= 8 * 40 and by_anchor >= 4 * 32
         origin.sendto(b"answer", seen.pop())
         assert flows.wait_payload(flow) == b"answer"
         assert carried(daemon, "connected")[0] == 1
@@ -224,6 +233,7 @@ def socket_buffer():
     return min(4 << 20, *(int(k.read_text()) if k.exists() else 212992 for k in limits))
 
 
+@pytest.mark.carried(edge="socket", aditd="anchor connected?")
 def test_iperf3(processes, tmp_path):
     """T2: iperf3 by UDP, its control connection through a [tcp] port of the same number."""
     port, server = ports.free(), ports.free()
@@ -259,6 +269,7 @@ def test_iperf3(processes, tmp_path):
         assert sum(sum(carried(daemon, k)) for k in ("anchor", "connected")) - before > packets * 0.9
 
 
+@pytest.mark.carried(edge="socket", aditd="anchor connected?")
 def test_dnsperf(processes, tmp_path):
     """T2: dnsperf against dnsmasq, 64 clients of which each has a flow."""
     needs.tool("dnsperf")
@@ -298,6 +309,7 @@ def test_dnsperf(processes, tmp_path):
     assert daemon.counter("cloudflared_udp_total_flows") - flows == 64
 
 
+@pytest.mark.carried(edge="socket", aditd="anchor")
 def test_wireguard_s_sizes(processes, tmp_path):
     """T3: inner 1 248 and 1 280 pass on a path of 1 500 bytes between our ends, inner 1 420 is counted;
     the source port is one for all of it."""

@@ -10,7 +10,7 @@ import socket
 
 import pytest
 
-from lib import ports
+from lib import paths, ports
 from lib.adit import Daemon, Edge, peer_edge_keys, section, write_token
 from lib.dgram3 import OK, Flows, carry, register
 from lib.dgram3_daemon import FEATURE, FlowServer
@@ -21,7 +21,8 @@ from lib.udp_origin import UdpEcho, bound
 from lib.udp_stream import UdpStream
 from lib.wait import SLOW, lasts, seconds, until
 
-pytestmark = pytest.mark.group("datapath")
+pytestmark = [pytest.mark.group("datapath"), pytest.mark.unprivileged,
+              pytest.mark.carried(aditd="anchor connected")]
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 TUNNEL = "6ff42ae2-765d-4adf-8112-31c55c1551ef"
@@ -45,14 +46,14 @@ def fixture_peer(authority):
 
 
 @pytest.fixture(name="start")
-def fixture_start(processes, tmp_path, authority):
+def fixture_start(processes, tmp_path, authority, origins):
     """start(edge) -> (daemon of two workers, flows of the link of each)"""
     token = write_token(tmp_path / "token", ACCOUNT, TUNNEL, bytes(range(32)))
 
     def start(edge):
         daemon = Daemon(processes, tmp_path, token_file=token, rules=[(None, "http_status:404")],
                         edge_keys=peer_edge_keys(edge, authority), workers=2, connections=2,
-                        extra=section("network", allow="127.0.0.0/8"))
+                        extra=section("network", allow=origins.allow), promotes=origins.device)
         daemon.start()
         links = {k.registration.index: Flows(k) for k in edge.wait_registered(2, 15)}
         assert {k["worker"] for k in daemon.status()["connections"]} == {0, 1}
@@ -95,13 +96,17 @@ def test_payload_right_behind(peer, start):
         assert len(echo.peers) == 1
 
 
-def test_connection_closed(peer, start):
+@paths.BOTH
+def test_connection_closed(peer, start, origins):
     """T6: closed in mid-flow and registered on the other worker's connection after that: same port."""
-    with UdpEcho() as echo:
+    with origins.echo() as echo:
         daemon, first, second = start(peer)
         flows = [first.open(echo.host, echo.port) for _ in range(20)]
-        for flow in flows:
-            first.echo(flow, b"x")
+
+        def turn(link=first):
+            for flow in flows:
+                link.echo(flow, b"x")
+        origins.settle(daemon, turn, 20)
         ports_before = set(echo.peers)
         first.link.close_link()
         until(lambda: daemon.counter("cloudflared_udp_active_flows") == 20 and
@@ -110,6 +115,8 @@ def test_connection_closed(peer, start):
         for flow in flows:
             assert second.wait_response(flow) == OK
             second.echo(flow, b"y")
+        if origins.device:
+            origins.settle(daemon, lambda: turn(second), 20)
         assert set(echo.peers) == ports_before and len(ports_before) == 20
         assert crossings(daemon, "flow") == 20
         assert daemon.status()["connections"][1]["flows"] == 20
@@ -155,6 +162,7 @@ def test_many_at_once(peer, start):
         assert descriptors() <= before + 20, "spares of one address"
 
 
+@pytest.mark.carried(aditd="connected")
 def test_idle_elsewhere(peer, start):
     """§4.5: the idle time goes on counting where the flow is; at the end nothing of it is left."""
     with UdpEcho() as echo:
@@ -173,11 +181,11 @@ def test_idle_elsewhere(peer, start):
 # ---- our own edge ----
 
 @contextlib.contextmanager
-def whole(processes, tmp_path, relays=0):
+def whole(processes, tmp_path, origins, relays=0):
     """(edge, daemon, echo, address of the public port, relays): of two connections, by a relay each if
     there are any."""
     with contextlib.ExitStack() as stack:
-        echo = stack.enter_context(UdpEcho())
+        echo = stack.enter_context(origins.echo())
         port, tunnel = ports.free(), ports.free()
         between = [stack.enter_context(Relay(("127.0.0.1", tunnel))) for _ in range(relays)]
         edge = Edge(processes, tmp_path, port=tunnel, both=False,
@@ -187,7 +195,8 @@ def whole(processes, tmp_path, relays=0):
         keys = {"kind": "adit", "ca_file": edge.ca,
                 "address": ", ".join(r.address for r in between)} if between else None
         daemon = Daemon(processes, tmp_path, token_file=edge.token_file, connections=2,
-                        edge_keys=keys, extra=section("network", allow="127.0.0.0/8"))
+                        edge_keys=keys, extra=section("network", allow=origins.allow),
+                        promotes=origins.device)
         daemon.serve()
         edge.wait_links(2)
         yield edge, daemon, echo, ("127.0.0.1", port), between
@@ -197,22 +206,32 @@ def steady(stream, count):
     until(lambda: len(stream.echoed) >= count, 15, "echoes")
 
 
-@pytest.mark.parametrize("turns", [4])
-def test_reconnected(processes, tmp_path, turns):
+def promoted(origins, daemon):
+    """Where it can be."""
+    if origins.device:
+        until(lambda: daemon.counter("adit_flows", path="xdp") == 1, 15, "a promoted flow")
+
+
+@paths.BOTH
+@pytest.mark.carried(edge="socket", aditd="anchor connected")
+def test_reconnected(processes, tmp_path, origins):
     """T6: connections are replaced one after the other, again and again: the client's flow goes between
     workers of both ends; at 1 000 datagrams a second at most 50 ms are lost each time."""
+    turns = 2 if origins.device else 4
     begun = []
-    with whole(processes, tmp_path) as (edge, daemon, echo, address, _), UdpStream(address) as stream:
+    with whole(processes, tmp_path, origins) as (edge, daemon, echo, address, _), UdpStream(address) as stream:
         steady(stream, 500)
         for turn in range(turns):
             begun.append(stream.sent)
             daemon.wait_ready()
             edge.wait_links(2)
+            promoted(origins, daemon)
             before = daemon.counter("cloudflared_udp_migrated_flows")
             index = next(k["index"] for k in daemon.status()["connections"] if k["flows"])
             daemon.adit("reconnect", str(index))
             until(lambda b=before: daemon.counter("cloudflared_udp_migrated_flows") > b, 15, "a move")
             steady(stream, len(stream.echoed) + 200)
+            promoted(origins, daemon)
             assert len(echo.peers) == 1, f"one local port, also after move {turn}"
     lost = [stream.missing_of(*k) for k in zip(begun, [*begun[1:], stream.sent])]
     print(f"{stream.sent} sent, missing {lost}, {crossings(daemon, 'flow'):.0f} changes of worker")
@@ -220,6 +239,7 @@ def test_reconnected(processes, tmp_path, turns):
     assert crossings(daemon, "flow") >= 1
 
 
+@pytest.mark.carried(edge="socket", aditd="anchor connected")
 def test_only_the_origin_speaks(processes, tmp_path):
     """T6: a flow whose client is silent is registered on another connection when its own ends, on
     whatever worker of the edge: what the origin goes on sending arrives, from and to the same ports."""
@@ -260,26 +280,30 @@ def test_only_the_origin_speaks(processes, tmp_path):
         assert crossings(daemon, "flow") >= 1
 
 
-def test_silent(processes, tmp_path):
+@paths.BOTH
+@pytest.mark.carried(edge="socket", aditd="anchor connected")
+def test_silent(processes, tmp_path, origins):
     """T6: the connection's path swallows everything: the flow is on the other one within 2.5 s, with
     its port, and both workers of the daemon have had it."""
-    with whole(processes, tmp_path, relays=2) as (_, daemon, echo, address, relays):
+    with whole(processes, tmp_path, origins, relays=2) as (_, daemon, echo, address, relays):
         with UdpStream(address) as stream:
             steady(stream, 500)
+            promoted(origins, daemon)
             before = len(stream.echoed)
             status = daemon.status()["connections"]
             at = next(k["edge"] for k in status if k["flows"])
             dead = next(r for r in relays if r.address == at)
             dead.drop = lambda data, up: True
             steady(stream, before + 500)
+            promoted(origins, daemon)
         assert stream.missing <= 2500 * SLOW, stream.missing
         assert len(echo.peers) == 1, "one local port"
         assert crossings(daemon, "flow") == 1
-        rx, tx = carried(daemon)["connected"]
-        assert rx > 0 and tx > 0
+        assert origins.device or min(carried(daemon)["connected"]) > 0
         print(f"{stream.sent} sent, {stream.missing} missing")
 
 
+@pytest.mark.carried(edge="socket")
 def test_one_id_for_all_workers(processes, tmp_path):
     """The edge keeps a flow's id when another worker's connection takes it over: a daemon that isn't
     ours sees the same registration there. No payload is bundled with it: it would be lost."""

@@ -20,7 +20,8 @@ from lib.udp_client import ask, client, udp_section
 from lib.udp_origin import UdpEcho
 from lib.wait import holds, until
 
-pytestmark = pytest.mark.group("datapath")
+pytestmark = [pytest.mark.group("datapath"), pytest.mark.unprivileged,
+              pytest.mark.carried(edge="socket")]
 
 DEST = "192.0.2.5"
 
@@ -317,6 +318,7 @@ def test_many_clients(make_edge):
 
 # ---- both ends of ours ----
 
+@pytest.mark.carried(edge="socket", aditd="anchor")
 def test_whole_pipe(processes, tmp_path):
     """T3: aditd that speaks version 2: every size to 1 280, nothing above; several clients, one port
     each; both sides' counters say which path it was."""
@@ -345,6 +347,7 @@ def test_whole_pipe(processes, tmp_path):
         assert sent == received == sum(echo.peers.values())
 
 
+@pytest.mark.carried(edge="socket", aditd="anchor")
 def test_refused_origin_and_daemon_back(processes, tmp_path):
     """§7.2, T6 (part): nobody listens: told, and tried again; a daemon killed and started again serves
     the same client's socket."""
@@ -366,6 +369,7 @@ def test_refused_origin_and_daemon_back(processes, tmp_path):
             ask(connection, b"again?", 30)
 
 
+@pytest.mark.carried(edge="socket", aditd="anchor")
 def test_crowd(processes, tmp_path):
     """T2, §13: more clients at once than calls may wait: those that find no room ask again, and all are
     served."""
