@@ -37,19 +37,27 @@ struct lookup {
 /* What becomes of an answer. Negative: it can't be used. */
 typedef int (*answer_fn)(void *user, const struct nlmsghdr *nlh);
 
+int lookup_new(int fd, struct lookup **ret)
+{
+	struct lookup *l = calloc(1, sizeof(*l));
+	if (!l) {
+		(void)fd_close(fd);
+		return -ENOMEM;
+	}
+	l->fd = fd;
+	*ret = l;
+	return 0;
+}
+
 int lookup_open(struct lookup **ret)
 {
-	_cleanup_(freep) struct lookup *l = calloc(1, sizeof(*l));
-	if (!l)
-		return -ENOMEM;
-	l->fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
-	if (l->fd < 0)
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+	if (fd < 0)
 		return -errno;
 	/* So that what isn't understood in a request for a dump is refused and not overlooked. */
 	static const int on = 1;
-	(void)setsockopt(l->fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof(on));
-	*ret = TAKE_PTR(l);
-	return 0;
+	(void)setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof(on));
+	return lookup_new(fd, ret);
 }
 
 void lookup_close(struct lookup *l)

@@ -18,6 +18,8 @@ struct lookup;
 
 /* 0 or a negative errno. */
 [[nodiscard]] int lookup_open(struct lookup **ret);
+/* Over a socket that keeps messages apart, which is taken: for tests. 0 or -ENOMEM. */
+[[nodiscard]] int lookup_new(int fd, struct lookup **ret);
 /* Accepts NULL. */
 void lookup_close(struct lookup *l);
 DEFINE_CLEANUP(struct lookup *, lookup_close)

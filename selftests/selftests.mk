@@ -206,9 +206,10 @@ test-ingress_vectors_data := ingress.json
 test-route_parts := route conf wire base
 
 # datapath
-unit_tests += $(addprefix datapath/test-,icmp_path neighbour path solicit template)
+unit_tests += $(addprefix datapath/test-,icmp_path neighbour obstacle path solicit template)
 test-icmp_path_parts := datapath net wire base
 test-neighbour_parts := datapath netlink net wire base
+test-obstacle_parts := datapath netlink net wire base
 test-path_parts := datapath netlink net wire base
 test-solicit_parts := datapath wire
 test-template_parts := datapath wire

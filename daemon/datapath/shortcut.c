@@ -21,6 +21,7 @@
 
 #include "daemon/base/gather.h"
 #include "daemon/base/mainloop.h"
+#include "daemon/datapath/obstacle.h"
 #include "daemon/datapath/promote.h"
 #include "daemon/net/bpf.h"
 #include "daemon/net/xsk.h"
@@ -30,7 +31,6 @@
 enum {
 	STOCK = 2, /* sets of sockets: the one in use, and one for when the interface comes back */
 	QUEUES_UNKNOWN = 1, /* of an interface that isn't there yet */
-	MTU_MAX = 1500,     /* what is larger doesn't fit a chunk */
 	VERIFIER_LOG = 4096,
 };
 #define BUSY_GAP  (50 * NSEC_PER_MSEC)
@@ -96,38 +96,6 @@ static void say_open(struct port *port)
 	port->said = NULL;
 	log_notice(port->shortcut->p.log, "datapath", "the short cut is open",
 		   KV_STR("interface", port->name), KV_U64("queues", port->way.queues));
-}
-
-/* ---- may it be opened? ---- */
-
-struct upper {
-	unsigned int ifindex;
-	bool is_found;
-};
-
-static void find_upper(void *user, const struct lookup_link *link)
-{
-	struct upper *u = user;
-	/* The other end of a veth pair isn't on top of this one. */
-	u->is_found |= link->lower == u->ifindex && link->ifindex != u->ifindex &&
-		       strcmp(link->kind, "veth") != 0;
-}
-
-/* Why frames of this interface can't go around the kernel; NULL: they can. */
-static const char *find_obstacle(struct lookup *lookup, const struct lookup_link *link)
-{
-	struct upper upper = { .ifindex = link->ifindex };
-	if (!link->is_ethernet)
-		return "it is no Ethernet";
-	if (link->kind[0] && strcmp(link->kind, "veth") != 0)
-		return "it is no device of its own but a bridge, a VLAN, a tunnel or the like";
-	if (link->master)
-		return "it is a port of a bridge, a bond or the like";
-	if (link->mtu > MTU_MAX)
-		return "its MTU is over 1500";
-	if (lookup_links(lookup, find_upper, &upper) < 0 || upper.is_found)
-		return "another interface, such as a VLAN, lies on it";
-	return NULL;
 }
 
 /* Receive queues, as its driver says. */
@@ -322,7 +290,7 @@ static void look_at(struct port *port)
 		return;
 	const char *why = lookup_link(s->lookup, port->name, &link) < 0
 				  ? "there is no such interface"
-				  : find_obstacle(s->lookup, &link);
+				  : obstacle_find(s->lookup, &link);
 	bool is_same = !why && is_the_same(port, &link);
 	if (port->state == WAY_STATE_OPENING && !is_same)
 		set_closed(port);

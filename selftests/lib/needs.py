@@ -3,6 +3,7 @@
 unless selftests/allowed-skips has it."""
 import os
 import shutil
+import subprocess
 
 import pytest
 
@@ -17,6 +18,19 @@ def root(what):
 def namespaces():
     if not netns.usable():
         pytest.skip("needs root: network namespaces")
+
+
+def device_type(kind):
+    """A kind of network device; one that lies on another."""
+    probe = netns.Netns("probe")
+    try:
+        netns.veth(probe, "v0", probe, "v1")
+        if subprocess.run(["ip", "-n", probe.name, "link", "add", "link", "v0", "name", "v2", "type", kind,
+                           *(["id", "5"] if kind == "vlan" else [])], stderr=subprocess.DEVNULL,
+                          check=False).returncode:
+            pytest.skip(f"the kernel has no devices of type {kind}")
+    finally:
+        probe.delete()
 
 
 def tool(name):

@@ -48,7 +48,8 @@ if not os.environ.get("ADIT_SANITIZER"):    # that and the emulation would take 
     STEPS["networks"] = lambda: system_tests("test_private_tcp.py::test_forwarded",
                                              "test_private_udp.py::test_bursts",
                                              "test_private_udp.py::test_steered",
-                                             "test_private_icmp.py::test_traceroute")
+                                             "test_private_icmp.py::test_traceroute",
+                                             "test_short_cut.py::test_interfaces_that_cannot[vlan]")
 
 
 @pytest.fixture(name="machine", scope="module")
