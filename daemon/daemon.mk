@@ -30,7 +30,7 @@ wire_objs := daemon/wire/base64.o daemon/wire/body_frame.o daemon/wire/capnp.o \
 	daemon/wire/rpc_tunnel.o daemon/wire/token.o daemon/wire/trace.o daemon/wire/uri.o daemon/wire/uuid.o
 wire_cflags := -Wconversion
 
-netlink_objs := $(addprefix netlink/,builder.o change.o event.o lookup.o monitor.o nft.o nl.o object.o plan.o)
+netlink_objs := $(addprefix netlink/,builder.o change.o event.o forward.o lookup.o monitor.o nft.o nl.o object.o plan.o)
 netlink_libs := libmnl
 
 conf_objs := $(addprefix daemon/conf/,arena.o conf.o credential.o diff.o dump.o dump_json.o fixed.o ini.o \

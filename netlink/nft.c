@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <net/if.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -21,7 +22,9 @@
 #include "netlink/event.h"
 
 enum {
-	IP4_DST_AT = 16, /* in the header */
+	IP4_SRC_AT = 12, /* in the header */
+	IP4_DST_AT = 16,
+	IP6_SRC_AT = 8,
 	IP6_DST_AT = 24,
 };
 
@@ -123,14 +126,19 @@ static void load_meta(struct nft_rule *r, enum nft_meta_keys key)
 	close_expression(r, e);
 }
 
-/* The first register has to be this. */
-static void compare(struct nft_rule *r, struct span value)
+static void compare_by(struct nft_rule *r, enum nft_cmp_ops op, struct span value)
 {
 	struct expression e = open_expression(r, "cmp");
 	nl_put_be32(r->b, NFTA_CMP_SREG, NFT_REG_1);
-	nl_put_be32(r->b, NFTA_CMP_OP, NFT_CMP_EQ);
+	nl_put_be32(r->b, NFTA_CMP_OP, op);
 	put_value(r, NFTA_CMP_DATA, value);
 	close_expression(r, e);
+}
+
+/* The first register has to be this. */
+static void compare(struct nft_rule *r, struct span value)
+{
+	compare_by(r, NFT_CMP_EQ, value);
 }
 
 static void load_value(struct nft_rule *r, enum nft_registers reg, struct span value)
@@ -154,7 +162,7 @@ void nft_match_protocol(struct nft_rule *r, uint8_t protocol)
 	compare(r, span_of(&protocol, sizeof(protocol)));
 }
 
-void nft_match_destination(struct nft_rule *r, const struct ip_addr *net, uint8_t bits)
+static void match_network(struct nft_rule *r, uint32_t at, const struct ip_addr *net, uint8_t bits)
 {
 	static const uint8_t zero[16] = {};
 	uint32_t len = (uint32_t)ip_family_len(net->family);
@@ -165,8 +173,7 @@ void nft_match_destination(struct nft_rule *r, const struct ip_addr *net, uint8_
 	struct expression e = open_expression(r, "payload");
 	nl_put_be32(r->b, NFTA_PAYLOAD_DREG, NFT_REG_1);
 	nl_put_be32(r->b, NFTA_PAYLOAD_BASE, NFT_PAYLOAD_NETWORK_HEADER);
-	nl_put_be32(r->b, NFTA_PAYLOAD_OFFSET,
-		    net->family == IP_FAMILY_V6 ? IP6_DST_AT : IP4_DST_AT);
+	nl_put_be32(r->b, NFTA_PAYLOAD_OFFSET, at);
 	nl_put_be32(r->b, NFTA_PAYLOAD_LEN, len);
 	close_expression(r, e);
 
@@ -178,6 +185,29 @@ void nft_match_destination(struct nft_rule *r, const struct ip_addr *net, uint8_
 	put_value(r, NFTA_BITWISE_XOR, span_of(zero, len));
 	close_expression(r, e);
 	compare(r, span_of(net->bytes, len));
+}
+
+void nft_match_destination(struct nft_rule *r, const struct ip_addr *net, uint8_t bits)
+{
+	match_network(r, net->family == IP_FAMILY_V6 ? IP6_DST_AT : IP4_DST_AT, net, bits);
+}
+
+void nft_match_source(struct nft_rule *r, const struct ip_addr *net, uint8_t bits)
+{
+	match_network(r, net->family == IP_FAMILY_V6 ? IP6_SRC_AT : IP4_SRC_AT, net, bits);
+}
+
+void nft_match_output_but(struct nft_rule *r, const char *device)
+{
+	char name[IFNAMSIZ] = {};
+	memcpy(name, device, strnlen(device, sizeof(name) - 1));
+	load_meta(r, NFT_META_OIFNAME);
+	compare_by(r, NFT_CMP_NEQ, span_of(name, sizeof(name)));
+}
+
+void nft_masquerade(struct nft_rule *r)
+{
+	close_expression(r, open_expression(r, "masq"));
 }
 
 void nft_tproxy(struct nft_rule *r, const struct ip_port *to)

@@ -14,6 +14,7 @@ enum nft_hook : uint8_t { /* of the kernel's netfilter */
 			  NFT_HOOK_INPUT = 1,
 			  NFT_HOOK_FORWARD = 2,
 			  NFT_HOOK_OUTPUT = 3,
+			  NFT_HOOK_POSTROUTING = 4,
 };
 
 /* A base chain as the kernel lists it. */
@@ -35,7 +36,7 @@ void nft_table_make(struct nl_builder *b, const char *table);
 struct nft_base {
 	const char *table;
 	const char *chain;
-	const char *type; /* "filter", "route" */
+	const char *type; /* "filter", "route", "nat" */
 	enum nft_hook hook;
 	int priority;
 };
@@ -48,10 +49,15 @@ struct nft_rule {
 };
 void nft_rule_begin(struct nft_rule *r, struct nl_builder *b, const char *table, const char *chain);
 void nft_rule_end(struct nft_rule *r);
-/* Only packets of this family, of this protocol behind IP, to this network. */
+/* Only packets of this family, of this protocol behind IP, to this network, from it. */
 void nft_match_family(struct nft_rule *r, enum ip_family family);
 void nft_match_protocol(struct nft_rule *r, uint8_t protocol);
 void nft_match_destination(struct nft_rule *r, const struct ip_addr *net, uint8_t bits);
+void nft_match_source(struct nft_rule *r, const struct ip_addr *net, uint8_t bits);
+/* … that leave by any other device than this. */
+void nft_match_output_but(struct nft_rule *r, const char *device);
+/* … and they get the address of the one that they leave by. */
+void nft_masquerade(struct nft_rule *r);
 /* To this socket of ours, if it is there; what follows isn't done else. */
 void nft_tproxy(struct nft_rule *r, const struct ip_port *to);
 void nft_set_mark(struct nft_rule *r, uint32_t mark);

@@ -57,7 +57,12 @@ int tun_open(const char *name, unsigned int count, int *ret_fds, struct tun_devi
 	unsigned int made = 0;
 	struct tun_device device = {};
 	for (; made < count && r >= 0; made += r >= 0) {
-		r = open_queue(&ifr); /* the first writes the name that the others join */
+		/* The first writes the name that the others join; it joins nobody else's. */
+		if (made == 0)
+			ifr.ifr_flags |= (short)IFF_TUN_EXCL;
+		else
+			ifr.ifr_flags &= (short)~IFF_TUN_EXCL;
+		r = open_queue(&ifr);
 		if (r >= 0)
 			ret_fds[made] = r;
 	}
@@ -126,7 +131,8 @@ int tun_read(int fd, uint8_t *buf, struct tun_packet *ret)
 int tun_write(int fd, const struct tun_send *s)
 {
 	struct virtio_net_hdr h = {};
-	struct iovec iov[1 + TUN_PIECES_MAX] = { { &h, sizeof(h) } };
+	struct iovec iov[1 + TUN_PIECES_MAX + TUN_SEGMENTS_MAX];
+	iov[0] = (struct iovec){ &h, sizeof(h) };
 	if (s->udp_at) {
 		h.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
 		h.csum_start = (uint16_t)s->udp_at;
@@ -143,5 +149,8 @@ int tun_write(int fd, const struct tun_send *s)
 		memcpy((void *)&iov[i + 1].iov_base, (const void *)&s->pieces[i].ptr,
 		       sizeof(s->pieces[i].ptr));
 	}
-	return writev(fd, iov, (int)s->piece_count + 1) < 0 ? -errno : 0;
+	unsigned int count = 1 + s->piece_count;
+	if (s->more_count)
+		memcpy(iov + count, s->more, s->more_count * sizeof(*iov));
+	return writev(fd, iov, (int)(count + s->more_count)) < 0 ? -errno : 0;
 }

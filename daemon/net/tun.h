@@ -6,6 +6,8 @@
 #ifndef DAEMON_NET_TUN_H
 #define DAEMON_NET_TUN_H
 
+#include <sys/uio.h>
+
 #include "util/cleanup.h"
 #include "util/span.h"
 
@@ -19,7 +21,8 @@ enum {
 
 /*
  * Makes a device with so many queues; "adit%d" lets the kernel choose the number. Needs
- * CAP_NET_ADMIN. 0 with count non-blocking descriptors and the name, or a negative errno. Where the
+ * CAP_NET_ADMIN. 0 with count non-blocking descriptors and the name, or a negative errno (-EBUSY:
+ * there is a device of that name). Where the
  * kernel has no USO (before 6.2) bursts aren't there: *ret_has_bursts.
  */
 struct tun_device {
@@ -46,6 +49,8 @@ struct tun_packet {
 struct tun_send {
 	struct span pieces[TUN_PIECES_MAX];
 	unsigned int piece_count;
+	const struct iovec *more; /* … and behind those */
+	unsigned int more_count;  /* at most TUN_SEGMENTS_MAX */
 	size_t udp_at; /* where its UDP header is; the checksum there is the pseudo-header's sum,
 			* to be completed; 0: the packet is whole as it is */
 	size_t segment_len; /* as in tun_packet */

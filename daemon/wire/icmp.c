@@ -6,8 +6,10 @@
 #include "daemon/wire/icmp.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "util/cursor.h"
+#include "util/endian.h"
 #include "util/macro.h"
 
 enum {
@@ -59,6 +61,14 @@ static enum ip_protocol protocol_of(enum ip_family family)
 	return family == IP_FAMILY_V4 ? IP_PROTOCOL_ICMP4 : IP_PROTOCOL_ICMP6;
 }
 
+bool icmp_is_answer(enum ip_family family, uint8_t type)
+{
+	/* Echo, timestamp, information, address mask (RFC 792, RFC 950); echo, node information. */
+	static const uint8_t v4[] = { 0, 14, 16, 18 }, v6[] = { 129, 140 };
+	return family == IP_FAMILY_V4 ? memchr(v4, type, sizeof(v4)) != NULL
+				      : memchr(v6, type, sizeof(v6)) != NULL;
+}
+
 /* ---- reading ---- */
 
 int icmp_read(const struct ip_packet *p, struct icmp_message *ret)
@@ -99,6 +109,43 @@ bool icmp_checksum_ok(const struct ip_packet *p)
 {
 	uint64_t sum = sum_before(&p->src, &p->dst, p->payload.len);
 	return ip_sum_fold(ip_sum(sum, p->payload)) == 0xffff;
+}
+
+/* The addresses of a quote, and with them the checksum of what quotes it. */
+static int readdress_quote(uint8_t *message, size_t len, const struct ip_addr *src,
+			   const struct ip_addr *dst)
+{
+	uint8_t before[ICMP_ERROR_MAX];
+	/* Everything that changes is in the headers. */
+	size_t looked_at = MIN(len - ICMP_HEAD_LEN, sizeof(before)) & ~(size_t)1;
+	uint8_t *quote = message + ICMP_HEAD_LEN;
+	memcpy(before, quote, looked_at);
+	int r = ip_readdress(quote, looked_at, src, dst);
+	if (r < 0)
+		return r;
+	uint16_t sum = ip_checksum_update(load_be16(message + CHECKSUM), span_of(before, looked_at),
+					  span_of(quote, looked_at));
+	store_be16(message + CHECKSUM, sum);
+	return 0;
+}
+
+int icmp_readdress(uint8_t *packet, size_t len, const struct ip_addr *src,
+		   const struct ip_addr *dst)
+{
+	struct ip_packet p, quote;
+	struct icmp_message m;
+	int r = ip_read(span_of(packet, len), &p);
+	if (r == 0)
+		r = icmp_read(&p, &m);
+	if (r != 0)
+		return r;
+	if (icmp_kind_is_error(m.kind) && ip_read(m.data, &quote) == 0) {
+		bool has_src = dst && ip_addr_eq(&quote.src, &p.dst);
+		bool has_dst = src && ip_addr_eq(&quote.dst, &p.src);
+		r = readdress_quote(packet + p.header.len, p.payload.len, has_src ? dst : NULL,
+				    has_dst ? src : NULL);
+	}
+	return r < 0 ? r : ip_readdress(packet, len, src, dst);
 }
 
 /* ---- writing ---- */

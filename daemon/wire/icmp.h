@@ -101,6 +101,18 @@ static inline bool icmp_kind_is_error(enum icmp_kind kind)
 uint8_t icmp_unreachable_code(enum ip_family family, enum icmp_unreachable what);
 
 /*
+ * Is it an answer to a question that can be asked of a host: an echo reply and its like? What isn't
+ * an error and isn't that is a question, or speaks for a router.
+ */
+bool icmp_is_answer(enum ip_family family, uint8_t type);
+/*
+ * ip_readdress() for a whole ICMP packet: in what an error quotes, source and destination change
+ * the other way round, where they are those that change outside. 0 or what ip_readdress() said.
+ */
+[[nodiscard]] int icmp_readdress(uint8_t *packet, size_t len, const struct ip_addr *src,
+				 const struct ip_addr *dst);
+
+/*
  * Writers append one packet: 0, -ENOBUFS, -EMSGSIZE over what IP can carry, -EINVAL addresses of
  * two families or none, or a kind that isn't an error.
  */

@@ -89,6 +89,9 @@ static void write_batch(struct nl_builder *b)
 	nft_match_protocol(&rule, 6);
 	nft_match_destination(&rule, &net, 9);
 	nft_tproxy(&rule, &to);
+	nft_match_source(&rule, &net, 64);
+	nft_match_output_but(&rule, "adit0");
+	nft_masquerade(&rule);
 	nft_set_mark(&rule, 1);
 	nft_accept(&rule);
 	nft_rule_end(&rule);

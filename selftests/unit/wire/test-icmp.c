@@ -406,6 +406,90 @@ static void test_quotes_are_read(void **state)
 	assert_int_equal(inner.data.len, ICMP_QUOTE_MAX_V4 - 28);
 }
 
+/* ---- other addresses ---- */
+
+static struct ip_addr numbered(enum ip_family family, uint8_t first, uint8_t last)
+{
+	struct ip_addr a = { .family = family, .bytes = { first } };
+	a.bytes[ip_family_len(family) - 1] = last;
+	return a;
+}
+
+/* A router's error about an echo, as its sender has it, after one end has another address. */
+static void check_readdressed(enum ip_family family, size_t data_len, bool is_back)
+{
+	static const uint8_t data[ICMP_QUOTE_MAX_V6];
+	struct ip_addr us = numbered(family, 10, 1), them = numbered(family, 10, 2);
+	struct ip_addr hop = numbered(family, 11, 3), other = numbered(family, 12, 0xfe);
+	uint8_t echo[2048], room[2048];
+	struct packer p = packer_over(echo, sizeof(echo)), q = packer_over(room, sizeof(room));
+	const struct icmp_echo e = {
+		.src = us, .dst = them, .ttl = 9, .id = 7, .seq = 8, .data = span_of(data, data_len)
+	};
+	assert_int_equal(icmp_echo_write(&p, &e), 0);
+	struct icmp_error error = { .src = is_back ? hop : them,
+				    .dst = us,
+				    .kind = ICMP_KIND_TIME_EXCEEDED,
+				    .quote = packer_span(&p) };
+	assert_int_equal(icmp_error_write(&q, &error), 0);
+	size_t len = packer_span(&q).len;
+	const struct ip_addr *src = is_back ? NULL : &other, *dst = is_back ? &other : NULL;
+	assert_int_equal(icmp_readdress(room, len, src, dst), 0);
+
+	struct ip_packet ip, quote;
+	struct icmp_message m;
+	assert_int_equal(ip_read(span_of(room, len), &ip) || icmp_read(&ip, &m), 0);
+	assert_true(ip_checksum_ok(&ip) && icmp_checksum_ok(&ip));
+	assert_int_equal(ip_read(m.data, &quote), 0);
+	assert_true(ip_checksum_ok(&quote));
+	assert_true(ip_addr_eq(&ip.src, src ? src : &error.src));
+	assert_true(ip_addr_eq(&ip.dst, dst ? dst : &us));
+	assert_true(ip_addr_eq(&quote.src, dst ? dst : &us));
+	assert_true(ip_addr_eq(&quote.dst, src ? src : &them));
+	/* What was quoted whole is as if it had been sent so. */
+	if (quote.payload.len == ICMP_HEAD_LEN + data_len)
+		assert_true(icmp_checksum_ok(&quote));
+}
+
+static void test_readdress(void **state)
+{
+	(void)state;
+	static const size_t lens[] = { 0, 1, 2, 55, 500, 540, 1000, 1232 };
+	for (size_t i = 0; i < ARRAY_SIZE(lens); i++)
+		for (unsigned int k = 0; k < 4; k++)
+			check_readdressed(k & 1 ? IP_FAMILY_V6 : IP_FAMILY_V4, lens[i], k & 2);
+
+	uint8_t room[100];
+	struct packer p = packer_over(room, sizeof(room));
+	struct ip_addr us = numbered(IP_FAMILY_V4, 10, 1), them = numbered(IP_FAMILY_V4, 10, 2);
+	struct ip_addr six = numbered(IP_FAMILY_V6, 10, 2);
+	const struct icmp_echo e = { .src = us, .dst = them, .data = SPAN_LIT("odd") };
+	assert_int_equal(icmp_echo_write(&p, &e), 0);
+	size_t len = packer_span(&p).len;
+	assert_int_equal(icmp_readdress(room, len, &six, NULL), -EINVAL);
+	assert_true(icmp_readdress(room, 27, &them, NULL) < 0);
+	assert_int_equal(icmp_readdress(room, len, &them, &us), 0);
+	struct ip_packet ip;
+	assert_int_equal(ip_read(span_of(room, len), &ip), 0);
+	assert_true(ip_addr_eq(&ip.src, &them) && ip_addr_eq(&ip.dst, &us));
+	assert_true(ip_checksum_ok(&ip) && icmp_checksum_ok(&ip));
+}
+
+static void test_answers(void **state)
+{
+	(void)state;
+	static const uint8_t v4[] = { 0, 14, 16, 18 }, v6[] = { 129, 140 };
+	unsigned int count = 0;
+	for (unsigned int type = 0; type < 256; type++)
+		count += icmp_is_answer(IP_FAMILY_V4, (uint8_t)type) +
+			 icmp_is_answer(IP_FAMILY_V6, (uint8_t)type);
+	assert_int_equal(count, ARRAY_SIZE(v4) + ARRAY_SIZE(v6));
+	for (size_t i = 0; i < ARRAY_SIZE(v4); i++)
+		assert_true(icmp_is_answer(IP_FAMILY_V4, v4[i]));
+	for (size_t i = 0; i < ARRAY_SIZE(v6); i++)
+		assert_true(icmp_is_answer(IP_FAMILY_V6, v6[i]));
+}
+
 static void test_mutations(void **state)
 {
 	(void)state;
@@ -433,6 +517,7 @@ int main(void)
 		cmocka_unit_test(test_echo_replies),     cmocka_unit_test(test_time_exceeded),
 		cmocka_unit_test(test_types_and_codes),  cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_requotes),         cmocka_unit_test(test_quotes_are_read),
+		cmocka_unit_test(test_readdress),        cmocka_unit_test(test_answers),
 		cmocka_unit_test(test_mutations),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
