@@ -57,6 +57,7 @@ http_ldlibs := -lwslay
 
 datapath_objs := daemon/datapath/anchor.o daemon/datapath/icmp_path.o daemon/datapath/path.o daemon/datapath/sock.o daemon/datapath/tx.o
 datapath_objs += $(addprefix daemon/datapath/,neighbour.o obstacle.o promote.o shortcut.o solicit.o template.o)
+datapath_objs += $(addprefix daemon/datapath/,tun_cross.o tun_ground.o tun_path.o tun_plan.o)
 
 link_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o link_fsm.o link_pipe.o \
 	h2call.o h2call_head.o h2call_open.o h2link.o quic.o \
@@ -69,7 +70,7 @@ origin_objs := daemon/origin/origin.o daemon/origin/origin_fixed.o daemon/origin
 	daemon/origin/origin_hello.o daemon/origin/origin_http.o daemon/origin/origin_pool.o \
 	daemon/origin/origin_tls.o
 
-session_objs := $(addprefix daemon/session/,call_fsm.o call_port.o echo_map.o flow_caller.o flow_cross.o flow_list.o flow_table.o icmp_session.o strays.o udp_session.o v2.o)
+session_objs := $(addprefix daemon/session/,call_fsm.o call_port.o echo_map.o flow_caller.o flow_cross.o flow_list.o flow_table.o icmp_routed.o icmp_session.o strays.o udp_session.o v2.o)
 
 route_objs := $(addprefix daemon/route/,host_index.o hosts.o match_ingress.o route.o)
 
@@ -90,7 +91,7 @@ aditd_objs := $(addprefix daemon/aditd/,app.o config.o discovery.o discovery_age
 	supervisor.o supervisor_fsm.o tunnel.o wiring.o)
 aditd_objs += daemon/aditd/netwatch.o daemon/aditd/shortcut_metrics.o
 aditd_objs += $(addprefix daemon/aditd/,core_dial.o core_return.o core_spread.o core_try.o supervisor_core.o \
-	supervisor_metrics.o transport.o)
+	supervisor_metrics.o transport.o tun_host.o tun_metrics.o)
 aditd_libs := libsystemd
 
 edge_objs := $(addprefix daemon/edge/,app.o config.o directory.o edge_conn.o edge_link.o edge_tunnel.o \

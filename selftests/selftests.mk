@@ -207,6 +207,10 @@ test-route_parts := route conf wire base
 
 # datapath
 unit_tests += $(addprefix datapath/test-,icmp_path neighbour obstacle path solicit template)
+unit_tests += datapath/test-tun_ground datapath/test-tun_plan
+test-tun_ground_parts := datapath netlink net wire base
+test-tun_ground_wraps := udp_find_source
+test-tun_plan_parts := datapath wire
 test-icmp_path_parts := datapath net wire base
 test-neighbour_parts := datapath netlink net wire base
 test-obstacle_parts := datapath netlink net wire base
@@ -216,7 +220,7 @@ test-template_parts := datapath wire
 
 # session
 unit_tests += $(addprefix session/test-,call_fsm echo_map flow_caller flow_caller_v2 flow_cost flow_move \
-	flow_table icmp_session v2)
+	flow_table icmp_routed icmp_session v2)
 test-call_fsm_parts := session
 test-echo_map_parts := session base
 test-echo_map_wraps := malloc calloc realloc slab_buf_get slice_get slice_put
@@ -227,6 +231,9 @@ test-flow_cost_wraps := malloc calloc realloc pthread_mutex_lock timerfd_settime
 	clock_gettime sendmsg sendmmsg recvmsg recvmmsg
 test-flow_move_parts := session datapath netlink flow net wire base
 test-flow_table_parts := session datapath netlink flow net wire base
+test-icmp_routed_parts := session datapath wire base
+test-icmp_routed_wraps := icmp_path_new icmp_path_free icmp_path_kind icmp_path_send icmp_path_find_way loop_now \
+	$(addprefix tun_ground_,write report hand_on drop note set_icmp plan reaches)
 test-icmp_session_parts := session wire base
 test-icmp_session_data := datagrams.json
 test-icmp_session_wraps := icmp_path_new icmp_path_free icmp_path_kind icmp_path_send icmp_path_find_way loop_now

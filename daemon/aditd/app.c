@@ -16,6 +16,7 @@
 #include "daemon/aditd/netwatch.h"
 #include "daemon/aditd/status.h"
 #include "daemon/aditd/supervisor.h"
+#include "daemon/aditd/tun_host.h"
 #include "daemon/aditd/wiring.h"
 #include "daemon/admin/reload.h"
 #include "daemon/base/drop_priv.h"
@@ -226,11 +227,30 @@ static void stop_shortcut(struct app *a)
 	shortcut_free(TAKE_PTR(a->shared.shortcut));
 }
 
-/* Whoever named interfaces gave us capabilities for them; they have served. Packet marks need one
- * for each new socket. */
+static int start_tun(struct app *a)
+{
+	const struct conf *c = a->params.conf;
+	if (!c->datapath.tun)
+		return EXIT_OK;
+	const struct tun_host_params params = {
+		.conf = &c->datapath,
+		.log = a->log,
+		.worker_count = a->worker_count,
+		.max_flows = c->common.limits.flows,
+	};
+	return tun_host_open(&params, &a->shared.tun);
+}
+
+static void stop_tun(struct app *a)
+{
+	tun_host_close(TAKE_PTR(a->shared.tun));
+}
+
+/* Whoever named interfaces, or a device of ours, gave us capabilities for them; they have served.
+ * Packet marks need one for each new socket. */
 static int start_privileges(struct app *a)
 {
-	if (!a->shared.shortcut)
+	if (!a->shared.shortcut && !a->shared.tun)
 		return EXIT_OK;
 	const struct drop_priv params = {
 		.uid = (uid_t)-1,
@@ -248,6 +268,9 @@ static int start_wiring(struct app *a)
 	int r = a->wirings && a->tunnels ? 0 : -ENOMEM;
 	if (r == 0 && a->worker_count > 1)
 		r = owners_new(a->config->conf->common.limits.flows, &a->shared.flow_owners);
+	if (r == 0 && a->worker_count > 1 && a->shared.tun)
+		r = owners_new(2 * (size_t)a->config->conf->common.limits.flows,
+			       &a->shared.tun_owners);
 	if (r < 0)
 		return fail(a, "no memory", r);
 	for (unsigned int i = 0; i < a->worker_count; i++) {
@@ -266,6 +289,7 @@ static void stop_wiring(struct app *a)
 	free(a->wirings);
 	free(a->tunnels);
 	owners_free(a->shared.flow_owners);
+	owners_free(a->shared.tun_owners);
 }
 
 enum { STATUS_LEN = 256 };
@@ -577,6 +601,7 @@ static const struct {
 	{ start_shared, stop_shared },
 	{ start_config, stop_config },
 	{ start_shortcut, stop_shortcut },
+	{ start_tun, stop_tun },
 	{ start_wiring, stop_wiring },
 	{ start_supervisor, stop_supervisor },
 	{ start_netwatch, stop_netwatch },

@@ -10,6 +10,7 @@
 
 #include "daemon/aditd/service_flows.h"
 #include "daemon/aditd/status.h"
+#include "daemon/aditd/tun_host.h"
 #include "daemon/admin/idl.h"
 #include "daemon/admin/page.h"
 #include "daemon/admin/reload.h"
@@ -31,6 +32,7 @@ struct query {
 	unsigned int flows[SUPERVISOR_INDEX_MAX];
 	uint64_t memory;
 	uint64_t memory_limit;
+	bool has_answers[2]; /* routed mode: something came back, by IPv4, IPv6 */
 };
 
 static void visit(struct worker *worker, void *arg)
@@ -41,6 +43,8 @@ static void visit(struct worker *worker, void *arg)
 	slab_get_stats(worker->slab, &slab);
 	q->memory += slab.in_use + slab.reserved;
 	q->memory_limit += slab.limit;
+	for (unsigned int i = 0; w->tun && i < ARRAY_SIZE(q->has_answers); i++)
+		q->has_answers[i] |= tun_ground_get_stats(w->tun)->read[i] > 0;
 	for (unsigned int i = worker->index; i < supervisor_count(q->app->supervisor);
 	     i += q->app->worker_count) {
 		q->has_stats[i] = tunnel_get_stats(w->tunnels, i, &q->stats[i]);
@@ -92,8 +96,23 @@ static const char *state_of(const struct app *a)
 	return supervisor_up_count(a->supervisor) > 0 ? "connected" : "connecting";
 }
 
+static int add_lack(void *user, const char *lack)
+{
+	return sd_json_variant_append_arrayb(user, SD_JSON_BUILD_STRING(lack));
+}
+
+/* NULL: nothing is routed. */
+static int list_lacks(const struct query *q, sd_json_variant **ret)
+{
+	const struct tun_host *tun = q->app->shared.tun;
+	if (!tun)
+		return 0;
+	int r = sd_json_variant_new_array(ret, NULL, 0);
+	return r < 0 ? r : tun_host_lacks(tun, q->has_answers, add_lack, ret);
+}
+
 static int reply_status(struct query *q, sd_json_variant *connections,
-			sd_json_variant *need_restart)
+			sd_json_variant *need_restart, sd_json_variant *lacks)
 {
 	struct app *a = q->app;
 	char id[UUID_TEXT_LEN + 1], metrics[ADMIN_ADDR_MAX] = "off";
@@ -114,6 +133,10 @@ static int reply_status(struct query *q, sd_json_variant *connections,
 		SD_JSON_BUILD_PAIR_UNSIGNED("memory", q->memory),
 		SD_JSON_BUILD_PAIR_UNSIGNED("memory_limit", q->memory_limit),
 		SD_JSON_BUILD_PAIR_VARIANT("need_restart", need_restart),
+		SD_JSON_BUILD_PAIR_CONDITION(lacks != NULL, "routed",
+					     SD_JSON_BUILD_STRING(a->params.conf->datapath.tun)),
+		SD_JSON_BUILD_PAIR_CONDITION(lacks != NULL, "routed_lacks",
+					     SD_JSON_BUILD_VARIANT(lacks)),
 		SD_JSON_BUILD_PAIR_VARIANT("connections", connections));
 }
 
@@ -127,18 +150,21 @@ static void query_free(void *arg)
 static void on_visited(void *arg)
 {
 	struct query *q = arg;
-	sd_json_variant *connections = NULL, *need_restart = NULL;
+	sd_json_variant *connections = NULL, *need_restart = NULL, *lacks = NULL;
 	int r = sd_json_variant_new_array(&connections, NULL, 0);
 	if (r >= 0)
 		r = varlink_string_array(reload_need_restart(q->app->reload), &need_restart);
+	if (r >= 0)
+		r = list_lacks(q, &lacks);
 	for (unsigned int i = 0; r >= 0 && i < supervisor_count(q->app->supervisor); i++)
 		r = append_connection(&connections, q, i);
 	if (r >= 0)
-		r = reply_status(q, connections, need_restart);
+		r = reply_status(q, connections, need_restart, lacks);
 	if (r < 0)
 		(void)sd_varlink_error_errno(q->link, r);
 	(void)sd_json_variant_unref(connections);
 	(void)sd_json_variant_unref(need_restart);
+	(void)sd_json_variant_unref(lacks);
 	query_free(q);
 }
 

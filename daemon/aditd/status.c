@@ -10,6 +10,7 @@
 #include "daemon/aditd/icmp_metrics.h"
 #include "daemon/aditd/service.h"
 #include "daemon/aditd/shortcut_metrics.h"
+#include "daemon/aditd/tun_metrics.h"
 #include "daemon/admin/page.h"
 #include "daemon/admin/reload.h"
 #include "daemon/admin/worker_metrics.h"
@@ -27,6 +28,7 @@ struct status {
 	struct flow_metrics flows;
 	struct icmp_metrics icmp;
 	struct shortcut_metrics shortcut;
+	struct tun_metrics tun;
 };
 
 static unsigned int ready_count(void *arg)
@@ -43,6 +45,7 @@ void status_refresh(struct worker *worker, struct app *a)
 	flow_metrics_refresh(&a->status->flows, w);
 	icmp_metrics_refresh(&a->status->icmp, w);
 	shortcut_metrics_refresh(&a->status->shortcut, w);
+	tun_metrics_refresh(&a->status->tun, w);
 }
 
 static void refresh(struct worker *worker, void *arg)
@@ -107,6 +110,9 @@ int status_start(struct app *a)
 				      &a->status->flows);
 	if (r == 0)
 		r = shortcut_metrics_init(&a->status->shortcut, a->metrics, &a->status->links);
+	if (r == 0)
+		r = tun_metrics_init(&a->status->tun, a->metrics, &a->status->links,
+				     &a->status->flows);
 	if (r == 0)
 		a->status->links.config_errors = reload_errors(a->reload, "edge");
 	if (r < 0) {

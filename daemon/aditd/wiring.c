@@ -5,9 +5,11 @@
  */
 #include "daemon/aditd/wiring.h"
 
+#include "daemon/aditd/tun_host.h"
 #include "daemon/admin/page.h"
 #include "daemon/base/secret.h"
 #include "daemon/conf/pattern.h"
+#include "daemon/datapath/tun_ground.h"
 #include "daemon/net/resolve.h"
 #include "daemon/net/tcp.h"
 #include "daemon/proxy/destination.h"
@@ -44,8 +46,11 @@ static void use_limits(struct wiring *w, const struct conf_limits *l)
 	w->proxy.flow_max = MAX(l->flows / w->shared->worker_count, 1U);
 	flow_table_set_limits(&w->flows, w->proxy.flow_max,
 			      MAX(l->flow_registrations / w->shared->worker_count, 1U));
-	icmp_session_set_limits(
-		&w->icmp, l->icmp_answers ? MAX(l->icmp_answers / w->shared->worker_count, 1U) : 0);
+	unsigned int answers =
+		l->icmp_answers ? MAX(l->icmp_answers / w->shared->worker_count, 1U) : 0;
+	icmp_session_set_limits(&w->icmp, answers);
+	if (w->tun)
+		tun_ground_set_limits(w->tun, answers);
 }
 
 /* Exchanges that run have their own reference of the rules before. */
@@ -96,9 +101,36 @@ static bool may_reach(void *arg, const struct ip_addr *addr)
 	return destination_is_allowed(w->proxy.rules->conf, addr, tcp_is_own_address(addr));
 }
 
+static int init_tun(struct wiring *w)
+{
+	struct wiring_shared *sh = w->shared;
+	unsigned int index = w->worker->index;
+	if (!sh->tun)
+		return 0;
+	struct tun_ground_params params = {
+		.worker = w->worker,
+		.plan = tun_host_plan(sh->tun),
+		.fd = tun_host_take_queue(sh->tun, index),
+		.has_bursts = tun_host_has_bursts(sh->tun),
+		.steer = tun_host_steer(sh->tun),
+		.owners = sh->tun_owners,
+		.grounds = sh->tun_grounds,
+	};
+	int r = tun_ground_new(&params, &w->tun);
+	if (r < 0) {
+		(void)fd_close(params.fd);
+		return r;
+	}
+	sh->tun_grounds[index] = w->tun;
+	datapath_use_tun(w->datapath, w->tun);
+	return 0;
+}
+
 static int init_flows(struct wiring *w)
 {
 	int r = datapath_new(w->worker, &w->datapath);
+	if (r == 0)
+		r = init_tun(w);
 	if (r == 0 && w->shared->shortcut)
 		r = datapath_use_shortcut(w->datapath, w->shared->shortcut);
 	if (r < 0)
@@ -119,6 +151,8 @@ static int init_icmp(struct wiring *w)
 	int r = icmp_session_init(&w->icmp, &(struct icmp_session_params){ .worker = w->worker,
 									   .may_reach = may_reach,
 									   .arg = w });
+	if (r == 0 && w->tun)
+		icmp_routed_init(&w->icmp_routed, &w->icmp, w->tun, w->shared->tun_owners);
 	if (r < 0 || w->worker->index > 0)
 		return r;
 	static const enum ip_family families[] = { IP_FAMILY_V4, IP_FAMILY_V6 };
@@ -234,8 +268,10 @@ void wiring_done(struct wiring *w)
 {
 	origin_worker_free(TAKE_PTR(w->origins));
 	quic_worker_free(TAKE_PTR(w->quic));
+	icmp_routed_done(&w->icmp_routed);
 	icmp_session_done(&w->icmp);
 	datapath_free(TAKE_PTR(w->datapath));
+	tun_ground_free(TAKE_PTR(w->tun));
 	resolver_free(TAKE_PTR(w->resolver));
 	pattern_scratch_free(TAKE_PTR(w->scratch));
 	proxy_rules_unref(TAKE_PTR(w->proxy.rules));

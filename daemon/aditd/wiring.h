@@ -12,9 +12,12 @@
 #include "daemon/net/outproxy.h"
 #include "daemon/origin/origin.h"
 #include "daemon/proxy/proxy_http.h"
+#include "daemon/session/icmp_routed.h"
 
 struct page;
 struct shortcut;
+struct tun_ground;
+struct tun_host;
 
 /* What all workers share; outlives them. */
 struct wiring_shared {
@@ -28,8 +31,11 @@ struct wiring_shared {
 	struct mailbox *main;
 	struct page *page;         /* NULL: no local page; the first worker serves it */
 	struct shortcut *shortcut; /* NULL: UDP flows go by sockets */
+	struct tun_host *tun;      /* NULL: nothing is routed */
 	unsigned int worker_count;
 	struct owners *flow_owners; /* NULL with one worker */
+	struct owners *tun_owners;  /* … or without routed mode */
+	void *tun_grounds[WORKER_MAX];
 	struct flow_table *flow_tables[WORKER_MAX];
 };
 
@@ -48,9 +54,11 @@ struct wiring {
 	struct proxy_env proxy;
 	struct demux demux;
 	struct datapath *datapath;
+	struct tun_ground *tun; /* NULL: nothing is routed */
 	struct flow_table flows;
 	struct icmp_session icmp;
-	struct tunnel_env *tunnels; /* in the supervisor's array */
+	struct icmp_routed icmp_routed; /* with tun */
+	struct tunnel_env *tunnels;     /* in the supervisor's array */
 };
 
 /* Joins the parts of one worker; before its thread starts. 0 or a negative errno (then

@@ -28,7 +28,9 @@ static SD_VARLINK_DEFINE_STRUCT_TYPE(Connection, INT(index), STRING(state), STRI
 static SD_VARLINK_DEFINE_METHOD(
 	Status, OUT_STRING(version), OUT_STRING(instance), OUT_STRING(tunnel), OUT_STRING(state),
 	OUT_INT(since_usec), OUT_INT(pid), OUT_STRING(config), OUT_INT(config_version),
-	OUT_STRINGS(need_restart), OUT_STRING(metrics), OUT_INT(memory), OUT_INT(memory_limit),
+	OUT_STRINGS(need_restart), SD_VARLINK_DEFINE_OUTPUT(routed, SD_VARLINK_STRING, OPT),
+	SD_VARLINK_DEFINE_OUTPUT(routed_lacks, SD_VARLINK_STRING, SD_VARLINK_ARRAY | OPT),
+	OUT_STRING(metrics), OUT_INT(memory), OUT_INT(memory_limit),
 	SD_VARLINK_DEFINE_OUTPUT_BY_TYPE(connections, Connection, SD_VARLINK_ARRAY));
 
 static SD_VARLINK_DEFINE_STRUCT_TYPE(Flow, STRING(id), STRING(source), STRING(destination),

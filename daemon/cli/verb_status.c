@@ -26,6 +26,8 @@ static const struct print_column daemon_head[] = {
 	{ "config",         "config",       PRINT_AS_TEXT },
 	{ "config_version", "config version", PRINT_AS_COUNT },
 	{ "need_restart",   "after a restart", PRINT_AS_TEXT },
+	{ "routed",         "routed by",    PRINT_AS_TEXT },
+	{ "routed_lacks",   "routing lacks", PRINT_AS_TEXT },
 	{ "metrics",        "metrics",      PRINT_AS_TEXT },
 	{ "memory",         "buffers",      PRINT_AS_BYTES },
 	{ "memory_limit",   "buffer limit", PRINT_AS_BYTES },

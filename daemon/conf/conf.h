@@ -86,6 +86,8 @@ struct conf_edge {
 };
 
 enum conf_datapath_mode : uint8_t { CONF_DATAPATH_AUTO, CONF_DATAPATH_SOCKETS };
+/* Source of routed packets: the user's own where it is in the prefix, or always one of ours. */
+enum conf_tun_source : uint8_t { CONF_TUN_SOURCE_KEEP, CONF_TUN_SOURCE_PREFIX };
 
 /* What the edge may reach through this daemon besides the rules. */
 struct conf_network {
@@ -103,6 +105,11 @@ struct conf_datapath {
 	size_t interface_count;
 	unsigned int promote; /* datagrams a second */
 	unsigned int max_flows;
+	const char *tun;                        /* device of the routed mode; NULL: not routed */
+	const struct conf_prefix *tun_prefixes; /* with it: one, or one of each family */
+	size_t tun_prefix_count;
+	enum conf_tun_source tun_source;
+	bool masquerade;
 };
 
 struct conf {

@@ -442,6 +442,19 @@ static void settle_proxy(struct loader *l, struct conf *c)
 			  "others can read the password here; accepted: a file of mode 0600");
 }
 
+/* ---- datapath ---- */
+
+static void check_tun(struct loader *l, const struct conf_datapath *d)
+{
+	const struct conf_section *s = load_find(l, "datapath");
+	if (d->tun && d->tun_prefix_count == 0)
+		load_error(l, s, "tun", load_item(s, "tun"),
+			   "without tun-prefix; accepted: with it, routed packets need addresses");
+	if (!d->tun && d->tun_prefix_count > 0)
+		load_warn(l, s, "tun-prefix", load_item(s, "tun-prefix"),
+			  "without tun it has no effect");
+}
+
 /* ---- the rest ---- */
 
 int conf_load(const struct conf_source *src, struct conf_report *report, struct conf **ret)
@@ -474,6 +487,7 @@ int conf_load(const struct conf_source *src, struct conf_report *report, struct 
 		return r;
 	check_access(&l);
 	settle_proxy(&l, c);
+	check_tun(&l, &c->datapath);
 	load_check_common(&l, &c->common);
 	if (report->errors != l.errors_before)
 		return -EINVAL;

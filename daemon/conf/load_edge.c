@@ -256,25 +256,6 @@ static int networks_build(struct loader *l, struct edge_conf *c)
 	return 0;
 }
 
-/* What is in no network that could lie behind a tunnel: this host, its links, groups of hosts. */
-static bool is_routable(const struct conf_prefix *p)
-{
-	static const struct conf_prefix none[] = {
-		{ { IP_FAMILY_V4, {} }, 8 },
-		{ { IP_FAMILY_V4, { 127 } }, 8 },
-		{ { IP_FAMILY_V4, { 169, 254 } }, 16 },
-		{ { IP_FAMILY_V4, { 224 } }, 3 },
-		{ { IP_FAMILY_V6, {} }, 127 },
-		{ { IP_FAMILY_V6, { 0xfe, 0x80 } }, 10 },
-		{ { IP_FAMILY_V6, { 0xff } }, 8 },
-	};
-	for (size_t i = 0; i < ARRAY_SIZE(none); i++)
-		if (p->ip.family == none[i].ip.family && (conf_prefix_contains(p, &none[i].ip) ||
-							  conf_prefix_contains(&none[i], &p->ip)))
-			return false;
-	return true;
-}
-
 /* The section that has this very prefix before, or NULL. index: of the network that p is in. */
 static const char *prefix_before(const struct edge_conf *c, size_t index,
 				 const struct conf_prefix *p)
@@ -302,7 +283,7 @@ static void check_networks(struct loader *l, const struct edge_conf *c)
 				load_error(l, s, "prefix", &v->items[k],
 					   "%s is in [network %s] as well; accepted: once",
 					   v->items[k].text, other);
-			if (!is_routable(&n->prefixes[k]))
+			if (!conf_prefix_is_routable(&n->prefixes[k]))
 				load_error(
 					l, s, "prefix", &v->items[k],
 					"%s holds addresses that no network behind a tunnel can have "

@@ -183,13 +183,33 @@ PARSER(prefix_list)
 	return 0;
 }
 
-PARSER(tun_prefix)
+/* One of each family; its sizes leave room for some addresses, and for arithmetic with them. */
+PARSER(tun_prefix_list)
 {
-	(void)x;
-	(void)field;
-	(void)ret_reason;
 	struct conf_prefix p;
-	return conf_parse_prefix(text, &p);
+	if (conf_parse_prefix(text, &p) < 0)
+		return -EINVAL;
+	bool is_v4 = p.ip.family == IP_FAMILY_V4;
+	if (p.bits < (is_v4 ? 8 : 16) || p.bits > (is_v4 ? 29 : 120)) {
+		*ret_reason = "its size";
+		return -EINVAL;
+	}
+	if (!conf_prefix_is_routable(&p)) {
+		*ret_reason = "loopback, link-local or multicast";
+		return -EINVAL;
+	}
+	struct list_field *l = field;
+	const struct conf_prefix *before = l->array;
+	for (size_t i = 0; i < l->count; i++)
+		if (before[i].ip.family == p.ip.family) {
+			*ret_reason = "a second one of its family";
+			return -EINVAL;
+		}
+	struct conf_prefix *slot = parse_list_add(x, field, sizeof(*slot));
+	if (!slot)
+		return -ENOMEM;
+	*slot = p;
+	return 0;
 }
 
 PARSER(dot_server)

@@ -50,7 +50,7 @@ PARSER(prefix_path);
 PARSER(proxy_type);
 PARSER(account);
 PARSER(policy);
-PARSER(tun_prefix);
+PARSER(tun_prefix_list);
 /* const char * list. */
 PARSER(string_list);
 PARSER(interface_list);

@@ -31,7 +31,7 @@ static const struct schema_word proxy_protocols[] = {
 	W("off", CONF_PROXY_PROTOCOL_OFF), W("v1", CONF_PROXY_PROTOCOL_V1), W("v2", CONF_PROXY_PROTOCOL_V2), {},
 };
 static const struct schema_word datapath_modes[] = { W("auto", CONF_DATAPATH_AUTO), W("sockets", CONF_DATAPATH_SOCKETS), {} };
-static const struct schema_word tun_sources[] = { W("keep", 0), W("prefix", 1), {} };
+static const struct schema_word tun_sources[] = { W("keep", CONF_TUN_SOURCE_KEEP), W("prefix", CONF_TUN_SOURCE_PREFIX), {} };
 static const struct schema_word gateway_modes[] = { W("off", 0), W("on", 1), W("standalone", 2), {} };
 
 const struct schema_option schema_tunnel[] = {
@@ -198,12 +198,14 @@ const struct schema_option schema_datapath[] = {
 	  .accepts = "names of network interfaces, or auto", .help = "Interfaces whose XDP hook may be taken for that; `auto`: every Ethernet without a default route; none: sockets only. Needs CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW at the start, which are given up then." },
 	{ .key = "promote", UINT(struct conf_datapath, promote, 0, 10000000), .def = "500",
 	  .help = "Datagrams a second from which a flow is worth it; 0: every flow." },
-	{ .key = "tun", CHECKED(SCHEMA_TYPE_PARSED), .parse = parse_interface, .def = "", .accepts = "the name of a network interface",
-	  .help = "TUN device of the routed mode; none: not routed." },
-	{ .key = "tun-prefix", CHECKED(SCHEMA_TYPE_PARSED), .parse = parse_tun_prefix, .def = "", .accepts = "PREFIX/BITS",
-	  .help = "Addresses of the routed mode." },
-	{ .key = "tun-source", CHECKED(SCHEMA_TYPE_WORD), .words = tun_sources, .def = "keep", .help = "Source addresses of routed packets." },
-	{ .key = "masquerade", CHECKED(SCHEMA_TYPE_BOOL), .def = "no", .help = "Routed packets leave with this host's address." },
+	{ .key = "tun", PARSED(parse_interface, struct conf_datapath, tun), .def = "", .accepts = "the name of a network interface",
+	  .help = "Routed mode: a TUN device of this name is made, by which this host routes UDP and ICMP of the edge's users like another network's; none: sockets. Needs CAP_NET_ADMIN at the start, which is given up then." },
+	{ .key = "tun-prefix", PARSED(parse_tun_prefix_list, struct conf_datapath, tun_prefixes), .flags = SCHEMA_LIST | SCHEMA_COMMAS, .def = "",
+	  .accepts = "PREFIX/BITS, of each family one, IPv4 of 8 to 29 bits, IPv6 of 16 to 120", .help = "Addresses of the routed mode, which nobody else has: the device's is the second; UDP flows, and users whose address isn't kept, have those behind it as their source. A family without a prefix goes by sockets." },
+	{ .key = "tun-source", WORD(tun_sources, struct conf_datapath, tun_source), .def = "keep",
+	  .help = "Source of routed ICMP packets: `keep` leaves users the address that they have at the edge if it lies in `tun-prefix`; `prefix` gives all of them one of the daemon's." },
+	{ .key = "masquerade", BOOL(struct conf_datapath, masquerade), .def = "no",
+	  .help = "Routed packets leave with this host's address, by an nft table that ends with the daemon; else the private network needs a route back to `tun-prefix`." },
 	{ .key = "max-flows", UINT(struct conf_datapath, max_flows, 64, 10000000), .def = "65536", .help = "Flows that may go around the kernel at once, divided among workers." },
 	{},
 };

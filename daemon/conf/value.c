@@ -141,3 +141,21 @@ bool conf_prefix_contains(const struct conf_prefix *prefix, const struct ip_addr
 	return memcmp(a.bytes, prefix->ip.bytes, whole) == 0 &&
 	       (mask == 0 || ((a.bytes[whole] ^ prefix->ip.bytes[whole]) & mask) == 0);
 }
+
+bool conf_prefix_is_routable(const struct conf_prefix *p)
+{
+	static const struct conf_prefix none[] = {
+		{ { IP_FAMILY_V4, {} }, 8 },
+		{ { IP_FAMILY_V4, { 127 } }, 8 },
+		{ { IP_FAMILY_V4, { 169, 254 } }, 16 },
+		{ { IP_FAMILY_V4, { 224 } }, 3 },
+		{ { IP_FAMILY_V6, {} }, 127 },
+		{ { IP_FAMILY_V6, { 0xfe, 0x80 } }, 10 },
+		{ { IP_FAMILY_V6, { 0xff } }, 8 },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(none); i++)
+		if (p->ip.family == none[i].ip.family && (conf_prefix_contains(p, &none[i].ip) ||
+							  conf_prefix_contains(&none[i], &p->ip)))
+			return false;
+	return true;
+}

@@ -38,5 +38,7 @@ struct conf_prefix {
 
 /* Does the address (IPv4-mapped counts as IPv4) lie in the prefix? */
 bool conf_prefix_contains(const struct conf_prefix *prefix, const struct ip_addr *addr);
+/* Can it be a network elsewhere? Not with loopback, link-local or multicast addresses in it. */
+bool conf_prefix_is_routable(const struct conf_prefix *p);
 
 #endif

@@ -12,6 +12,7 @@
 #include "daemon/datapath/anchor.h"
 #include "daemon/datapath/promote.h"
 #include "daemon/datapath/shortcut.h"
+#include "daemon/datapath/tun_path.h"
 #include "daemon/datapath/tx.h"
 #include "util/macro.h"
 
@@ -38,6 +39,12 @@ int datapath_use_shortcut(struct datapath *d, struct shortcut *shortcut)
 	return shortcut_join(shortcut, d->worker, &d->stats, &d->promoter);
 }
 
+void datapath_use_tun(struct datapath *d, struct tun_ground *tun)
+{
+	d->tun = tun;
+	tun_ground_join(tun, d);
+}
+
 void datapath_free(struct datapath *d)
 {
 	if (!d)
@@ -62,6 +69,7 @@ const char *path_kind_name(enum path_kind kind)
 		[PATH_KIND_ANCHOR] = "anchor",
 		[PATH_KIND_CONNECTED] = "connected",
 		[PATH_KIND_SHORT_CUT] = "xdp",
+		[PATH_KIND_TUN] = "tun",
 	};
 	return kind < ARRAY_SIZE(names) ? names[kind] : "unknown";
 }
@@ -79,6 +87,8 @@ const char *path_loss_name(enum path_loss loss)
 
 enum path_kind path_sock_kind(const struct flow_path *path)
 {
+	if (path->tun)
+		return PATH_KIND_TUN;
 	return path->own ? PATH_KIND_CONNECTED : PATH_KIND_ANCHOR;
 }
 
@@ -89,7 +99,7 @@ enum path_kind flow_path_kind(const struct flow_path *path)
 
 static void leave_shortcut(struct flow_path *path)
 {
-	if (path->datapath->promoter)
+	if (path->datapath->promoter && !path->tun)
 		promote_forget(path->datapath->promoter, path);
 }
 
@@ -97,6 +107,12 @@ void flow_path_note(struct flow_path *path, const char *why)
 {
 	path->since = loop_now(path->datapath->worker->loop);
 	path->why = why;
+}
+
+/* What goes to an own address comes from it. */
+static bool is_other_host(const struct ip_addr *remote, const struct ip_addr *source)
+{
+	return !ip_addr_is_loopback(remote) && !ip_addr_eq(remote, source);
 }
 
 int flow_path_open(struct datapath *d, struct flow_path *path, const struct path_user *user,
@@ -108,18 +124,20 @@ int flow_path_open(struct datapath *d, struct flow_path *path, const struct path
 		return r;
 	path->user = user;
 	path->remote = *remote;
-	r = anchor_take(d, &local, path);
+	bool is_routed = is_other_host(&remote->ip, &local) && d->tun &&
+			 tun_ground_reaches(d->tun, &remote->ip);
+	r = is_routed ? tun_path_open(d->tun, path) : anchor_take(d, &local, path);
 	if (r < 0)
 		return r;
 	path->datapath = d;
-	d->stats.paths[PATH_KIND_ANCHOR]++;
-	flow_path_note(path, "it doesn't send in runs");
+	d->stats.paths[path_sock_kind(path)]++;
+	flow_path_note(path, is_routed ? "routed mode" : "it doesn't send in runs");
 	return 0;
 }
 
 void flow_path_close(struct flow_path *path)
 {
-	if (!path->place)
+	if (!path->place && !path->tun)
 		return;
 	if (path->datapath) {
 		path_tx_flush_path(path);
@@ -128,7 +146,10 @@ void flow_path_close(struct flow_path *path)
 	}
 	if (path->own)
 		path_own_close(path);
-	anchor_give(path);
+	if (path->tun)
+		tun_path_close(path);
+	else
+		anchor_give(path);
 	path->datapath = NULL;
 }
 
@@ -138,6 +159,12 @@ int flow_path_detach(struct flow_path *path)
 {
 	struct datapath *d = path->datapath;
 	path_tx_flush_path(path);
+	if (path->tun) {
+		tun_path_detach(d->tun, path);
+		d->stats.paths[PATH_KIND_TUN]--;
+		path->datapath = NULL;
+		return 0;
+	}
 	if (!path->own) {
 		int r = path_own_open(path);
 		if (r < 0)
@@ -159,9 +186,21 @@ int flow_path_detach(struct flow_path *path)
 	return 0;
 }
 
+static int attach_tun(struct datapath *d, struct flow_path *path)
+{
+	int r = tun_path_attach(d->tun, path);
+	if (r < 0)
+		return r;
+	path->datapath = d;
+	d->stats.paths[PATH_KIND_TUN]++;
+	return 0;
+}
+
 int flow_path_attach(struct datapath *d, struct flow_path *path)
 {
 	struct path_sock *s = path->own;
+	if (path->tun)
+		return attach_tun(d, path);
 	int r = loop_io_start(d->worker->loop, &s->io, s->udp.fd, EPOLLIN);
 	if (r < 0)
 		return r;
@@ -179,5 +218,5 @@ int flow_path_attach(struct datapath *d, struct flow_path *path)
 
 const struct ip_port *flow_path_local(const struct flow_path *path)
 {
-	return &path_sock_of(path)->udp.local;
+	return path->tun ? &path->tun->local : &path_sock_of(path)->udp.local;
 }

@@ -3,8 +3,8 @@
  * How a UDP flow reaches its origin: a local port that stays its own for as long as it lives, and
  * what was sent and received on it. Every path has a place on an anchor, a bound socket that flows
  * to different remotes share (anchor.h); it may have a connected socket on the same port besides.
- * Neither needs a privilege. One struct datapath for each worker; a path may go to another worker,
- * and takes its port along.
+ * Neither needs a privilege. In the routed mode its packets go by a TUN device (tun_ground.h). One
+ * struct datapath for each worker; a path may go to another worker, and takes its port along.
  */
 #ifndef DAEMON_DATAPATH_PATH_H
 #define DAEMON_DATAPATH_PATH_H
@@ -25,15 +25,18 @@ struct path_place;
 struct path_sock;
 struct promoted;
 struct shortcut;
+struct tun_ground;
+struct tun_place;
 
 /* What carries a path's datagrams. */
 enum path_kind : uint8_t {
 	PATH_KIND_ANCHOR,    /* a socket that it shares */
 	PATH_KIND_CONNECTED, /* one of its own */
 	PATH_KIND_SHORT_CUT, /* around the kernel; a socket has what that leaves */
+	PATH_KIND_TUN,       /* none: it is routed (tun_ground.h) */
 	PATH_KIND_MAX_,
 };
-/* "anchor", "connected", "xdp": in metrics and status. */
+/* "anchor", "connected", "xdp", "tun": in metrics and status. */
 const char *path_kind_name(enum path_kind kind);
 
 /* Whose flows they are. Callbacks come from the loop; the path may be closed in one. */
@@ -49,6 +52,8 @@ struct path_user {
 	 * flow_path_send(), flow_path_close() or flow_path_detach(), and closes no path.
 	 */
 	void (*on_sent)(struct flow_path *path, unsigned int count, int error);
+	/* What is longer will be dropped by on_datagram(). NULL: nothing is. */
+	size_t (*max)(struct flow_path *path);
 };
 
 /* How busy a path is, for the short cut (promote.h). */
@@ -62,7 +67,8 @@ struct path_pace {
 struct flow_path {
 	const struct path_user *user;
 	struct datapath *datapath; /* NULL: not open, or between two workers */
-	struct path_place *place;  /* on an anchor, maybe of another worker; NULL: not open */
+	struct path_place *place;  /* on an anchor, maybe of another worker; NULL: none */
+	struct tun_place *tun;     /* in the routed mode, instead of that; NULL: none */
 	struct path_sock *own;     /* NULL: the anchor's socket is used */
 	struct promoted *fast;     /* NULL: no frame of it goes around the kernel */
 	struct path_pace pace;
@@ -107,6 +113,8 @@ struct datapath_stats {
 [[nodiscard]] int datapath_new(struct worker *worker, struct datapath **ret);
 /* Its paths may take the short cut, which outlives it. Before the worker runs. 0 or an errno. */
 [[nodiscard]] int datapath_use_shortcut(struct datapath *d, struct shortcut *shortcut);
+/* Paths to other hosts are routed, by what outlives the paths. Before the worker runs. */
+void datapath_use_tun(struct datapath *d, struct tun_ground *tun);
 /* All paths of this worker must have been closed. Accepts NULL. */
 void datapath_free(struct datapath *d);
 const struct datapath_stats *datapath_get_stats(struct datapath *d);

@@ -12,6 +12,7 @@
 
 #include "daemon/datapath/anchor.h"
 #include "daemon/datapath/promote.h"
+#include "daemon/datapath/tun_path.h"
 #include "util/cleanup.h"
 
 enum {
@@ -138,6 +139,8 @@ void path_sock_close(struct path_sock *s)
 
 struct path_sock *path_sock_of(const struct flow_path *path)
 {
+	if (path->tun)
+		return tun_ground_sock(path->datapath->tun);
 	return path->own ? path->own : &path->place->anchor->sock;
 }
 

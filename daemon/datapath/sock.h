@@ -17,6 +17,7 @@ struct datapath {
 	struct path_tx *tx;
 	struct list groups;
 	struct promoter *promoter; /* NULL: there is no short cut */
+	struct tun_ground *tun;    /* NULL: nothing is routed */
 	struct datapath_stats stats;
 };
 
@@ -43,7 +44,7 @@ void path_sock_close(struct path_sock *s);
  */
 [[nodiscard]] int path_own_open(struct flow_path *path);
 void path_own_close(struct flow_path *path);
-/* The socket through which a path sends. */
+/* The socket through which a path sends; in the routed mode what stands for one (tun_path.h). */
 struct path_sock *path_sock_of(const struct flow_path *path);
 /* Which socket a path has. */
 enum path_kind path_sock_kind(const struct flow_path *path);

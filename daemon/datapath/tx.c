@@ -16,6 +16,7 @@
 
 #include "daemon/datapath/anchor.h"
 #include "daemon/datapath/promote.h"
+#include "daemon/datapath/tun_path.h"
 #include "daemon/net/udp_burst.h"
 #include "util/macro.h"
 
@@ -56,7 +57,7 @@ static void report(struct flow_path *path, unsigned int count, int error)
 {
 	if (count == 0)
 		return;
-	struct promoter *promoter = path->datapath->promoter;
+	struct promoter *promoter = path->tun ? NULL : path->datapath->promoter;
 	if (error == 0)
 		path->datapath->stats.tx_datagrams[path_sock_kind(path)] += count;
 	if (promoter && error == 0)
@@ -71,7 +72,10 @@ static void send_runs(struct path_tx *tx, struct path_sock *s)
 	unsigned int count = tx->runs_ready;
 	tx->runs_ready = 0;
 	tx->iov_ready = 0;
-	udp_burst_send(tx->burst, &s->udp, tx->runs, count, &tx->datapath->stats.udp);
+	if (tx->datapath->tun && s == tun_ground_sock(tx->datapath->tun))
+		tun_path_send(tx->datapath->tun, tx->runs, tx->paths, count);
+	else
+		udp_burst_send(tx->burst, &s->udp, tx->runs, count, &tx->datapath->stats.udp);
 	for (unsigned int i = 0; i < count; i++) {
 		const struct udp_run *run = &tx->runs[i];
 		report(tx->paths[i], run->sent, 0);
@@ -159,7 +163,8 @@ static void note_turn(struct flow_path *path)
 		path->busy.turns >= OWN_TURNS && path->busy.datagrams >= path->busy.turns * OWN_RUN;
 	path->busy.turns++;
 	/* Where there is no descriptor left the anchor does. */
-	if (is_busy && !path->own && d->stats.connected < OWN_MAX && path_own_open(path) == 0)
+	if (is_busy && !path->own && !path->tun && d->stats.connected < OWN_MAX &&
+	    path_own_open(path) == 0)
 		flow_path_note(path, "it sends in runs");
 }
 

@@ -26,6 +26,15 @@ static int send_packet(struct icmp_port *port, struct span packet)
 	return r < 0 ? r : datagram_send(&dg->pipe.pipe, packer_span(&out));
 }
 
+static size_t packet_max(struct icmp_port *port)
+{
+	struct demux_dgram *dg = CONTAINER_OF(port, struct demux_dgram, icmp_port);
+	size_t room = datagram_max(&dg->pipe.pipe);
+	size_t max = dg->port.v2 ? dgram2_content_max(DGRAM2_TYPE_PACKET) : DGRAM3_PACKET_MAX;
+	static_assert(DGRAM2_PACKET_TAIL == DGRAM3_ICMP_HEAD);
+	return room < DGRAM3_ICMP_HEAD ? 0 : MIN(max, room - DGRAM3_ICMP_HEAD);
+}
+
 void demux_dgram_open(struct demux_dgram *dg, const struct demux_dgram_params *p)
 {
 	link_pipe_init(&dg->pipe, p->link);
@@ -34,7 +43,8 @@ void demux_dgram_open(struct demux_dgram *dg, const struct demux_dgram_params *p
 	if (!p->is_v3)
 		dg->port.v2 = &v2_user;
 	dg->icmp = p->icmp;
-	dg->icmp_port = (struct icmp_port){ .send = send_packet, .index = p->index };
+	dg->icmp_port =
+		(struct icmp_port){ .send = send_packet, .max = packet_max, .index = p->index };
 }
 
 void demux_dgram_close(struct demux_dgram *dg)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ICMP of the edge's users at the daemon. There is no queue: what the kernel or a link doesn't take
- * at once is dropped and counted. Only echo requests are answered with errors of ours, so none is
- * ever about an error (RFC 1122 §3.2.2, RFC 4443 §2.4).
+ * at once is dropped and counted. No error of ours is about an error (RFC 1122 §3.2.2, RFC 4443
+ * §2.4).
  */
 #include "daemon/session/icmp_session.h"
 
@@ -32,6 +32,7 @@ const char *icmp_drop_name(enum icmp_drop reason)
 		[ICMP_DROP_REPLY_BIG] = "reply-too-big",
 		[ICMP_DROP_LINK_FULL] = "link-full",
 		[ICMP_DROP_LINK_DOWN] = "link-down",
+		[ICMP_DROP_NO_ADDRESS] = "no-address",
 	};
 	return reason < ARRAY_SIZE(names) ? names[reason] : "unknown";
 }
@@ -53,16 +54,20 @@ static nsec_t now_of(const struct icmp_session *s)
 
 /* ---- back to the edge ---- */
 
-static bool give(struct icmp_session *s, struct icmp_port *port, struct span packet)
+int icmp_session_give(struct icmp_session *s, struct icmp_port *port, struct span packet)
 {
 	int r = port->send(port, packet);
-	if (r == 0)
-		return true;
-	icmp_session_drop(s, port->index,
-			  r == -EMSGSIZE ? ICMP_DROP_REPLY_BIG
-			  : r == -EPROTO ? ICMP_DROP_LINK_DOWN
-					 : ICMP_DROP_LINK_FULL);
-	return false;
+	if (r < 0)
+		icmp_session_drop(s, port->index,
+				  r == -EMSGSIZE ? ICMP_DROP_REPLY_BIG
+				  : r == -EPROTO ? ICMP_DROP_LINK_DOWN
+						 : ICMP_DROP_LINK_FULL);
+	return r;
+}
+
+static bool give(struct icmp_session *s, struct icmp_port *port, struct span packet)
+{
+	return icmp_session_give(s, port, packet) == 0;
 }
 
 /* Does an address mean this host elsewhere, too? */
@@ -120,7 +125,14 @@ static void answer_unreachable(struct icmp_session *s, struct icmp_port *port,
 
 /* ---- from the edge to the origin ---- */
 
-static bool may_reach(struct icmp_session *s, const struct ip_addr *dst)
+static bool is_own_address(const struct ip_addr *addr)
+{
+	struct icmp_path_way way;
+	return ip_addr_is_loopback(addr) ||
+	       (icmp_path_find_way(addr, &way) == 0 && ip_addr_eq(&way.src, addr));
+}
+
+static const struct icmp_verdict *verdict_of(struct icmp_session *s, const struct ip_addr *dst)
 {
 	unsigned int at = 0;
 	for (size_t i = 0; i < sizeof(dst->bytes); i++)
@@ -130,9 +142,10 @@ static bool may_reach(struct icmp_session *s, const struct ip_addr *dst)
 		*v = (struct icmp_verdict){
 			.dst = *dst,
 			.is_allowed = s->p.may_reach(s->p.arg, dst),
+			.is_own = s->ground && is_own_address(dst),
 			.until = nsec_add(now_of(s), VERDICT_SEC * NSEC_PER_SEC),
 		};
-	return v->is_allowed;
+	return v;
 }
 
 /* The kernel didn't take it. */
@@ -204,6 +217,20 @@ static void forward(struct icmp_session *s, struct icmp_port *port, const struct
 	not_sent(s, port, p, r);
 }
 
+/* Sockets without privilege send echo requests only, so all of them do. */
+static bool is_for_socket(struct icmp_session *s, struct icmp_port *port, const struct ip_packet *p,
+			  const struct icmp_message *m)
+{
+	enum icmp_drop reason = ICMP_DROP_MAX_;
+	if (m->kind != ICMP_KIND_ECHO_REQUEST || m->code != 0)
+		reason = ICMP_DROP_KIND;
+	else if (icmp_path_kind(s->path, p->dst.family) == ICMP_PATH_KIND_NONE)
+		reason = ICMP_DROP_NOT_SERVED;
+	if (reason != ICMP_DROP_MAX_)
+		icmp_session_drop(s, port->index, reason);
+	return reason == ICMP_DROP_MAX_;
+}
+
 void icmp_session_packet(struct icmp_session *s, struct icmp_port *port, struct span packet)
 {
 	struct ip_packet p;
@@ -212,16 +239,11 @@ void icmp_session_packet(struct icmp_session *s, struct icmp_port *port, struct 
 		icmp_session_drop(s, port->index, ICMP_DROP_MALFORMED);
 		return;
 	}
-	/* Sockets without privilege send nothing else, so nobody does. */
-	if (m.kind != ICMP_KIND_ECHO_REQUEST || m.code != 0) {
-		icmp_session_drop(s, port->index, ICMP_DROP_KIND);
+	bool is_routed = s->ground && s->ground->reaches(s->ground, &p.dst) &&
+			 !verdict_of(s, &p.dst)->is_own;
+	if (!is_routed && !is_for_socket(s, port, &p, &m))
 		return;
-	}
-	if (icmp_path_kind(s->path, p.dst.family) == ICMP_PATH_KIND_NONE) {
-		icmp_session_drop(s, port->index, ICMP_DROP_NOT_SERVED);
-		return;
-	}
-	if (!may_reach(s, &p.dst)) {
+	if (!verdict_of(s, &p.dst)->is_allowed) {
 		icmp_session_drop(s, port->index, ICMP_DROP_DENIED);
 		answer_unreachable(s, port, &p, ICMP_UNREACHABLE_PROHIBITED);
 		return;
@@ -232,7 +254,10 @@ void icmp_session_packet(struct icmp_session *s, struct icmp_port *port, struct 
 		answer(s, port, &p, &error);
 		return;
 	}
-	forward(s, port, &p, &m);
+	if (is_routed)
+		s->ground->forward(s->ground, port, &p);
+	else
+		forward(s, port, &p, &m);
 }
 
 /* ---- from the network ---- */
@@ -343,6 +368,8 @@ void icmp_session_set_limits(struct icmp_session *s, unsigned int answers)
 
 void icmp_session_remove_port(struct icmp_session *s, struct icmp_port *port)
 {
+	if (s->ground)
+		s->ground->remove_port(s->ground, port);
 	echo_map_remove_port(&s->v4, port);
 	echo_map_remove_port(&s->v6, port);
 }

@@ -31,6 +31,7 @@ enum icmp_drop : uint8_t {
 	ICMP_DROP_REPLY_BIG,   /* towards the edge: larger than the link takes */
 	ICMP_DROP_LINK_FULL,
 	ICMP_DROP_LINK_DOWN,
+	ICMP_DROP_NO_ADDRESS, /* routed: none of ours is free towards the destination */
 	ICMP_DROP_MAX_,
 };
 const char *icmp_drop_name(enum icmp_drop reason);
@@ -39,7 +40,18 @@ const char *icmp_drop_name(enum icmp_drop reason);
 struct icmp_port {
 	/* Sends a packet (borrowed): 0, -EMSGSIZE, -ENOBUFS queue full, -EPROTO not up. */
 	int (*send)(struct icmp_port *port, struct span packet);
+	/* The longest that can be sent now. NULL: not known. */
+	size_t (*max)(struct icmp_port *port);
 	unsigned int index; /* of the connection */
+};
+
+/* Another way to the network than sockets (icmp_routed.h). */
+struct icmp_ground {
+	/* Whether what is for an address goes this way. */
+	bool (*reaches)(struct icmp_ground *g, const struct ip_addr *dst);
+	/* A packet that may go on and has hops left. */
+	void (*forward)(struct icmp_ground *g, struct icmp_port *port, const struct ip_packet *p);
+	void (*remove_port)(struct icmp_ground *g, struct icmp_port *port);
 };
 
 struct icmp_session_params {
@@ -59,12 +71,14 @@ struct icmp_stats {
 struct icmp_verdict {
 	struct ip_addr dst;
 	bool is_allowed;
+	bool is_own; /* an address of this host */
 	nsec_t until;
 };
 
 struct icmp_session {
 	struct icmp_session_params p;
-	struct icmp_path *path; /* owned */
+	struct icmp_path *path;     /* owned */
+	struct icmp_ground *ground; /* NULL: everything goes by path */
 	struct echo_map v4, v6;
 	struct timer sweep; /* while echoes wait */
 	struct ratelimit answers;
@@ -87,6 +101,8 @@ void icmp_session_packet(struct icmp_session *s, struct icmp_port *port, struct 
 /* The link has ended: nobody waits for answers there. */
 void icmp_session_remove_port(struct icmp_session *s, struct icmp_port *port);
 void icmp_session_drop(struct icmp_session *s, unsigned int index, enum icmp_drop reason);
+/* Sends a packet to the edge: 0, or a negative errno (counted). */
+int icmp_session_give(struct icmp_session *s, struct icmp_port *port, struct span packet);
 /* Echoes that wait for an answer. */
 unsigned int icmp_session_count(const struct icmp_session *s, enum ip_family family);
 

@@ -130,7 +130,14 @@ static void on_sent(struct flow_path *path, unsigned int count, int error)
 	udp_session_touch(s);
 }
 
+static size_t max_of(struct flow_path *path)
+{
+	const struct udp_session *s = CONTAINER_OF(path, struct udp_session, path);
+	return s->port ? payload_max(s->port) : SIZE_MAX;
+}
+
 static const struct path_user path_user = {
+	.max = max_of,
 	.on_datagram = on_origin_datagram,
 	.on_error = on_path_error,
 	.on_sent = on_sent,

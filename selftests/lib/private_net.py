@@ -28,11 +28,11 @@ TABLE, MARK = 7844, 0xad17
 
 
 class PrivateNet:
-    """One edge, one daemon, and the namespaces around them. daemon: keys of its [tunnel]; is_short: it promotes
-    every flow."""
+    """One edge, one daemon, and the namespaces around them. daemon: keys of its [tunnel]; sections: more of
+    its configuration; is_short: it promotes every flow."""
 
     def __init__(self, net, processes, folder, connections=2, edge=None, forward=True, daemon=None,
-                 is_short=False):
+                 is_short=False, sections=""):
         self.is_short = is_short
         self.processes, self.folder = processes, pathlib.Path(folder)
         names = ("client", "edge", "daemon", "router", "far")
@@ -64,7 +64,7 @@ class PrivateNet:
             processes, self.folder, token_file=self.edge.token_file, netns=self.daemon_ns,
             rules=[(None, "http_status:404")], connections=connections, tunnel_keys=daemon,
             promotes="r0" if is_short else None,
-            extra=f"[network]\nallow = {PREFIXES}\ndeny = {DENIED}/32\n")
+            extra=f"[network]\nallow = {PREFIXES}\ndeny = {DENIED}/32\n{sections}")
 
     @staticmethod
     def _cable(side, device, hub, hub_device, prefix):
