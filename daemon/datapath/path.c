@@ -115,6 +115,13 @@ static bool is_other_host(const struct ip_addr *remote, const struct ip_addr *so
 	return !ip_addr_is_loopback(remote) && !ip_addr_eq(remote, source);
 }
 
+static const char *reason_for_socket(const struct datapath *d)
+{
+	if (d->promoter && d->stats.open == 0)
+		return "no interface has a short cut now";
+	return "it doesn't send in runs";
+}
+
 int flow_path_open(struct datapath *d, struct flow_path *path, const struct path_user *user,
 		   const struct ip_port *remote)
 {
@@ -131,7 +138,7 @@ int flow_path_open(struct datapath *d, struct flow_path *path, const struct path
 		return r;
 	path->datapath = d;
 	d->stats.paths[path_sock_kind(path)]++;
-	flow_path_note(path, is_routed ? "routed mode" : "it doesn't send in runs");
+	flow_path_note(path, is_routed ? "routed mode" : reason_for_socket(d));
 	return 0;
 }
 

@@ -516,6 +516,7 @@ def test_another_program(cut, start, processes, tmp_path, authority):
         daemon.process.wait_line("interface has an XDP program already")
         flow = second.flows.open(echo.host, echo.port)
         second.carried(flow, "anchor")
+        assert second.row()["why"] == "no interface has a short cut now"
         ours = cut.flows.open(echo.host, echo.port)
         cut.promote(ours)
         first.process.kill()
