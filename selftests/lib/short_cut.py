@@ -131,7 +131,7 @@ class ShortCut:
     def wait_kernel(echo):
         """Until an ordinary socket of this side gets an answer: on a cable that was just laid the kernel's
         first question for a neighbour may be lost, and the next comes a second later. Its address."""
-        with bound(HERE) as client:
+        with bound(HERE_V6 if ":" in echo.host else HERE) as client:
             client.setblocking(False)
 
             def has_answer():
@@ -141,7 +141,7 @@ class ShortCut:
                     return client.recv(100)
                 return None
             until(has_answer, 10, "an answer to an ordinary socket")
-            return client.getsockname()
+            return client.getsockname()[:2]
 
     def origin_mac(self):
         about, = json.loads(self.origin.run("ip", "-j", "link", "show", "eth0"))

@@ -250,7 +250,7 @@ def test_address_translation(cut, start):
 def test_address_translation_inserted(cut, start):
     """Pitfall 17, T4: a rule that changes ports takes a promoted flow off the short cut; answers to what
     was sent before it don't prove anything. The flow lives on."""
-    start()
+    start(workers=2)
     cut.wait_open()
     with cut.from_origin() as origin:
         port = origin.getsockname()[1]
@@ -279,17 +279,18 @@ def test_address_translation_inserted(cut, start):
         assert cut.lost() == 0
 
 
-def test_drop_rule(cut, start):
+@pytest.mark.parametrize("host", [THERE, THERE_V6])
+def test_drop_rule(cut, start, host):
     """Pitfall 16, T4: the firewall's word counts within a second for flows that go around it; from then
     on nothing of them leaves, and each is counted."""
-    start()
+    start(workers=2)
     cut.wait_open()
-    with cut.echo() as echo:
+    with cut.echo(host) as echo:
         flow = cut.flows.open(echo.host, echo.port)
         cut.promote(flow)
         with Stream(cut, flow, echo) as stream:
             until(stream.answers, 5, "answers")
-            with cut.ruleset("table ip drop_test { chain out { type filter hook output priority 0; "
+            with cut.ruleset("table inet drop_test { chain out { type filter hook output priority 0; "
                              f"udp dport {echo.port} drop; }}\n}}"):
                 lasts(seconds(1), "the firewall's word has been heard")
                 heard, before = sum(echo.peers.values()), cut.by_path("xdp")
@@ -305,7 +306,7 @@ def test_drop_rule(cut, start):
 def test_neighbour_changes_its_address(cut, start):
     """Pitfall 20, T4: who changes its address without a word is found within 16 s, although the kernel
     believes in a neighbour for up to 45 s; both families."""
-    start()
+    start(workers=2)
     cut.wait_open()
     for family, name in (("ipv4", "arp_notify"), ("ipv6", "ndisc_notify")):
         cut.origin.run("sysctl", "-qw", f"net.{family}.conf.eth0.{name}=0")
@@ -358,12 +359,13 @@ def test_neighbour_tells_its_address(cut, start):
         assert len(echo.peers) == 1
 
 
-def test_interface_down_and_up(cut, start):
+@pytest.mark.parametrize("host", [THERE, THERE_V6])
+def test_interface_down_and_up(cut, start, host):
     """Pitfall 24, T4: program and sockets stay, and serve again when it is up; what is lost while it
     is down is counted."""
-    start()
+    start(workers=2)
     cut.wait_open()
-    with cut.echo() as echo:
+    with cut.echo(host) as echo:
         flow = cut.flows.open(echo.host, echo.port)
         cut.promote(flow)
         with Stream(cut, flow, echo) as stream:
@@ -372,6 +374,7 @@ def test_interface_down_and_up(cut, start):
             until(lambda: cut.promoted() == 0, 5, "the demotion")
             until(lambda: cut.lost() > 10, 5, "refused datagrams")
             cut.here("ip", "link", "set", DEVICE, "up")
+            cut.addresses()     # those of IPv6 have gone
             before = stream.answers()
             until(lambda: stream.answers() > before + 10, 15, "answers again")
         stream.all_told()
@@ -380,12 +383,13 @@ def test_interface_down_and_up(cut, start):
         assert len(echo.peers) == 1 and cut.counter("adit_short_cut_interfaces") == 1
 
 
-def test_interface_deleted(cut, start):
+@pytest.mark.parametrize("host", [THERE, THERE_V6])
+def test_interface_deleted(cut, start, host):
     """Pitfall 24, T4: the flow lives on, by its socket within a second from when others of the host get
     answers there again; one of the name is served from the stock, once; then sockets do."""
-    daemon = start()
+    daemon = start(workers=2)
     cut.wait_open()
-    with cut.echo() as echo:
+    with cut.echo(host) as echo:
         flow = cut.flows.open(echo.host, echo.port)
         others = set()
         for generation in range(3):
@@ -417,7 +421,7 @@ def test_interface_deleted(cut, start):
 def test_interface_moved_away_and_back(cut, start):
     """T4, socket killed: the interface is the same, with our program, but the kernel has taken its
     sockets off it. They are replaced, and the flow lives on."""
-    daemon = start()
+    daemon = start(workers=2)
     cut.wait_open()
     away = cut.net.add("away")
     with cut.echo() as echo:
@@ -441,7 +445,7 @@ def test_interface_moved_away_and_back(cut, start):
 
 def test_socket_taken_from_the_program(cut, start):
     """T4, socket killed: answers come by the flow's socket, none is lost, each is counted."""
-    start()
+    start(workers=2)
     cut.wait_open()
     with cut.echo() as echo:
         flow = cut.flows.open(echo.host, echo.port)
@@ -452,7 +456,8 @@ def test_socket_taken_from_the_program(cut, start):
         maps = [json.loads(cut.here("bpftool", "-j", "map", "show", "id", number))
                 for number in program["map_ids"]]
         sockets, = [m["id"] for m in maps if m["type"] == "xskmap"]
-        cut.here("bpftool", "map", "delete", "id", sockets, "key", 0, 0, 0, 0)
+        for worker in range(2):     # of each the first queue's
+            cut.here("bpftool", "map", "delete", "id", sockets, "key", worker * 64, 0, 0, 0)
         anchor, missed = cut.by_path("anchor"), cut.frames("no-socket")
         for number in range(50):
             cut.echo_once(flow, b"%d" % number)
@@ -485,7 +490,7 @@ def test_program_taken_from_the_interface(cut, start):
 def test_route_moved(cut, start):
     """T4: the route to the origin moves to another cable and back; the flow with it, and nothing is
     lost."""
-    start()
+    start(workers=2)
     cut.wait_open()
     with cut.far(mtu=1500) as echo, cut.second_cable() as router:
         flow = cut.flows.open(echo.host, echo.port)

@@ -18,7 +18,7 @@ from lib.wait import lasts, seconds, until
 pytestmark = [pytest.mark.group("datapath"), pytest.mark.carried(aditd="anchor xdp")]
 
 AROUND = 30             # ports scanned below and above the flow's
-TIMEOUT = 13            # of connection tracking: more than the 10 s between two heartbeats
+TIMEOUT = 12            # of connection tracking: more than the 10 s between two heartbeats
 
 
 @pytest.fixture(name="cut")
@@ -55,7 +55,7 @@ def strangers(cut):
 def test_services_and_clients(cut, start):
     """A service and clients of the host's own, clients of the flow's very origin among them; whole
     datagrams, fragments and IP options."""
-    start()
+    start(workers=2)
     cut.wait_open()
     with cut.echo() as echo, cut.local_echo() as local, cut.from_origin() as outside:
         flow = cut.flows.open(echo.host, echo.port)
@@ -87,7 +87,7 @@ def test_services_and_clients(cut, start):
 def test_datagrams_for_flows(cut, start):
     """What comes to the flow's own port: from others it is a stranger's; from its origin fragments and
     options are the socket's."""
-    start()
+    start(workers=2)
     cut.wait_open()
     with cut.echo() as echo, cut.from_origin() as stranger:
         flow = cut.flows.open(echo.host, echo.port)
@@ -156,7 +156,7 @@ def ports_around(port, service):
 
 def test_scan_with_a_firewall(cut, start, processes):
     """With an input policy of drop a scan can't tell whether adit is there."""
-    daemon = start()
+    daemon = start(workers=2)
     cut.wait_open()
     with cut.echo() as echo, cut.local_echo() as local, setting("net.ipv4.icmp_ratemask", 0), \
             cut.ruleset("table inet scan_test { chain in { type filter hook input priority 0; policy drop; "
@@ -179,7 +179,7 @@ def test_scan_with_a_firewall(cut, start, processes):
 
 def test_scan_without_a_firewall(cut, start):
     """Without one, anchors are silent; what a stranger sends there is counted, and none delivered."""
-    start()
+    start(workers=2)
     cut.wait_open()
     with cut.echo() as echo, cut.local_echo() as local, setting("net.ipv4.icmp_ratemask", 0):
         flows = [cut.flows.open(echo.host, echo.port) for _ in range(3)]
@@ -237,7 +237,7 @@ def collide(cut, echo, flow, client):
 def test_forwarded_client(cut, start):
     """Pitfall 18: the anchor's first packet has taken its port in connection tracking."""
     with cut.ruleset(MASQUERADE):
-        start()
+        start(workers=2)
         cut.wait_open()
         with cut.echo() as echo:
             flow = cut.flows.open(echo.host, echo.port)
@@ -253,7 +253,7 @@ def test_heartbeat(cut, start):
     its port in connection tracking."""
     with cut.ruleset(MASQUERADE), setting("net.netfilter.nf_conntrack_udp_timeout", TIMEOUT), \
             setting("net.netfilter.nf_conntrack_udp_timeout_stream", TIMEOUT):
-        start()
+        start(workers=2)
         cut.wait_open()
         with cut.echo() as echo:
             flow = cut.flows.open(echo.host, echo.port)
@@ -262,6 +262,6 @@ def test_heartbeat(cut, start):
             with forwarded_client(cut, port) as client:
                 cut.promote(flow)       # the client's cable was news
                 begin, before = time.monotonic(), cut.by_path("anchor")
-                cut.keep_busy(flow, lambda: time.monotonic() - begin > TIMEOUT + 3, 60, "some time")
+                cut.keep_busy(flow, lambda: time.monotonic() - begin > TIMEOUT + 1, 60, "some time")
                 assert cut.by_path("anchor")[0] == before[0] + 1
                 collide(cut, echo, flow, client)
