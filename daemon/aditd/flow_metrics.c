@@ -50,6 +50,7 @@ static const char *const reasons[FLOW_METRICS_REASONS] = {
 static const uint8_t reason_of[FLOW_DROP_MAX_] = {
 	[FLOW_DROP_ORIGIN] = 1,    [FLOW_DROP_ORIGIN_FULL] = 2, [FLOW_DROP_NO_FLOW] = 3,
 	[FLOW_DROP_LINK_FULL] = 4, [FLOW_DROP_LINK_DOWN] = 4,   [FLOW_DROP_TOO_BIG] = 5,
+	[FLOW_DROP_UNTOLD] = 4,
 };
 
 static const char *const commands[FLOW_METRICS_COMMANDS] = { "register_udp_session",

@@ -23,7 +23,7 @@ static int send_packet(struct icmp_port *port, struct span packet)
 	struct packer out = packer_over(room, sizeof(room));
 	const struct dgram2 d = { .type = DGRAM2_TYPE_PACKET, .content = packet };
 	int r = dg->port.v2 ? dgram2_write(&out, &d) : dgram3_icmp_write(&out, packet);
-	return r < 0 ? r : datagram_send(&dg->pipe.pipe, packer_span(&out));
+	return r < 0 ? r : datagram_send(&dg->pipe.pipe, DATAGRAM_KIND_PACKET, packer_span(&out));
 }
 
 static size_t packet_max(struct icmp_port *port)

@@ -10,8 +10,16 @@
 
 struct datagram_pipe;
 
+/* What it is, for the queue that it may have to wait in: none fills that at the others' cost. */
+enum datagram_kind : uint8_t {
+	DATAGRAM_KIND_PAYLOAD, /* of a flow, and what makes one */
+	DATAGRAM_KIND_ANSWER,  /* to what makes one */
+	DATAGRAM_KIND_PACKET,  /* ICMP */
+	DATAGRAM_KIND_MAX_,
+};
+
 struct datagram_ops {
-	int (*send)(struct datagram_pipe *pipe, struct span datagram);
+	int (*send)(struct datagram_pipe *pipe, enum datagram_kind kind, struct span datagram);
 	size_t (*max)(struct datagram_pipe *pipe);
 };
 
@@ -21,12 +29,13 @@ struct datagram_pipe {
 };
 
 /*
- * Queues one datagram (borrowed for the call): 0, -EMSGSIZE over datagram_max(), -ENOBUFS queue
- * full, -EPROTO the connection isn't up. Never waits.
+ * Queues one datagram (borrowed for the call): 0, -EMSGSIZE over datagram_max(), -ENOBUFS as many
+ * of its kind wait as may, -EPROTO the connection isn't up. Never waits.
  */
-[[nodiscard]] static inline int datagram_send(struct datagram_pipe *pipe, struct span datagram)
+[[nodiscard]] static inline int datagram_send(struct datagram_pipe *pipe, enum datagram_kind kind,
+					      struct span datagram)
 {
-	return pipe->ops->send(pipe, datagram);
+	return pipe->ops->send(pipe, kind, datagram);
 }
 
 /* The longest datagram that can leave now, exactly; 0: none can. */

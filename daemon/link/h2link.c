@@ -418,9 +418,10 @@ static int op_open_stream(struct link *base, struct stream **ret)
 	return 0;
 }
 
-static int op_send_datagram(struct link *base, struct span payload)
+static int op_send_datagram(struct link *base, enum datagram_kind kind, struct span payload)
 {
 	(void)base;
+	(void)kind;
 	(void)payload;
 	return -EMSGSIZE; /* this transport has none */
 }

@@ -41,9 +41,9 @@ int link_open_stream(struct link *link, struct stream **ret)
 	return link->ops->open_stream(link, ret);
 }
 
-int link_send_datagram(struct link *link, struct span payload)
+int link_send_datagram(struct link *link, enum datagram_kind kind, struct span payload)
 {
-	return link->ops->send_datagram(link, payload);
+	return link->ops->send_datagram(link, kind, payload);
 }
 
 size_t link_max_datagram(const struct link *link)

@@ -10,6 +10,7 @@
 #define DAEMON_LINK_LINK_H
 
 #include "daemon/base/worker.h"
+#include "daemon/flow/datagram.h"
 #include "daemon/flow/stream.h"
 #include "daemon/link/link_stats.h"
 #include "util/list.h"
@@ -85,7 +86,7 @@ struct link_ops {
 	const char *protocol; /* "quic", "http2" */
 	bool has_trailers;    /* its streams carry them in frames whoever the peer is */
 	int (*open_stream)(struct link *link, struct stream **ret);
-	int (*send_datagram)(struct link *link, struct span payload);
+	int (*send_datagram)(struct link *link, enum datagram_kind kind, struct span payload);
 	size_t (*max_datagram)(const struct link *link);
 	void (*probe)(struct link *link);
 	void (*drain)(struct link *link);
@@ -115,8 +116,9 @@ static inline bool link_is_up(const struct link *link)
 
 /* Opens a stream, the caller's; -EAGAIN without stream credit, -EPROTO unless UP or SUSPECT. */
 [[nodiscard]] int link_open_stream(struct link *link, struct stream **ret);
-/* Queues one DATAGRAM: 0, -EMSGSIZE over link_max_datagram(), -ENOBUFS queue full; counted. */
-[[nodiscard]] int link_send_datagram(struct link *link, struct span payload);
+/* Queues one DATAGRAM, as datagram_send() does; counted. */
+[[nodiscard]] int link_send_datagram(struct link *link, enum datagram_kind kind,
+				     struct span payload);
 size_t link_max_datagram(const struct link *link);
 /* Asks the peer for a sign of life now, once until it is heard. */
 void link_probe(struct link *link);
@@ -129,10 +131,8 @@ void link_close(struct link *link, uint64_t code, const char *reason);
 /* Server: the peer has proved who it is; it no longer counts against the unregistered limits. */
 void link_set_registered(struct link *link);
 void link_get_stats(struct link *link, struct link_stats *ret);
-/*
- * Gives the link back after CLOSED (or before: it is closed silently and no callback comes).
- * Streams still held by users stay valid until they close them; they report -ECONNRESET.
- */
+/* Gives the link back after CLOSED (or before: it is closed silently and no callback comes).
+ * Streams still held by users stay valid until they close them; they report -ECONNRESET. */
 void link_free(struct link *link);
 
 /* Changes the state (link_fsm.c), logs it, tells the sink. -EPROTO: the table has no such step. */

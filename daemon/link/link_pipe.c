@@ -6,9 +6,9 @@
 
 #include "util/macro.h"
 
-static int pipe_send(struct datagram_pipe *pipe, struct span datagram)
+static int pipe_send(struct datagram_pipe *pipe, enum datagram_kind kind, struct span datagram)
 {
-	return link_send_datagram(CONTAINER_OF(pipe, struct link_pipe, pipe)->link, datagram);
+	return link_send_datagram(CONTAINER_OF(pipe, struct link_pipe, pipe)->link, kind, datagram);
 }
 
 static size_t pipe_max(struct datagram_pipe *pipe)

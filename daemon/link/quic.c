@@ -104,9 +104,9 @@ static int op_open_stream(struct link *base, struct stream **ret)
 	return 0;
 }
 
-static int op_send_datagram(struct link *base, struct span payload)
+static int op_send_datagram(struct link *base, enum datagram_kind kind, struct span payload)
 {
-	return quic_dgram_send(quic_of(base), payload);
+	return quic_dgram_send(quic_of(base), kind, payload);
 }
 
 static size_t op_max_datagram(const struct link *base)

@@ -50,22 +50,30 @@ static bool is_up(const struct quic_link *link)
 	return link->conn && link->is_handshake_done && !link->is_closing;
 }
 
-static bool has_room(const struct quic_dgram_queue *q, size_t len)
+static bool has_room(const struct quic_dgram_queue *q, enum datagram_kind kind, size_t len)
 {
-	return q->count < QUIC_DGRAM_QUEUE && len <= QUIC_DGRAM_QUEUE_BYTES - q->bytes.len;
+	static const unsigned int places[] = {
+		[DATAGRAM_KIND_PAYLOAD] = QUIC_DGRAM_PAYLOADS,
+		[DATAGRAM_KIND_ANSWER] = QUIC_DGRAM_OTHERS,
+		[DATAGRAM_KIND_PACKET] = QUIC_DGRAM_OTHERS,
+	};
+	static_assert(ARRAY_SIZE(places) == DATAGRAM_KIND_MAX_);
+	if (q->waiting[kind] == places[kind])
+		return false;
+	return kind != DATAGRAM_KIND_PAYLOAD || q->bytes.len + len <= QUIC_DGRAM_QUEUE_BYTES;
 }
 
-int quic_dgram_send(struct quic_link *link, struct span payload)
+int quic_dgram_send(struct quic_link *link, enum datagram_kind kind, struct span payload)
 {
 	struct quic_dgram_queue *q = &link->dgrams;
-	if (is_up(link) && !has_room(q, payload.len))
+	if (is_up(link) && kind == DATAGRAM_KIND_PAYLOAD && !has_room(q, kind, payload.len))
 		quic_io_write_early(link);
 	if (!is_up(link))
 		return -EPROTO;
 	int r = 0;
 	if (payload.len > quic_dgram_max(link))
 		r = -EMSGSIZE;
-	else if (!has_room(q, payload.len))
+	else if (!has_room(q, kind, payload.len))
 		r = -ENOBUFS;
 	else
 		r = bufq_append_copy(&q->bytes, payload);
@@ -73,7 +81,10 @@ int quic_dgram_send(struct quic_link *link, struct span payload)
 		link->stats.dropped_datagrams++;
 		return r;
 	}
-	q->lens[(q->first + q->count) % QUIC_DGRAM_QUEUE] = (uint16_t)payload.len;
+	unsigned int last = (q->first + q->count) % QUIC_DGRAM_QUEUE;
+	q->lens[last] = (uint16_t)payload.len;
+	q->kinds[last] = kind;
+	q->waiting[kind]++;
 	q->count++;
 	quic_io_mark_dirty(link);
 	return 0;
@@ -82,6 +93,7 @@ int quic_dgram_send(struct quic_link *link, struct span payload)
 static void pop(struct quic_dgram_queue *q)
 {
 	bufq_consume(&q->bytes, q->lens[q->first]);
+	q->waiting[q->kinds[q->first]]--;
 	q->first = (q->first + 1) % QUIC_DGRAM_QUEUE;
 	q->count--;
 	q->next_id++;

@@ -13,7 +13,8 @@ void quic_dgram_clear(struct quic_link *link);
 /* Largest payload that fits into one packet of the current path; 0 before the handshake. */
 size_t quic_dgram_max(const struct quic_link *link);
 /* Copies into the queue: 0, -EMSGSIZE, -ENOBUFS (both counted), -EPROTO when the link isn't up. */
-[[nodiscard]] int quic_dgram_send(struct quic_link *link, struct span payload);
+[[nodiscard]] int quic_dgram_send(struct quic_link *link, enum datagram_kind kind,
+				  struct span payload);
 
 /* True when there is one to write into a packet of at most len bytes; larger ones are dropped. */
 bool quic_dgram_is_waiting(struct quic_link *link, size_t len);

@@ -24,8 +24,10 @@ enum {
 	QUIC_OUT_LEN = UDP_GSO_SEGMENTS * 1472, /* one send */
 	QUIC_MTU_MAX = 1472,
 	QUIC_DGRAM_FRAME_MAX = 16383, /* what we accept; the reference's value */
-	QUIC_DGRAM_QUEUE = 1024,      /* datagrams waiting to be sent */
-	QUIC_DGRAM_QUEUE_BYTES = 512 * 1024,
+	QUIC_DGRAM_PAYLOADS = 1024,   /* of flows, waiting to be sent */
+	QUIC_DGRAM_OTHERS = 256,      /* of each other kind */
+	QUIC_DGRAM_QUEUE = QUIC_DGRAM_PAYLOADS + 2 * QUIC_DGRAM_OTHERS,
+	QUIC_DGRAM_QUEUE_BYTES = 512 * 1024, /* for payloads */
 };
 
 /* A UDP socket and what its packets are for. */
@@ -82,7 +84,9 @@ struct quic_held {
 struct quic_dgram_queue {
 	struct bufq bytes;
 	uint16_t lens[QUIC_DGRAM_QUEUE]; /* ring */
+	enum datagram_kind kinds[QUIC_DGRAM_QUEUE];
 	unsigned int first, count;
+	unsigned int waiting[DATAGRAM_KIND_MAX_];
 	uint64_t next_id; /* for acknowledgements */
 	bool is_turn;     /* the next packet begins with a datagram */
 };

@@ -58,7 +58,7 @@ static bool step(struct flow_call *c, enum call_event event)
 
 static void send_or_count(struct flow_call *c, struct span datagram)
 {
-	int r = datagram_send(c->port->pipe, datagram);
+	int r = datagram_send(c->port->pipe, DATAGRAM_KIND_PAYLOAD, datagram);
 	if (r < 0)
 		drop(c, r == -EMSGSIZE ? CALL_DROP_TOO_BIG
 			: r == -EPROTO ? CALL_DROP_NO_LINK

@@ -18,8 +18,9 @@ const char *flow_drop_name(enum flow_drop reason)
 		[FLOW_DROP_DENIED] = "denied",           [FLOW_DROP_NO_SOCKET] = "no-socket",
 		[FLOW_DROP_ORIGIN_FULL] = "origin-full", [FLOW_DROP_ORIGIN] = "origin",
 		[FLOW_DROP_TOO_BIG] = "too-big",         [FLOW_DROP_LINK_FULL] = "link-full",
-		[FLOW_DROP_LINK_DOWN] = "link-down",     [FLOW_DROP_VERSION] = "version",
-		[FLOW_DROP_CROSSING] = "crossing",       [FLOW_DROP_MOVING] = "moving",
+		[FLOW_DROP_LINK_DOWN] = "link-down",     [FLOW_DROP_UNTOLD] = "untold",
+		[FLOW_DROP_VERSION] = "version",         [FLOW_DROP_CROSSING] = "crossing",
+		[FLOW_DROP_MOVING] = "moving",
 	};
 	return reason < ARRAY_SIZE(names) ? names[reason] : "unknown";
 }
@@ -86,10 +87,10 @@ static void respond(struct flow_table *t, struct flow_port *port, const struct d
 	const struct dgram3_response response = { .id = *id, .code = code };
 	int r = dgram3_response_write(&p, &response);
 	if (r == 0)
-		r = datagram_send(port->pipe, packer_span(&p));
+		r = datagram_send(port->pipe, DATAGRAM_KIND_ANSWER, packer_span(&p));
 	if (r < 0)
 		flow_table_drop(t, port->index,
-				r == -EPROTO ? FLOW_DROP_LINK_DOWN : FLOW_DROP_LINK_FULL);
+				r == -EPROTO ? FLOW_DROP_LINK_DOWN : FLOW_DROP_UNTOLD);
 }
 
 /* The reference sends no other word for what can't be reached, and no foreign edge was seen to

@@ -42,8 +42,9 @@ enum flow_drop : uint8_t {
 	FLOW_DROP_ORIGIN_FULL, /* the kernel takes no more towards the origin now */
 	FLOW_DROP_ORIGIN,      /* it refused to send */
 	FLOW_DROP_TOO_BIG,     /* from the origin: larger than the link takes */
-	FLOW_DROP_LINK_FULL,   /* from the origin or an answer: the link's queue is full */
+	FLOW_DROP_LINK_FULL,   /* from the origin: the link's queue is full */
 	FLOW_DROP_LINK_DOWN,   /* … or it isn't up any more */
+	FLOW_DROP_UNTOLD,      /* an answer: as many wait at the link as may */
 	FLOW_DROP_VERSION,     /* the link has announced no version yet */
 	FLOW_DROP_CROSSING,    /* too much is on its way to the worker that has the flow */
 	FLOW_DROP_MOVING,      /* the flow itself is on its way between two workers */

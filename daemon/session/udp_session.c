@@ -68,7 +68,8 @@ static int send_v3(struct udp_session *s, uint8_t *data, size_t len)
 {
 	uint8_t *start = data - DGRAM3_PAYLOAD_HEAD;
 	dgram3_payload_head(&s->key.id, start);
-	return datagram_send(s->port->pipe, span_of(start, DGRAM3_PAYLOAD_HEAD + len));
+	return datagram_send(s->port->pipe, DATAGRAM_KIND_PAYLOAD,
+			     span_of(start, DGRAM3_PAYLOAD_HEAD + len));
 }
 
 /* Behind it another datagram may stand. */
@@ -77,7 +78,8 @@ static int send_v2(struct udp_session *s, const uint8_t *data, size_t len)
 	uint8_t copy[DGRAM_PAYLOAD_MAX + DGRAM2_PAYLOAD_TAIL];
 	memcpy(copy, data, len);
 	dgram2_payload_tail(&s->key.id, copy + len);
-	return datagram_send(s->port->pipe, span_of(copy, len + DGRAM2_PAYLOAD_TAIL));
+	return datagram_send(s->port->pipe, DATAGRAM_KIND_PAYLOAD,
+			     span_of(copy, len + DGRAM2_PAYLOAD_TAIL));
 }
 
 static void on_origin_datagram(struct flow_path *path, uint8_t *data, size_t len)

@@ -19,7 +19,8 @@
 const struct ip_port calls_dest = { .ip = { .family = IP_FAMILY_V4, .bytes = { 192, 0, 2, 1 } },
 				    .port = 53 };
 
-static int fake_send(struct datagram_pipe *pipe, struct span datagram)
+static int fake_send(struct datagram_pipe *pipe, enum datagram_kind kind UNUSED,
+		     struct span datagram)
 {
 	struct fake_daemon *f = CONTAINER_OF(pipe, struct fake_daemon, pipe);
 	if (f->error < 0)

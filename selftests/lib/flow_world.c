@@ -20,7 +20,8 @@
 /* The test's that runs: who waits for an origin turns its workers. */
 static struct flow_world world;
 
-static int fake_send(struct datagram_pipe *pipe, struct span datagram)
+static int fake_send(struct datagram_pipe *pipe, enum datagram_kind kind UNUSED,
+		     struct span datagram)
 {
 	struct fake_edge *f = CONTAINER_OF(pipe, struct fake_edge, pipe);
 	if (f->error < 0)

@@ -100,6 +100,21 @@ def test_too_big_behind(ground):
         netns.ip("route", "flush", "cache", netns=ground.client)
 
 
+def test_narrow_hop(tmp_path):
+    """T2: a hop of 1 280 bytes behind the daemon; version 2 carries packets that are larger."""
+    needs.namespaces()
+    with private_net.private_net(tmp_path, connections=1, daemon={"datagram": "v2"}) as ground:
+        ground.serve()
+        for host, head in ((FAR, 28), (FAR_V6, 48)):
+            until(lambda h=host, s=1349 - head: is_answered(ground, h, "-M", "do", "-s", s, count=1), 10,
+                  "a way for the largest packet")
+        ground.router.mtu("f1", 1280)
+        for host, router, head in ((FAR, NEAR, 28), (FAR_V6, NEAR_V6, 48)):
+            said = ping(ground, host, "-M", "do", "-s", 1349 - head, count=2, deadline=2)
+            assert re.search(rf"From {router}.*(mtu ?= ?1280)", said), said
+            assert is_answered(ground, host, "-M", "do", "-s", 1280 - head)
+
+
 def test_unreachable_behind(ground):
     """An address that nobody has: the router behind the daemon says so, in the client's terms."""
     said = ping(ground, "10.90.4.77", count=4)

@@ -4,6 +4,7 @@ at a time, say the path's own counters.
 
     PeerEdge (aioquic) <==QUIC DATAGRAM== aditd --anchors, connected sockets--> UDP origins in Python
 """
+import contextlib
 import itertools
 import pathlib
 import re
@@ -59,6 +60,31 @@ def aggregated(daemon, direction):
 def drops(daemon, *reasons):
     page = daemon.metrics()
     return [page.sum("adit_drops_total", where="datagram", reason=k) for k in reasons]
+
+
+class Steady:
+    """A good flow beside a flood: a payload with each of its batches, sent once, counted when it comes back."""
+
+    QUEUES = ("origin-full", "link-full", "crossing", "moving")
+
+    def __init__(self, daemon, flows, echo):
+        self.daemon, self.flows, self.sent = daemon, flows, 0
+        self.flow = flows.open(echo.host, echo.port)
+        flows.echo(self.flow, b"before")
+
+    def next(self):
+        self.sent += 1
+        return carry(self.flow, b"%d" % self.sent)
+
+    def finish(self):
+        """T8: no drop with a reason of queues or limits; of a hundred at most one is lost."""
+        back = lambda: len(set(self.flows.payloads.get(self.flow, ())))
+        with contextlib.suppress(AssertionError):
+            self.flows.wait(lambda: back() == self.sent, 5, "all of them")
+        lost = self.sent - back()
+        print(f"{lost} of {self.sent} good payloads lost")
+        assert drops(self.daemon, *self.QUEUES) == [0] * len(self.QUEUES)
+        assert lost <= self.sent / 100
 
 
 def memory(daemon):
@@ -182,20 +208,21 @@ def test_4096_flows(peer, start):
         assert SLOW > 1 or grown < 40    # a sanitizer keeps what was freed
 
 
+@pytest.mark.carried(aditd="anchor connected?")
 def test_100000_registrations(peer, start):
-    """T2, T8: far more than there may be: refused or dropped, counted; the flow beside them has no drop
-    with a reason of its own, and memory stays."""
+    """T2, T8: far more than there may be: refused or dropped, counted; the flow beside them goes on, and
+    memory stays."""
     daemon, flows = start(peer, flows=1000, **{"flow-registrations": 5000})
     with UdpEcho() as echo:
-        good = flows.open(echo.host, echo.port)
-        flows.echo(good, b"before")
+        good = Steady(daemon, flows, echo)
         idle = memory(daemon)
         many = (register(flows.new(), "127.0.2.1", 9) for _ in range(100_000))
         for number, some in enumerate(batches(many, 50)):
-            flows.send(*some)
+            flows.send(*some, good.next())
             flows.responses.clear()
-            if number % 100 == 0:
-                flows.echo(good, b"%d" % number, 10)
+            if number % 100 == 0:       # the end in Python isn't to be flooded
+                flows.wait(lambda: not flows.link.quic._datagrams_pending, 20, "what is sent to leave")
+        good.finish()
         registered, too_many, rate = (daemon.counter("cloudflared_udp_total_flows"),
                                       *drops(daemon, "too-many-flows", "registration-rate"))
         print(f"{registered:.0f} registered, {too_many:.0f} too many, {rate:.0f} over the rate, "
@@ -203,25 +230,28 @@ def test_100000_registrations(peer, start):
         assert registered == 1000 and too_many > 10_000
         assert daemon.counter("adit_flows", kind="udp") == 1000
         assert SLOW > 1 or memory(daemon) - idle < 16
-        assert drops(daemon, "origin", "origin-full", "no-flow", "malformed") == [0, 0, 0, 0]
-        assert carried(daemon, "anchor")[1] >= 21
+        print(f"{drops(daemon, 'untold')[0]:.0f} refusals not told")
+        assert drops(daemon, "origin", "no-flow", "malformed") == [0, 0, 0]
+        assert sum(carried(daemon, k)[1] for k in ("anchor", "connected")) >= 0.99 * good.sent
 
 
+@pytest.mark.carried(aditd="anchor connected?")
 def test_flood_of_unknown_ids(peer, start):
     """T8: payloads for flows that nobody registered are dropped and counted; the good flow lives."""
     daemon, flows = start(peer)
     with UdpEcho() as echo:
-        good = flows.open(echo.host, echo.port)
-        flows.echo(good, b"before")
+        good = Steady(daemon, flows, echo)
         sent, idle = 0, memory(daemon)
-        for _ in range(200):
-            flows.send(*(carry(flows.new(), bytes(64)) for _ in range(100)))
-            sent += 100
-            if sent % 2000 == 0:
-                flows.echo(good, b"%d" % sent, 10)
+        for number in range(400):
+            flows.send(*(carry(flows.new(), bytes(64)) for _ in range(50)), good.next())
+            sent += 50
+            if number % 40 == 0:
+                flows.wait(lambda: not flows.link.quic._datagrams_pending, 20, "what is sent to leave")
+        good.finish()
         unknown = drops(daemon, "no-flow")[0]
+        print(f"{unknown:.0f} of {sent} unknown, {memory(daemon) - idle:.1f} MB more than before")
         assert sent * 0.9 <= unknown <= sent, "on loopback hardly any is lost before"
-        assert drops(daemon, "origin", "origin-full", "link-full") == [0, 0, 0]
+        assert drops(daemon, "origin") == [0]
         assert SLOW > 1 or memory(daemon) - idle < 8
         assert len(echo.peers) == 1
 

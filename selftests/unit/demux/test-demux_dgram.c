@@ -27,8 +27,9 @@ static struct {
 	struct icmp_kept sent; /* the latest */
 } fx;
 
-static int send_datagram(struct link *link, struct span payload)
+static int send_datagram(struct link *link, enum datagram_kind kind, struct span payload)
 {
+	assert_int_equal(kind, DATAGRAM_KIND_PACKET);
 	assert_ptr_equal(link, &fx.link);
 	assert_true(payload.len <= sizeof(fx.sent.bytes));
 	if (payload.len > MAX)

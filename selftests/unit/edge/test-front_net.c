@@ -67,7 +67,8 @@ const struct edge_tunnel *edge_conn_tunnel_of_port(struct call_port *port UNUSED
 	return fx.shared;
 }
 
-static int pipe_send(struct datagram_pipe *pipe UNUSED, struct span datagram)
+static int pipe_send(struct datagram_pipe *pipe UNUSED, enum datagram_kind kind UNUSED,
+		     struct span datagram)
 {
 	if (datagram.len > fx.max)
 		return -EMSGSIZE;

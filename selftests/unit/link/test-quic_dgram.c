@@ -45,21 +45,26 @@ static bool has_wide_path(void *arg)
 	return link_max_datagram(pair.client.link) > 1400;
 }
 
+static int send_payload(struct link *link, struct span payload)
+{
+	return link_send_datagram(link, DATAGRAM_KIND_PAYLOAD, payload);
+}
+
 static void test_both_ways(void **state)
 {
 	(void)state;
-	assert_int_equal(link_send_datagram(pair.client.link, SPAN_LIT("ping")), 0);
+	assert_int_equal(send_payload(pair.client.link, SPAN_LIT("ping")), 0);
 	unsigned int one = 1;
 	assert_true(pair_until(&pair, has_datagrams, &one, 1000));
 	assert_int_equal(pair.accepted[0]->datagram_len, 4);
 	assert_memory_equal(pair.accepted[0]->datagram, "ping", 4);
 
-	assert_int_equal(link_send_datagram(pair.accepted[0]->link, SPAN_LIT("pong!")), 0);
+	assert_int_equal(send_payload(pair.accepted[0]->link, SPAN_LIT("pong!")), 0);
 	pair_run(&pair, 20);
 	assert_int_equal(pair.client.datagrams, 1);
 	assert_int_equal(pair.client.datagram_len, 5);
 	/* An empty one is legal. */
-	assert_int_equal(link_send_datagram(pair.client.link, span_of(NULL, 0)), 0);
+	assert_int_equal(send_payload(pair.client.link, span_of(NULL, 0)), 0);
 	one = 2;
 	assert_true(pair_until(&pair, has_datagrams, &one, 1000));
 	assert_int_equal(pair.accepted[0]->datagram_len, 0);
@@ -73,8 +78,8 @@ static void test_largest(void **state)
 	size_t max = link_max_datagram(pair.client.link);
 	assert_true(max >= 1297); /* a v3 payload of 1 280 */
 	memset(big, 0x77, sizeof(big));
-	assert_int_equal(link_send_datagram(pair.client.link, span_of(big, max + 1)), -EMSGSIZE);
-	assert_int_equal(link_send_datagram(pair.client.link, span_of(big, max)), 0);
+	assert_int_equal(send_payload(pair.client.link, span_of(big, max + 1)), -EMSGSIZE);
+	assert_int_equal(send_payload(pair.client.link, span_of(big, max)), 0);
 	unsigned int one = 1;
 	assert_true(pair_until(&pair, has_datagrams, &one, 1000));
 	assert_int_equal(pair.accepted[0]->datagram_len, max);
@@ -93,16 +98,52 @@ static void test_queue_is_bounded_and_packed(void **state)
 	struct link_stats before, after;
 	pair_run(&pair, 20); /* the pacer allows packets again */
 	link_get_stats(pair.client.link, &before);
-	while ((r = link_send_datagram(pair.client.link, span_of(bytes, sizeof(bytes)))) == 0)
+	while ((r = send_payload(pair.client.link, span_of(bytes, sizeof(bytes)))) == 0)
 		queued++;
 	assert_int_equal(r, -ENOBUFS);
 	/* What the window allows leaves at once, before anything is refused. */
-	assert_true(queued > QUIC_DGRAM_QUEUE);
+	assert_true(queued > QUIC_DGRAM_PAYLOADS);
 	assert_true(pair_until(&pair, has_datagrams, &queued, 2000));
 	link_get_stats(pair.client.link, &after);
 	/* Several frames a packet: at least 15 of 64 bytes are in one of 1 200. */
 	assert_true(after.tx_packets - before.tx_packets < queued / 15 + 60);
 	assert_int_equal(pair.accepted[0]->datagram_bytes, queued * sizeof(bytes));
+}
+
+/* As many of one kind as may wait leave the other kinds' places free, in whatever order they come.
+ */
+static void test_kinds(void **state)
+{
+	(void)state;
+	static const unsigned int places[] = { [DATAGRAM_KIND_PAYLOAD] = QUIC_DGRAM_PAYLOADS,
+					       [DATAGRAM_KIND_ANSWER] = QUIC_DGRAM_OTHERS,
+					       [DATAGRAM_KIND_PACKET] = QUIC_DGRAM_OTHERS };
+	static uint8_t bytes[1100];
+	unsigned int all = 0;
+	for (unsigned int first = 0; first < DATAGRAM_KIND_MAX_; first++) {
+		for (unsigned int i = 0; i < DATAGRAM_KIND_MAX_; i++) {
+			enum datagram_kind kind =
+				(enum datagram_kind)((first + i) % DATAGRAM_KIND_MAX_);
+			struct span s = span_of(bytes, kind == DATAGRAM_KIND_PACKET ? 1100 : 20);
+			unsigned int queued = 0;
+			while (link_send_datagram(pair.client.link, kind, s) == 0)
+				queued++;
+			if (kind == DATAGRAM_KIND_PAYLOAD) /* some may leave at once */
+				assert_true(queued >= places[kind]);
+			else
+				assert_int_equal(queued, places[kind]);
+			all += queued;
+		}
+		assert_true(pair_until(&pair, has_datagrams, &all, 5000));
+	}
+	/* Payloads have a bound of bytes as well. */
+	unsigned int queued = 0;
+	while (send_payload(pair.client.link, span_of(bytes, sizeof(bytes))) == 0)
+		queued++;
+	assert_true(queued >= QUIC_DGRAM_QUEUE_BYTES / sizeof(bytes));
+	assert_int_equal(link_send_datagram(pair.client.link, DATAGRAM_KIND_PACKET,
+					    span_of(bytes, sizeof(bytes))),
+			 0);
 }
 
 /* A narrow path: what was queued for a wide one is dropped, what is behind it goes on. */
@@ -111,8 +152,8 @@ static void test_path_gets_narrower(void **state)
 	(void)state;
 	static uint8_t big[1400];
 	assert_true(pair_until(&pair, has_wide_path, NULL, 2000));
-	assert_int_equal(link_send_datagram(pair.client.link, span_of(big, sizeof(big))), 0);
-	assert_int_equal(link_send_datagram(pair.client.link, SPAN_LIT("small")), 0);
+	assert_int_equal(send_payload(pair.client.link, span_of(big, sizeof(big))), 0);
+	assert_int_equal(send_payload(pair.client.link, SPAN_LIT("small")), 0);
 	/* A fresh path starts small again. */
 	assert_int_equal(link_migrate(pair.client.link), 0);
 	assert_true(link_max_datagram(pair.client.link) < 1200);
@@ -131,11 +172,11 @@ static void test_before_and_after(void **state)
 	pair_start(&pair);
 	assert_int_equal(pair_dial(&pair, &pair.client), 0);
 	assert_int_equal(link_max_datagram(pair.client.link), 0);
-	assert_int_equal(link_send_datagram(pair.client.link, SPAN_LIT("early")), -EPROTO);
+	assert_int_equal(send_payload(pair.client.link, SPAN_LIT("early")), -EPROTO);
 	link_close(pair.client.link, 0, "");
 	pair_run(&pair, 10);
 	assert_true(pair.client.is_closed);
-	assert_int_equal(link_send_datagram(pair.client.link, SPAN_LIT("late")), -EPROTO);
+	assert_int_equal(send_payload(pair.client.link, SPAN_LIT("late")), -EPROTO);
 	assert_int_equal(link_max_datagram(pair.client.link), 0);
 	pair_done(&pair);
 }
@@ -152,7 +193,7 @@ static void send_all(struct link *link, unsigned int count, size_t shortest, siz
 	static uint8_t bytes[1400];
 	for (unsigned int i = 0; i < count; i++) {
 		size_t len = shortest + i * 7 % (longest - shortest + 1);
-		assert_int_equal(link_send_datagram(link, span_of(bytes, len)), 0);
+		assert_int_equal(send_payload(link, span_of(bytes, len)), 0);
 	}
 }
 
@@ -234,7 +275,7 @@ static void test_nobody_starves(void **state)
 		ssize_t n;
 		while ((n = talk_write(s, bytes, sizeof(bytes))) > 0)
 			written += (size_t)n;
-		while (link_send_datagram(pair.client.link, span_of(small, sizeof(small))) == 0)
+		while (send_payload(pair.client.link, span_of(small, sizeof(small))) == 0)
 			;
 		pair_turn(&pair);
 		if (pair.accepted[0]->stream_count)
@@ -254,6 +295,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_both_ways, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_largest, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_queue_is_bounded_and_packed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_kinds, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_path_gets_narrower, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_packets_leave_together, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_answers_acknowledge, setup, teardown),

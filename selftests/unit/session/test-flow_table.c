@@ -263,7 +263,8 @@ static void test_link_takes_nothing(void **state)
 	world_payload(fx, &fx->edge, 1, SPAN_LIT("a"));
 	world_assert_received(fx->origin, SPAN_LIT("a"), &from);
 	world_answer(fx->origin, &from, SPAN_LIT("b"));
-	world_turn_until_counted(fx, &fx->table.by_index[0].drops[FLOW_DROP_LINK_FULL], 2);
+	world_turn_until_counted(fx, &fx->table.by_index[0].drops[FLOW_DROP_LINK_FULL], 1);
+	assert_int_equal(world_drops(fx, 0, FLOW_DROP_UNTOLD), 1);
 	fx->edge.error = -EPROTO;
 	world_answer(fx->origin, &from, SPAN_LIT("c"));
 	world_turn_until_counted(fx, &fx->table.by_index[0].drops[FLOW_DROP_LINK_DOWN], 1);

@@ -51,7 +51,8 @@ struct fixture {
 	struct fake edge, other;
 };
 
-static int fake_send(struct datagram_pipe *pipe, struct span datagram)
+static int fake_send(struct datagram_pipe *pipe, enum datagram_kind kind UNUSED,
+		     struct span datagram)
 {
 	struct fake *f = CONTAINER_OF(pipe, struct fake, pipe);
 	if (f->error < 0)
