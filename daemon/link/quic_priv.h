@@ -85,8 +85,7 @@ struct quic_dgram_queue {
 	struct bufq bytes;
 	uint16_t lens[QUIC_DGRAM_QUEUE]; /* ring */
 	enum datagram_kind kinds[QUIC_DGRAM_QUEUE];
-	unsigned int first, count;
-	unsigned int waiting[DATAGRAM_KIND_MAX_];
+	unsigned int first, count, waiting[DATAGRAM_KIND_MAX_];
 	uint64_t next_id; /* for acknowledgements */
 	bool is_turn;     /* the next packet begins with a datagram */
 };
