@@ -32,8 +32,15 @@ struct query {
 	unsigned int flows[SUPERVISOR_INDEX_MAX];
 	uint64_t memory;
 	uint64_t memory_limit;
-	bool has_answers[2]; /* routed mode: something came back, by IPv4, IPv6 */
+	struct tun_state tun; /* of the routed mode */
 };
+
+static void add_tun_state(struct tun_state *sum, const struct tun_ground_stats *s)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(sum->has_answers); i++)
+		sum->has_answers[i] |= s->read[i] > 0;
+	sum->has_gone |= s->has_gone;
+}
 
 static void visit(struct worker *worker, void *arg)
 {
@@ -43,8 +50,8 @@ static void visit(struct worker *worker, void *arg)
 	slab_get_stats(worker->slab, &slab);
 	q->memory += slab.in_use + slab.reserved;
 	q->memory_limit += slab.limit;
-	for (unsigned int i = 0; w->tun && i < ARRAY_SIZE(q->has_answers); i++)
-		q->has_answers[i] |= tun_ground_get_stats(w->tun)->read[i] > 0;
+	if (w->tun)
+		add_tun_state(&q->tun, tun_ground_get_stats(w->tun));
 	for (unsigned int i = worker->index; i < supervisor_count(q->app->supervisor);
 	     i += q->app->worker_count) {
 		q->has_stats[i] = tunnel_get_stats(w->tunnels, i, &q->stats[i]);
@@ -108,7 +115,7 @@ static int list_lacks(const struct query *q, sd_json_variant **ret)
 	if (!tun)
 		return 0;
 	int r = sd_json_variant_new_array(ret, NULL, 0);
-	return r < 0 ? r : tun_host_lacks(tun, q->has_answers, add_lack, ret);
+	return r < 0 ? r : tun_host_lacks(tun, &q->tun, add_lack, ret);
 }
 
 static int reply_status(struct query *q, sd_json_variant *connections,

@@ -231,11 +231,11 @@ static void report(struct tun_host *h)
 	}
 }
 
-int tun_host_lacks(const struct tun_host *h, const bool has_answers[2], tun_lack_fn take,
+int tun_host_lacks(const struct tun_host *h, const struct tun_state *state, tun_lack_fn take,
 		   void *user)
 {
-	int r = 0;
-	if (serves(h, IP_FAMILY_V4) && forward_is_off(IP_FAMILY_V4))
+	int r = state->has_gone ? take(user, "device") : 0;
+	if (r >= 0 && serves(h, IP_FAMILY_V4) && forward_is_off(IP_FAMILY_V4))
 		r = take(user, "forwarding-v4");
 	if (r >= 0 && serves(h, IP_FAMILY_V6) && forward_is_off(IP_FAMILY_V6))
 		r = take(user, "forwarding-v6");
@@ -245,7 +245,7 @@ int tun_host_lacks(const struct tun_host *h, const bool has_answers[2], tun_lack
 	     i++) {
 		const struct conf_prefix *p = &h->p.conf->tun_prefixes[i];
 		char text[PREFIX_LEN], lack[TUN_LACK_MAX];
-		if (has_answers[p->ip.family == IP_FAMILY_V6])
+		if (state->has_answers[p->ip.family == IP_FAMILY_V6])
 			continue;
 		print_prefix(p, text);
 		(void)snprintf(lack, sizeof(lack), "route-back:%s", text);

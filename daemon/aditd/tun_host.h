@@ -39,8 +39,12 @@ const struct tun_steer *tun_host_steer(const struct tun_host *h);
  */
 enum { TUN_LACK_MAX = 96 };
 typedef int (*tun_lack_fn)(void *user, const char *lack);
-/* has_answers: for IPv4, IPv6. 0, or what take said. */
-[[nodiscard]] int tun_host_lacks(const struct tun_host *h, const bool has_answers[2],
+struct tun_state {
+	bool has_answers[2]; /* by IPv4, IPv6 */
+	bool has_gone;       /* the device */
+};
+/* 0, or what take said. */
+[[nodiscard]] int tun_host_lacks(const struct tun_host *h, const struct tun_state *state,
 				 tun_lack_fn take, void *user);
 
 #endif

@@ -323,6 +323,16 @@ static void on_crossed(void *user, uint8_t *packet, size_t len, size_t segment_l
 	take(user, &a);
 }
 
+/* Somebody has removed the device. Its descriptor would be ready for ever. */
+static void lose_device(struct tun_ground *g, int error)
+{
+	loop_io_stop(&g->io);
+	g->stats.has_gone = true;
+	log_error(g->p.worker->log, "routed",
+		  "the TUN device has gone: nothing is routed until a restart",
+		  KV_U64("worker", g->p.worker->index), KV_ERR(error));
+}
+
 static void on_ready(struct loop_io *io, uint32_t revents UNUSED)
 {
 	struct tun_ground *g = CONTAINER_OF(io, struct tun_ground, io);
@@ -333,8 +343,11 @@ static void on_ready(struct loop_io *io, uint32_t revents UNUSED)
 			tun_ground_drop(g, TUN_DROP_MALFORMED);
 			continue;
 		}
-		if (r < 0)
+		if (r < 0) {
+			if (r != -EAGAIN && r != -EINTR)
+				lose_device(g, r);
 			return;
+		}
 		const struct arrival a = { .bytes = g->packet,
 					   .len = packet.bytes.len,
 					   .segment_len = packet.segment_len };

@@ -41,6 +41,7 @@ struct tun_ground_stats {
 	uint64_t errors;                 /* ICMP errors that we made */
 	uint64_t crossed;                /* packets handed to the worker that has their flow */
 	uint64_t read[2]; /* packets that were somebody's, IPv4 and IPv6: the way back is there */
+	bool has_gone;    /* the device was taken away: nothing comes any more */
 	uint64_t drops[TUN_DROP_MAX_];
 };
 

@@ -101,6 +101,23 @@ static inline void exercise_echo(const struct ip_packet *p, const struct icmp_me
 	EXERCISE_CHECK(n.seq == m->seq && span_eq(n.data, m->data));
 }
 
+/* Other addresses and back again: it is as it was, and never more than it was. */
+static inline void exercise_readdress(const struct ip_packet *p)
+{
+	uint8_t copy[EXERCISE_PACKET_MAX];
+	struct ip_addr other = p->src;
+	size_t len = p->header.len + p->payload.len;
+	other.bytes[1] ^= 0x55;
+	if (len > sizeof(copy))
+		return;
+	memcpy(copy, p->whole.ptr, len);
+	struct ip_packet q;
+	if (icmp_readdress(copy, len, &other, NULL) < 0)
+		return;
+	EXERCISE_CHECK(ip_read(span_of(copy, len), &q) == 0 && ip_addr_eq(&q.src, &other));
+	EXERCISE_CHECK(icmp_readdress(copy, len, NULL, &other) == 0);
+}
+
 /* 0, or the error of ip_read(). */
 static inline int exercise_ip(struct span in)
 {
@@ -122,6 +139,7 @@ static inline int exercise_ip(struct span in)
 	if (icmp_read(&p, &m) < 0)
 		return 0;
 	exercise_touch(m.data);
+	exercise_readdress(&p);
 	if (m.kind == ICMP_KIND_ECHO_REQUEST || m.kind == ICMP_KIND_ECHO_REPLY)
 		exercise_echo(&p, &m);
 	else if (icmp_kind_is_error(m.kind) && ip_read(m.data, &p) == 0)

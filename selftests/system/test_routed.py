@@ -12,10 +12,14 @@ import struct
 import pytest
 
 from lib import needs, netns, routed
-
+from lib.dgram3 import OK, carry, register
+from lib.icmp import Pings, REPLY, packet, request
+from lib.peer_edge import PeerEdge
 from lib.private_net import DENIED
 from lib.routed import (DAEMON_LAN, DEVICE, FAR, FAR_V6, KEPT, KEPT_V6, NEAR, NEAR_V6, OWN, OWN_V6, PREFIX,
                         PREFIX_V6, carried, drops)
+from lib.short_cut import HERE, HERE_V6, THERE, THERE_V6, ShortCut
+from lib.sockets import Listener
 from lib.udp_origin import UdpEcho, bound
 from lib.wait import seconds, until
 
@@ -470,3 +474,85 @@ def test_other_version(tmp_path):
         assert is_answered(ground, FAR) and carried(ground)[0] >= 2
 
 
+
+
+@pytest.mark.carried(None)
+def test_device_removed(tmp_path):
+    """Somebody takes the device away: it is said, TCP goes on, nothing spins; a restart makes it again."""
+    needs.namespaces()
+    with routed.routed(tmp_path, connections=1) as ground:
+        ground.serve()
+        until(lambda: is_answered(ground, FAR, count=1), 10, "an answer")
+        netns.ip("link", "del", DEVICE, netns=ground.daemon_ns)
+        ground.daemon.process.wait_line("the TUN device has gone", count=2)     # each worker
+        assert ground.daemon.status()["routed_lacks"][0] == "device"
+        assert counts(ping(ground, FAR, count=2, deadline=1))[1] == 0
+        assert ground.daemon.process.log.count("the TUN device has gone") == 2
+        with ground.far.inside():
+            listener = Listener(FAR)
+        with listener, ground.client.inside():
+            stream = socket.create_connection((FAR, listener.socket.getsockname()[1]))
+        with stream:
+            stream.sendall(b"by stream")
+        ground.daemon.stop()
+        ground.daemon.serve()
+        until(lambda: is_answered(ground, FAR, count=1), 10, "an answer")
+
+
+TUNNEL_PREFIX, TUNNEL_PREFIX_V6 = "100.100.0.0/24", "fd64::/112"
+
+
+@pytest.fixture(name="cut")
+def fixture_cut(processes, tmp_path, authority):
+    """A routing daemon of two workers on the cable of lib.short_cut, its edge in Python."""
+    needs.namespaces()
+    net = netns.Net()
+    made = ShortCut(net)
+    made.here("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+    made.origin.route(TUNNEL_PREFIX, HERE)
+    made.origin.route(TUNNEL_PREFIX_V6, HERE_V6)
+    with PeerEdge(*authority.leaf("peer")) as peer:
+        made.start(processes, tmp_path, peer, authority, workers=2, connections=2, datapath={
+            "interface": "", "tun": DEVICE, "tun_prefix": f"{TUNNEL_PREFIX}, {TUNNEL_PREFIX_V6}"})
+        yield made
+    made.here("sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")
+    made.close()
+    net.close()
+
+
+@pytest.mark.carried(aditd="tun")
+@pytest.mark.parametrize("host", [THERE, THERE_V6])
+def test_to_another_worker(cut, host):
+    """T6: registered on another worker's connection a flow goes there, and keeps its address and port; what
+    comes back by the old queue finds it."""
+    first, second = cut.links
+    with cut.echo(host) as echo:
+        flow = first.open(echo.host, echo.port)
+        first.echo(flow, b"here")
+        for number, (link, other) in enumerate(((second, first), (first, second)), 1):
+            link.send(register(flow, echo.host, echo.port))
+            assert link.wait_response(flow, (number + 1) // 2 + (link is first)) == OK
+            for turn in range(5):
+                link.echo(flow, b"there %d" % turn)
+            other.send(carry(flow, b"by the other"))
+            assert link.wait_payload(flow) == b"by the other"
+            assert cut.counter("adit_flow_crossings_total", what="flow") == number
+        assert len(echo.peers) == 1, "one address and port"
+        assert cut.row()["path"] == "tun"
+
+
+@pytest.mark.carried(aditd="tun-icmp")
+@pytest.mark.parametrize("host, user", [(THERE, "192.0.2.7"), (THERE_V6, "2001:db8::7")])
+def test_every_type(cut, host, user):
+    """W10.1: whole packets of every type, one hop older each way; as a user sees them nothing else changes."""
+    links = {k.registration.index: Pings(k) for k in (flows.link for flows in cut.links)}
+    for pings in links.values():
+        got = pings.ask(request(host, 77, 5, b"what was asked", src=user, ttl=9))
+        assert (got.kind, got.src, got.dst, got.ident, got.seq) == (REPLY, host, user, 77, 5)
+        assert got.data == b"what was asked" and got.ttl == 62     # 64, the host's kernel, and us
+        if ":" not in host:     # timestamps
+            question = struct.pack("!BBHHHIII", 13, 0, 0, 77, 6, 1, 0, 0)
+            pings.send(packet(user, host, question))
+            answer = pings.take()
+            assert answer[12:20] == socket.inet_aton(host) + socket.inet_aton(user)
+            assert struct.unpack("!BBHHHI", answer[20:32])[0::3] == (14, 77) and answer[26:28] == b"\0\6"

@@ -393,6 +393,7 @@ static void test_pieces(void **state UNUSED)
 		assert_true(packet.len <= 1280 && h.gso_type == 0 && h.flags == 0);
 		assert_int_equal(ip_read(packet, &ip), 0);
 		assert_true(ip.is_fragment && ip.fragment_offset == got);
+		assert_int_equal(packet.ptr[IP6_HEAD_LEN + 3] & 1, i == 0); /* more follow */
 		got += packet.len - IP6_HEAD_LEN - 8;
 	}
 	assert_int_equal(got, 1380 + UDP_HEAD_LEN);
@@ -480,6 +481,36 @@ static void test_between_workers(void **state UNUSED)
 	assert_int_equal(drops(0, TUN_DROP_STRAY), 1);
 }
 
+static uint64_t all_drops(void)
+{
+	uint64_t sum = 0;
+	for (unsigned int i = 0; i < TUN_DROP_MAX_; i++)
+		sum += drops(0, (enum tun_drop)i);
+	return sum;
+}
+
+/* Any bit of a good packet turned round: it is somebody's or it is counted. */
+static void test_mutations(void **state UNUSED)
+{
+	const struct flow_path *path = open_path(0, "10.1.0.9");
+	const struct end *e = &w.ends[0];
+	for (unsigned int k = 0; k < 2; k++) {
+		uint8_t packet[FRAME_MAX];
+		struct span s = k ? error_about(path, ICMP_KIND_UNREACHABLE, 1, 0)
+				  : udp(&path->remote, flow_path_local(path), 20);
+		memcpy(packet, s.ptr, s.len);
+		for (size_t bit = 0; bit < s.len * 8; bit++) {
+			uint64_t before = e->received + e->errors + w.icmp + all_drops();
+			packet[bit / 8] ^= (uint8_t)(1U << bit % 8);
+			feed(0, span_of(packet, s.len));
+			packet[bit / 8] ^= (uint8_t)(1U << bit % 8);
+			assert_int_equal(e->received + e->errors + w.icmp + all_drops(),
+					 before + 1);
+		}
+	}
+	assert_true(e->received > 0 && e->errors > 0 && all_drops() > 100);
+}
+
 static void test_icmp(void **state UNUSED)
 {
 	uint8_t room[100];
@@ -502,9 +533,10 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, end)
 	static const struct CMUnitTest tests[] = {
-		TEST(test_there_and_back), TEST(test_reach),  TEST(test_not_ours),
-		TEST(test_errors),         TEST(test_pieces), TEST(test_answer_too_big),
-		TEST(test_ports),          TEST(test_icmp),   TEST(test_between_workers),
+		TEST(test_there_and_back),  TEST(test_reach),  TEST(test_not_ours),
+		TEST(test_errors),          TEST(test_pieces), TEST(test_answer_too_big),
+		TEST(test_mutations),       TEST(test_ports),  TEST(test_icmp),
+		TEST(test_between_workers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
