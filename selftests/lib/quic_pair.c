@@ -271,9 +271,13 @@ bool pair_until(struct quic_pair *p, bool (*check)(void *arg), void *arg, unsign
 
 void pair_run(struct quic_pair *p, unsigned int msec)
 {
-	nsec_t deadline = nsec_clock(CLOCK_MONOTONIC) + msec * NSEC_PER_MSEC;
-	while (nsec_clock(CLOCK_MONOTONIC) < deadline)
+	nsec_t left = msec * NSEC_PER_MSEC;
+	while (left > 0) {
+		nsec_t begun = nsec_clock(CLOCK_MONOTONIC);
 		pair_turn(p);
+		nsec_t took = nsec_clock(CLOCK_MONOTONIC) - begun;
+		left = nsec_sub(left, MIN(took, NSEC_PER_MSEC));
+	}
 }
 
 int pair_dial(struct quic_pair *p, struct pair_end *end)

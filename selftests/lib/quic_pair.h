@@ -77,7 +77,8 @@ int pair_dial(struct quic_pair *p, struct pair_end *end);
 nsec_t pair_patience(unsigned int msec);
 /* Turns all loops until check says yes; false after that. */
 bool pair_until(struct quic_pair *p, bool (*check)(void *arg), void *arg, unsigned int msec);
-/* Turns all loops for a while. */
+/* Turns all loops for a while. What passes while the machine does something else doesn't count: a
+ * turn is taken for a millisecond at most. */
 void pair_run(struct quic_pair *p, unsigned int msec);
 /* One turn of every loop. */
 void pair_turn(struct quic_pair *p);

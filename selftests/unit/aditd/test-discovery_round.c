@@ -103,6 +103,11 @@ static const struct round_names vendor = {
 	.features = "features.test",
 };
 
+/* With a name server that says nothing. */
+enum { SHORT_MSEC = 500, LONG_MSEC = 8000 };
+
+static unsigned int patience_msec = LONG_MSEC;
+
 static struct discovery_round *begin(const struct round_names *names, enum round_kind kind,
 				     bool over_tls, bool wants_early)
 {
@@ -112,13 +117,13 @@ static struct discovery_round *begin(const struct round_names *names, enum round
 		.addr = { .ip = { .family = IP_FAMILY_V4, .bytes = { 127, 0, 0, 1 } },
 			  .port = dns.tls_port },
 		.name = "dns.test",
-		.timeout = 500 * NSEC_PER_MSEC,
+		.timeout = patience_msec * NSEC_PER_MSEC,
 	};
 	(void)snprintf(servers, sizeof(servers), "127.0.0.1:%u", dns.port);
 	const struct resolver_params resolver = {
 		.servers = servers,
 		.hosts_file = "/dev/null",
-		.timeout_ms = 500,
+		.timeout_ms = patience_msec,
 		.tries = 1,
 	};
 	struct round_params params = {
@@ -272,11 +277,13 @@ static void test_failures(void **state)
 	assert_string_equal(seen.last.text, SERVICE " over TLS: the name server failed");
 	dns.rcode = 0;
 	dns.is_mute = true;
+	patience_msec = SHORT_MSEC;
 	search(&vendor, ROUND_KIND_ADDRESSES, false);
 	assert_int_equal(seen.last.error, -ETIMEDOUT);
 	search(&vendor, ROUND_KIND_ADDRESSES, true);
 	assert_int_equal(seen.last.error, -ETIMEDOUT);
 	dns.is_mute = false;
+	patience_msec = LONG_MSEC;
 }
 
 /* One family is silent: the other is told of after 250 ms, and the whole when it is clear. */
@@ -290,6 +297,7 @@ static void test_early(void **state)
 		{},
 	};
 	dns.records = half;
+	patience_msec = SHORT_MSEC;
 	nsec_t start = nsec_clock(CLOCK_MONOTONIC);
 	struct discovery_round *r = begin(&vendor, ROUND_KIND_ADDRESSES, false, true);
 	RUN_UNTIL(seen.calls);
@@ -302,6 +310,7 @@ static void test_early(void **state)
 	assert_int_equal(seen.last.unsure, edge_set_bit(0, IP_FAMILY_V6));
 
 	/* All at once: nothing is early. */
+	patience_msec = LONG_MSEC;
 	dns.records = full;
 	r = begin(&vendor, ROUND_KIND_ADDRESSES, false, true);
 	RUN_UNTIL(seen.calls);

@@ -91,6 +91,8 @@ static struct ip_port place_dead(enum ip_family family)
 	return p.at;
 }
 
+enum { SLEEP_MSEC = 20 };
+
 /* ---- one connect ----------------------------------------------------------------------------- */
 
 struct result {
@@ -98,6 +100,7 @@ struct result {
 	int fd_or_error;
 	struct ip_port peer;
 	nsec_t took;
+	unsigned int turns; /* of the loop; in each it may sleep for SLEEP_MSEC */
 };
 
 static void on_done(int fd_or_error, const struct ip_port *peer, void *user)
@@ -121,7 +124,8 @@ static struct result connect_to(const struct happy_params *params)
 	assert_int_equal(r.calls, 0);
 	while (!r.calls) {
 		assert_true(nsec_clock(CLOCK_MONOTONIC) < start + 10 * NSEC_PER_SEC);
-		assert_int_equal(loop_turn(loop, 20 * NSEC_PER_MSEC), 0);
+		assert_int_equal(loop_turn(loop, SLEEP_MSEC * NSEC_PER_MSEC), 0);
+		r.turns++;
 	}
 	r.took = nsec_clock(CLOCK_MONOTONIC) - start;
 	for (int i = 0; i < 3; i++)
@@ -163,12 +167,12 @@ static void test_mute_first(void **state)
 	struct result r = connect_to(&p);
 	assert_true(r.fd_or_error >= 0);
 	assert_true(ip_port_eq(&r.peer, &four.at));
-	assert_in_range(r.took, 240 * NSEC_PER_MSEC, 2 * NSEC_PER_SEC);
+	assert_in_range(r.took, 240 * NSEC_PER_MSEC, p.timeout - 1);
 	place_close(&four);
 	place_close(&six);
 }
 
-/* A refusal doesn't wait for the 250 ms. */
+/* A refusal doesn't wait for the 250 ms, which are more turns than that. */
 static void test_refused_first(void **state)
 {
 	(void)state;
@@ -180,7 +184,7 @@ static void test_refused_first(void **state)
 		struct result r = connect_to(&p);
 		assert_true(r.fd_or_error >= 0);
 		assert_true(ip_port_eq(&r.peer, &four.at));
-		assert_true(r.took < 240 * NSEC_PER_MSEC);
+		assert_true(r.turns <= 6);
 	}
 	place_close(&four);
 }
@@ -207,7 +211,7 @@ static void test_timeout(void **state)
 	struct happy_params p = { .addrs = &six.at, .count = 1, .timeout = 50 * NSEC_PER_MSEC };
 	struct result r = connect_to(&p);
 	assert_int_equal(r.fd_or_error, -ETIMEDOUT);
-	assert_in_range(r.took, 45 * NSEC_PER_MSEC, 2 * NSEC_PER_SEC);
+	assert_true(r.took >= 45 * NSEC_PER_MSEC);
 	place_close(&six);
 }
 
@@ -220,13 +224,13 @@ static void test_sequential_share(void **state)
 	struct happy_params p = {
 		.addrs = addrs,
 		.count = 2,
-		.timeout = 100 * NSEC_PER_MSEC,
+		.timeout = 600 * NSEC_PER_MSEC,
 		.sequential = true,
 	};
 	struct result r = connect_to(&p);
 	assert_true(r.fd_or_error >= 0);
 	assert_true(ip_port_eq(&r.peer, &four.at));
-	assert_true(r.took >= 45 * NSEC_PER_MSEC);
+	assert_true(r.took >= 290 * NSEC_PER_MSEC);
 	place_close(&four);
 	place_close(&six);
 }

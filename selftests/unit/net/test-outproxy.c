@@ -481,7 +481,7 @@ static void test_silence(void **state)
 	proxy.steps[0] = (struct step){ BYTES(V4_HEAD "\r\n"), BYTES("HTTP/1.1 200") };
 	struct outproxy_dial dial = { .proxy = &params,
 				      .target = v4_target,
-				      .timeout = 50 * NSEC_PER_MSEC };
+				      .timeout = 300 * NSEC_PER_MSEC };
 	struct result r = run_dial(&dial);
 	assert_int_equal(r.fd_or_error, -ETIMEDOUT);
 	assert_string_equal(r.reason, "the proxy doesn't answer");

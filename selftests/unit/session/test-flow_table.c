@@ -350,41 +350,44 @@ static void test_strangers(void **state)
 	(void)fd_close(fd);
 }
 
-static void set_idle(struct flow_world *fx, nsec_t idle)
-{
-	struct udp_session *s = MAP_ENTRY(map_first(&fx->table.flows), struct udp_session, node);
-	s->idle = idle;
-	timer_start(fx->worker->loop, &s->timer, nsec_add(s->active, idle));
-}
-
 /* What moves keeps a flow; what is dropped doesn't. */
 static void test_idle(void **state)
 {
 	struct flow_world *fx = *state;
+	struct loop *loop = fx->worker->loop;
 	struct sockaddr_storage from;
-	nsec_t idle = 60 * NSEC_PER_MSEC, begun = nsec_clock(CLOCK_MONOTONIC);
 	world_register_as(fx, &fx->edge,
 			  &(struct dgram3_register){
 				  .id = world_id_of(1), .dest = fx->origin_at, .idle_sec = 7 });
 	struct udp_session *s = MAP_ENTRY(map_first(&fx->table.flows), struct udp_session, node);
 	assert_int_equal(s->idle, 7 * NSEC_PER_SEC);
-	set_idle(fx, idle);
-	nsec_t moved = begun;
-	while (nsec_clock(CLOCK_MONOTONIC) < begun + 2 * idle) {
-		world_payload(fx, &fx->edge, 1, SPAN_LIT("x"));
-		world_assert_received(fx->origin, SPAN_LIT("x"), &from);
-		moved = loop_now(fx->worker->loop);
-		assert_int_equal(loop_turn(fx->worker->loop, NSEC_PER_MSEC), 0);
-		assert_int_equal(fx->table.flows.count, 1);
-	}
-	while (fx->table.flows.count) {
-		world_answer(fx->origin, &from, span_of((const uint8_t[1400]){}, 1400));
-		assert_int_equal(loop_turn(fx->worker->loop, NSEC_PER_MSEC), 0);
-	}
-	assert_true(loop_now(fx->worker->loop) >= moved + idle);
+	s->active = 0;
+	world_payload(fx, &fx->edge, 1, SPAN_LIT("x"));
+	world_assert_received(fx->origin, SPAN_LIT("x"), &from);
+	assert_int_not_equal(s->active, 0);
+	s->active = 0;
+	world_answer(fx->origin, &from, SPAN_LIT("y"));
+	world_turn_until(fx, &fx->edge, 2);
+	assert_int_not_equal(s->active, 0);
+
+	/* A timer that is early finds out. */
+	timer_start(loop, &s->timer, 0);
+	assert_int_equal(loop_turn(loop, NSEC_PER_MSEC), 0);
+	assert_int_equal(fx->table.flows.count, 1);
+	assert_int_equal(s->timer.at, s->active + s->idle);
+
+	nsec_t moved = s->active, idle = 30 * NSEC_PER_MSEC;
+	world_answer(fx->origin, &from, span_of((const uint8_t[1400]){}, 1400));
+	world_turn_until_counted(fx, &fx->table.by_index[0].drops[FLOW_DROP_TOO_BIG], 1);
+	assert_int_equal(s->active, moved);
+	s->idle = idle;
+	timer_start(loop, &s->timer, nsec_add(moved, idle));
+	while (fx->table.flows.count)
+		assert_int_equal(loop_turn(loop, 10 * NSEC_PER_MSEC), 0);
+	assert_true(loop_now(loop) >= moved + idle);
 	assert_int_equal(fx->table.by_index[0].active, 0);
 	assert_int_equal(fx->table.by_index[0].failed, 0);
-	assert_int_equal(fx->edge.count, 1);
+	assert_int_equal(fx->edge.count, 2);
 }
 
 /* 210 s where the edge names no time. */
