@@ -283,9 +283,15 @@ static void end(struct quic_link *link, enum link_end why, const char *reason)
 	info->end = why;
 	if (reason)
 		link_reason_copy(info->reason, sizeof(info->reason), span_str(reason));
-	tear_down(link);
+	/* An edge hears of it before the streams' users, who may ask again, and not on this link.
+	 * To who has dialled it matters more what was being asked: its control stream is lost
+	 * first. */
+	struct loop *loop = link->qw->worker->loop;
 	link->has_event_end = true;
-	loop_task_post(link->qw->worker->loop, &link->events, LOOP_PHASE_WORK);
+	if (link->base.role == LINK_ROLE_SERVER)
+		loop_task_post(loop, &link->events, LOOP_PHASE_WORK);
+	tear_down(link);
+	loop_task_post(loop, &link->events, LOOP_PHASE_WORK);
 }
 
 static void send_close(struct quic_link *link, const ngtcp2_ccerr *ccerr)

@@ -269,6 +269,12 @@ static void test_close_aborts_both_directions(void **state)
 	wait_streams_gone();
 }
 
+static bool is_server_closed(void *arg)
+{
+	(void)arg;
+	return pair.accepted[0]->is_closed;
+}
+
 /* Streams outlive their link, on both sides. */
 static void test_link_goes_first(void **state)
 {
@@ -283,14 +289,42 @@ static void test_link_goes_first(void **state)
 	assert_int_equal(stream_write_error(a), -ECONNRESET);
 	assert_int_equal(pair_read_one(&pair, a, &r), -ECONNRESET);
 	/* What had arrived can still be read; then the truth. */
-	pair_run(&pair, 20);
-	assert_true(pair.accepted[0]->is_closed);
+	assert_true(pair_until(&pair, is_server_closed, NULL, 2000));
 	assert_int_equal(pair_read_one(&pair, b, &r), 1);
 	assert_int_equal(pair_read_one(&pair, b, &r), -ECONNRESET);
 	link_free(pair.accepted[0]->link);
 	pair.accepted[0]->link = NULL;
 	pair_run(&pair, 5);
 	assert_int_equal(pair_read_one(&pair, b, &r), -ECONNRESET);
+	stream_close(a);
+}
+
+static void note_closed(struct stream *s, void *user)
+{
+	int *was_closed = user;
+	if (stream_write_error(s) == -ECONNRESET)
+		*was_closed = pair.accepted[0]->is_closed;
+}
+
+static bool is_noted(void *arg)
+{
+	return *(const int *)arg >= 0;
+}
+
+/* Who loses a stream knows that the link has gone, and asks for no other one there. */
+static void test_link_end_is_told_first(void **state)
+{
+	(void)state;
+	static const struct stream_user user = { note_closed, note_closed };
+	int was_closed = -1;
+	struct stream *a = pair_open_stream(pair.client.link);
+	assert_int_equal(talk_write(a, "x", 1), 1);
+	pair_wait_streams(&pair, 1);
+	stream_set_user(pair.accepted[0]->streams[0], &user, &was_closed);
+	pair_turn(&pair); /* it is told of what is there */
+	pair_end_free(&pair.client);
+	assert_true(pair_until(&pair, is_noted, &was_closed, 2000));
+	assert_int_equal(was_closed, true);
 	stream_close(a);
 }
 
@@ -392,6 +426,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_stop_of_a_blocked_stream, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_close_aborts_both_directions, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_link_goes_first, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_link_end_is_told_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drain_waits_for_streams, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stream_limit_moves_on, setup_few_streams,
 						teardown),
