@@ -13,12 +13,15 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <linux/filter.h>
+
 #include "daemon/net/sockaddr.h"
 #include "util/cleanup.h"
 #include "util/macro.h"
 
 enum {
 	ACCEPT_BUDGET = 64, /* of one turn (style L2) */
+	LAST_ROUNDS = 64,   /* as many turns' at a listener's end: what the kernel lets wait */
 	KEEP_ALIVE_PROBES = 3,
 	ACCEPT_KEEP_ALIVE_SEC = 60, /* a WebSocket or TCP visitor may be silent for ever */
 };
@@ -212,14 +215,13 @@ static int accept_one(struct tcp_listener *l)
 	return 0;
 }
 
-static void on_ready(struct loop_io *io, uint32_t revents)
+/* Returns false when nobody waits any more, as far as can be told now. */
+static bool accept_some(struct tcp_listener *l)
 {
-	(void)revents;
-	struct tcp_listener *l = CONTAINER_OF(io, struct tcp_listener, io);
 	for (int i = 0; i < ACCEPT_BUDGET && l->io.loop && !l->is_paused; i++) {
 		switch (accept_one(l)) {
 		case EAGAIN:
-			return;
+			return false;
 		case EMFILE:
 		case ENFILE:
 		case ENOBUFS:
@@ -227,11 +229,18 @@ static void on_ready(struct loop_io *io, uint32_t revents)
 			l->refused++;
 			timer_start(l->loop, &l->retry, loop_now(l->loop) + accept_pause);
 			watch(l);
-			return;
+			return false;
 		default:
 			break; /* accepted, or a connection that died in the queue */
 		}
 	}
+	return l->io.loop && !l->is_paused;
+}
+
+static void on_ready(struct loop_io *io, uint32_t revents)
+{
+	(void)revents;
+	(void)accept_some(CONTAINER_OF(io, struct tcp_listener, io));
 }
 
 static void on_retry(struct timer *timer)
@@ -257,9 +266,33 @@ void tcp_listener_pause(struct tcp_listener *l, bool paused)
 	watch(l);
 }
 
+/*
+ * Who asks for a connection now isn't heard, and asks again when nobody listens; without this the
+ * kernel would go on to let in whom the close resets. Connections that are being made go on.
+ */
+static void hear_nobody(int fd)
+{
+	enum { FLAGS_AT = 13 };
+	struct sock_filter lines[] = {
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, FLAGS_AT),
+		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, TH_SYN | TH_ACK),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, TH_SYN, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+	};
+	const struct sock_fprog program = { .len = ARRAY_SIZE(lines), .filter = lines };
+	/* Refused: somebody may get a reset. */
+	(void)setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+}
+
 void tcp_listener_take_waiting(struct tcp_listener *l)
 {
-	on_ready(&l->io, 0);
+	if (!l->io.loop)
+		return;
+	if (local_of(l->fd).ip.family != IP_FAMILY_NONE)
+		hear_nobody(l->fd);
+	for (int i = 0; i < LAST_ROUNDS && accept_some(l); i++)
+		;
 }
 
 void tcp_listener_stop(struct tcp_listener *l)

@@ -66,7 +66,8 @@ struct tcp_listener {
 [[nodiscard]] int tcp_listener_start(struct tcp_listener *l, struct loop *loop, int fd);
 /* While paused connections wait in the kernel's queue. */
 void tcp_listener_pause(struct tcp_listener *l, bool paused);
-/* Takes in those who wait already, as many as one turn takes; for the moment before the stop. */
+/* Takes in those who wait already, and has the kernel let in no others; only for the moment before
+ * the stop of a listener of our own. */
 void tcp_listener_take_waiting(struct tcp_listener *l);
 /* Closes the descriptor. May be called from on_accept. Idempotent. */
 void tcp_listener_stop(struct tcp_listener *l);

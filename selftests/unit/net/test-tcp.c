@@ -75,7 +75,7 @@ static void server_start(struct server *s, const struct ip_port *at)
 	struct sockaddr_storage sa;
 	socklen_t len = sizeof(sa);
 	*s = (struct server){ .listener.on_accept = on_accept };
-	int fd = tcp_listen(at, true, 64);
+	int fd = tcp_listen(at, true, 128);
 	assert_true(fd >= 0);
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
 	assert_int_equal(sockaddr_to_ip_port((struct sockaddr *)&sa, len, &s->at), 0);
@@ -187,15 +187,23 @@ static void test_take_waiting(void **state)
 	(void)state;
 	struct server s;
 	server_start(&s, &v4_lo);
-	int fds[3];
+	enum { COUNT = 65 }; /* more than one turn takes */
+	int fds[COUNT];
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
 		fds[i] = connect_port(&v4_lo, s.at.port);
 		struct pollfd p = { .fd = fds[i], .events = POLLOUT };
 		assert_int_equal(poll(&p, 1, 1000), 1);
 	}
 	tcp_listener_take_waiting(&s.listener);
+	assert_int_equal(s.accepted, COUNT);
+	/* Who comes now isn't let in only to be reset. */
+	int late = connect_port(&v4_lo, s.at.port);
+	struct pollfd p = { .fd = late, .events = POLLOUT };
+	assert_int_equal(poll(&p, 1, 20), 0);
 	tcp_listener_stop(&s.listener);
-	assert_int_equal(s.accepted, ARRAY_SIZE(fds));
+	assert_int_equal(poll(&p, 1, 5), 0);
+	assert_int_equal(socket_error(late), 0);
+	close(late);
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
 		close(fds[i]);
 	tcp_listener_take_waiting(&s.listener); /* stopped: nothing */
