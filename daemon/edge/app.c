@@ -99,6 +99,7 @@ static void stop_mainloop(struct edge *e)
 {
 	mainloop_timer_stop(&e->renew_timer);
 	mainloop_timer_stop(&e->grace_timer);
+	mainloop_timer_stop(&e->round_timer);
 	mainloop_free(e->loop);
 }
 

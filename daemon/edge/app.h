@@ -59,7 +59,7 @@ struct edge_worker {
 enum drain_round : uint8_t {
 	DRAIN_ROUND_NONE,
 	DRAIN_ROUND_FRONT, /* no visitor comes in any more */
-	DRAIN_ROUND_ASKED, /* nothing: requests that came in before go their way in this turn */
+	DRAIN_ROUND_ASKED, /* again and again: who came in before asks, and goes his way */
 	DRAIN_ROUND_LINKS, /* no request goes out any more: daemons are sent away */
 };
 
@@ -94,13 +94,16 @@ struct edge {
 	unsigned int https_count;
 	_Atomic uint64_t next_serial;
 	enum drain_round drain_round;   /* written before the workers are asked */
+	_Atomic bool awaits_visitors;   /* in that round: some worker's haven't asked yet */
 	_Atomic unsigned int undrained; /* workers that still have something */
+	nsec_t drain_began;
 	struct reload *reload;
 	struct page *page;
 	struct varlink *varlink;
 	struct edge_status *status;
 	struct mainloop_timer renew_timer;
 	struct mainloop_timer grace_timer;
+	struct mainloop_timer round_timer;
 	nsec_t started; /* CLOCK_REALTIME */
 };
 

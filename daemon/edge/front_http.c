@@ -50,6 +50,7 @@ struct front_conn {
 	struct http_conn *http; /* NULL once it has left HTTP */
 	struct client *client;
 	bool is_handshaking;
+	bool has_asked; /* for anything yet */
 	struct list node;
 	struct loop_garbage garbage;
 };
@@ -244,6 +245,7 @@ static void on_request(struct http_exchange *x, void *user)
 	struct front *f = c->front;
 	const struct edge_conf *conf = f->visits.p.roster->conf;
 	x->user = c;
+	c->has_asked = true;
 	/* Without a Host there is no address to send it to; it is refused as unknown. */
 	if (x->is_tls || !conf->front.redirect_http || !f->visits.p.certs ||
 	    x->request.authority.len == 0) {
@@ -261,6 +263,7 @@ static void on_request(struct http_exchange *x, void *user)
 static void on_reject(struct http_exchange *x, unsigned int status, void *user)
 {
 	struct front_conn *c = user;
+	c->has_asked = true;
 	char text[VISIT_RAY_MAX];
 	enum proxy_reason reason = status == 431   ? PROXY_REASON_HEADER_TOO_LARGE
 				   : status == 413 ? PROXY_REASON_BODY_TOO_LARGE
@@ -460,6 +463,17 @@ void front_drain(struct front *f)
 		if (c->http)
 			http_conn_drain(c->http);
 	}
+}
+
+bool front_awaits(const struct front *f)
+{
+	LIST_FOREACH(node, &f->conns)
+	{
+		const struct front_conn *c = LIST_ENTRY(node, struct front_conn, node);
+		if (c->http && !c->has_asked)
+			return true;
+	}
+	return false;
 }
 
 unsigned int front_active(const struct front *f)

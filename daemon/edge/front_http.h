@@ -40,8 +40,10 @@ struct front_params {
 [[nodiscard]] int front_new(const struct front_params *params, struct front **ret);
 /* Another configuration is in force: for requests that begin from now on. */
 void front_use_roster(struct front *front, struct roster *roster);
-/* No new visitors; running requests go on. */
+/* No new visitors; running requests go on, and who has just come may ask once. */
 void front_drain(struct front *front);
+/* Whether somebody who has come has still to ask for the first time. */
+bool front_awaits(const struct front *front);
 unsigned int front_active(const struct front *front);
 /* What was refused or left out. */
 struct front_drops {

@@ -20,6 +20,7 @@
 enum {
 	BACKLOG = 4096,
 	DRAIN_LOOK_MSEC = 20,
+	FIRST_MSEC = 1000, /* for those who have come and not asked */
 	CERTS_RELOAD_SEC = 60,
 	STOP_TURNS = 8,
 };
@@ -481,8 +482,11 @@ static void drain_links(struct edge_worker *ew)
 static void drain_visit(struct worker *worker, void *arg)
 {
 	struct edge *e = arg;
+	const struct edge_worker *ew = worker->app;
 	if (e->drain_round == DRAIN_ROUND_FRONT)
 		drain_front(worker->app);
+	else if (e->drain_round == DRAIN_ROUND_ASKED && ew->front && front_awaits(ew->front))
+		atomic_store_explicit(&e->awaits_visitors, true, memory_order_relaxed);
 	else if (e->drain_round == DRAIN_ROUND_LINKS)
 		drain_links(worker->app);
 }
@@ -492,8 +496,19 @@ static void start_round(struct edge *e, enum drain_round round);
 static void on_round_done(void *arg)
 {
 	struct edge *e = arg;
+	nsec_t now = nsec_clock(CLOCK_MONOTONIC);
+	bool awaits = atomic_exchange_explicit(&e->awaits_visitors, false, memory_order_relaxed);
+	if (awaits && now < nsec_add(e->drain_began, FIRST_MSEC * NSEC_PER_MSEC) &&
+	    mainloop_timer_start(e->loop, &e->round_timer, now + DRAIN_LOOK_MSEC * NSEC_PER_MSEC) ==
+		    0)
+		return;
 	if (e->drain_round < DRAIN_ROUND_LINKS)
 		start_round(e, e->drain_round + 1);
+}
+
+static void on_round_again(struct mainloop_timer *timer)
+{
+	start_round(CONTAINER_OF(timer, struct edge, round_timer), DRAIN_ROUND_ASKED);
 }
 
 static void on_round_cancelled(void *arg)
@@ -515,10 +530,12 @@ static void start_round(struct edge *e, enum drain_round round)
 
 /*
  * Round after round, each begun when all workers have had the last: visitors that have asked by
- * then still find a link, on whatever worker it is.
+ * then still find a link, on whatever worker it is. Who has come but not asked has a second.
  */
 void edge_wiring_drain(struct edge *e)
 {
 	atomic_store_explicit(&e->undrained, e->worker_count, memory_order_relaxed);
+	e->drain_began = nsec_clock(CLOCK_MONOTONIC);
+	e->round_timer.on_expire = on_round_again;
 	start_round(e, DRAIN_ROUND_FRONT);
 }

@@ -12,6 +12,8 @@
 #include "util/macro.h"
 
 static const nsec_t LINGER_TIME = 2 * NSEC_PER_SEC;
+/* While it drains: for the first request of who had connected before. */
+static const nsec_t FIRST_TIME = NSEC_PER_SEC;
 
 enum {
 	LINGER_MAX = 256 * 1024,
@@ -209,7 +211,8 @@ static void step_head(struct http_conn *conn)
 		}
 		ssize_t n = conn_read(conn);
 		bool is_waiting = n == -EAGAIN || n == -ENOBUFS;
-		if (is_waiting && !(conn->is_draining && conn->state == CONN_STATE_IDLE))
+		bool is_over = conn->is_draining && conn->has_served;
+		if (is_waiting && !(is_over && conn->state == CONN_STATE_IDLE))
 			return;
 		if (n <= 0) {
 			conn_step_to(conn, CONN_EVENT_LOST);
@@ -420,8 +423,12 @@ int http_conn_new(struct stream *stream_take, const struct http_conn_params *par
 void http_conn_drain(struct http_conn *conn)
 {
 	conn->is_draining = true;
-	if (conn->state == CONN_STATE_IDLE)
-		conn_post_step(conn); /* a request that has come already is answered */
+	if (conn->state != CONN_STATE_IDLE)
+		return;
+	if (!conn->has_served &&
+	    (!timer_is_armed(&conn->timer) || conn->timer.at > nsec_add(now(conn), FIRST_TIME)))
+		start_timer(conn, FIRST_TIME);
+	conn_post_step(conn); /* a request that has come already is answered */
 }
 
 void http_conn_close(struct http_conn *conn)

@@ -95,7 +95,7 @@ struct http_conn_params {
 /* Takes the stream. 0 or -ENOMEM (stream closed). */
 [[nodiscard]] int http_conn_new(struct stream *stream_take, const struct http_conn_params *params,
 				struct http_conn **ret);
-/* No new request after the running ones and one that has arrived; idle connections close. */
+/* No request after one that has arrived; idle connections close, new ones in a second. */
 void http_conn_drain(struct http_conn *conn);
 /* Breaks off what runs. on_closed still comes. */
 void http_conn_close(struct http_conn *conn);

@@ -54,6 +54,25 @@ def test_both_stop(processes, tmp_path, order):
         assert edge.process.wait_exit(15) == 0, edge.process.tail()
 
 
+def test_first_request_of_a_stopping_edge(processes, tmp_path):
+    """Who had connected when the edge was stopped may ask once, on any worker; who doesn't is left, soon."""
+    edge = Edge(processes, tmp_path)
+    edge.start()
+    with PeerDaemon(Credentials.from_token(edge.token), edge.address, edge.ca) as daemon:
+        daemon.register()
+        visitors = [http.client.HTTPConnection("127.0.0.1", edge.http_port, timeout=10) for _ in range(9)]
+        for visitor in visitors:
+            visitor.connect()
+        edge.process.signal(signal.SIGTERM)
+        edge.process.wait_line("draining", 5)
+        for visitor in visitors[1:]:
+            visitor.request("POST", "/x", b"body", {"Host": f"a.{DOMAIN}"})
+            answer = visitor.getresponse()
+            assert (answer.status, answer.getheader("Connection")) == (200, "close"), answer.read()
+        assert edge.process.wait_exit(10) == 0
+        visitors[0].close()
+
+
 @pytest.mark.parametrize("features, least, most", [(FEATURES, 0.7, 2.5), (FEATURES + ["adit_1"], 0, 0.5)],
                          ids=["reference", "ours"])
 def test_idle_links_of_a_stopping_edge(processes, tmp_path, features, least, most):

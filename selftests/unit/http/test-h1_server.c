@@ -656,9 +656,25 @@ static void test_drain(void **state)
 	assert_int_equal(out_end, 0);
 }
 
+/* Who has just come may ask once. */
+static void test_drain_before_the_first_request(void **state)
+{
+	(void)state;
+	settle();
+	http_conn_drain(conn);
+	settle();
+	assert_false(is_closed);
+	send_text("GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
+	settle();
+	answer(200, "x");
+	expect_out("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx");
+	assert_int_equal(out_end, 0);
+}
+
 static void test_drain_idle(void **state)
 {
 	(void)state;
+	send_text("GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
 	settle();
 	http_conn_drain(conn);
 	assert_false(is_closed); /* told from the loop */
@@ -742,6 +758,7 @@ int main(void)
 		TEST(test_stalled_reader_is_cut),
 		TEST(test_drain),
 		TEST(test_drain_idle),
+		TEST(test_drain_before_the_first_request),
 		TEST(test_drain_with_a_request_waiting),
 		TEST(test_bad_answer_fields),
 		TEST(test_no_buffers),
