@@ -399,18 +399,30 @@ static void take_packet(struct front_net *f, const struct tun_packet *t)
 		drop(f, NET_DROP_PROTOCOL);
 }
 
+/* Somebody has removed the device. Its descriptor would be ready for ever. */
+static void lose_device(struct front_net *f, int error)
+{
+	loop_io_stop(&f->io);
+	log_error(f->p.worker->log, "network",
+		  "the TUN device has gone: UDP and ICMP of private networks wait for a restart",
+		  KV_U64("worker", f->p.worker->index), KV_ERR(error));
+}
+
 static void on_ready(struct loop_io *io, uint32_t revents UNUSED)
 {
 	struct front_net *f = CONTAINER_OF(io, struct front_net, io);
 	for (unsigned int i = 0; i < READS; i++) {
 		struct tun_packet packet;
 		int r = tun_read(f->p.fd, f->packet, &packet);
-		if (r == -EBADMSG)
-			drop(f, NET_DROP_MALFORMED);
-		else if (r < 0)
-			return;
-		else
+		if (r == 0) {
 			take_packet(f, &packet);
+		} else if (r == -EBADMSG) {
+			drop(f, NET_DROP_MALFORMED);
+		} else {
+			if (r != -EAGAIN && r != -EINTR)
+				lose_device(f, r);
+			return;
+		}
 	}
 }
 

@@ -8,7 +8,7 @@ import pytest
 
 from lib import needs, netns, private_net
 from lib.private_net import DENIED, EDGE_HOST, EDGE_HOST_V6, FAR, FAR_V6, NEAR, NEAR_V6
-from lib.wait import seconds, until
+from lib.wait import holds, seconds, until
 
 pytestmark = [pytest.mark.group("datapath"), pytest.mark.unprivileged,
               pytest.mark.carried(edge="tun-icmp", aditd="ping")]
@@ -147,3 +147,16 @@ def test_no_daemon(ground):
         assert re.search(rf"From {host}.*[Uu]nreachable", said), said
     ground.daemon.serve()
     assert is_answered(ground, FAR)
+
+
+@pytest.mark.carried(None)
+def test_device_removed(tmp_path):
+    """Somebody takes the device away: it is said once by each worker, and nothing spins."""
+    needs.namespaces()
+    with private_net.private_net(tmp_path) as ground:
+        ground.edge.start()
+        netns.ip("link", "del", "adit0", netns=ground.edge_ns)
+        said = "the TUN device has gone"
+        ground.edge.process.wait_line(said, count=2)
+        holds(lambda: ground.edge.process.log.count(said) == 2, 0.3, "two lines")
+        assert ground.edge.stop() == 0

@@ -4,14 +4,14 @@ two hops away (lib.routed). Every test says which path carried its packets. Need
 import contextlib
 import errno
 import json
+import random
 import re
-import signal
 import socket
 import struct
 
 import pytest
 
-from lib import needs, netns, routed
+from lib import leftover, needs, netns, routed
 from lib.dgram3 import OK, carry, register
 from lib.icmp import Pings, REPLY, packet, request
 from lib.peer_edge import PeerEdge
@@ -21,7 +21,7 @@ from lib.routed import (DAEMON_LAN, DEVICE, FAR, FAR_V6, KEPT, KEPT_V6, NEAR, NE
 from lib.short_cut import HERE, HERE_V6, THERE, THERE_V6, ShortCut
 from lib.sockets import Listener
 from lib.udp_origin import UdpEcho, bound
-from lib.wait import seconds, until
+from lib.wait import lasts, seconds, until
 
 pytestmark = [pytest.mark.group("datapath"), pytest.mark.carried(aditd="tun", edge="tun")]
 PINGS = pytest.mark.carried(aditd="tun-icmp", edge="tun-icmp")
@@ -383,8 +383,8 @@ def left_over(namespace):
 
 @pytest.mark.carried(None)
 def test_masquerade(tmp_path):
-    """A private network that knows no way back sees the daemon's host; after kill -9 nothing is left, and
-    the next start has all it needs. `tun-source = prefix`."""
+    """A private network that knows no way back sees the daemon's host; in the end it is as it was.
+    `tun-source = prefix`."""
     needs.namespaces()
     keys = {"masquerade": "yes", "tun_source": "prefix"}
     with routed.routed(tmp_path, keys, connections=1) as ground:
@@ -402,15 +402,39 @@ def test_masquerade(tmp_path):
         assert carried(ground)[0] >= 2 and carried(ground, "anchor") == [0, 0]
         said = ground.client.run("traceroute", "-n", "-I", "-q", 1, "-w", int(seconds(2)), "-m", 8, FAR)
         assert [line.split()[1] for line in said.splitlines()[1:]] == HOPS[FAR], said
-        for _ in range(5):
-            assert len(left_over(ground.daemon_ns)) > 3
-            ground.daemon.process.signal(signal.SIGKILL)
-            ground.daemon.process.wait_exit()
-            assert left_over(ground.daemon_ns) == []
-            ground.daemon.serve()
-        assert is_answered(ground, FAR)
         ground.daemon.stop()
         assert left_over(ground.daemon_ns) == []
+
+
+@pytest.mark.carried(None)
+def test_killed(tmp_path):
+    """T7: kill -9 at any moment, 20 times: nothing is left, of rules, routes, links, nftables and BPF, and the
+    next start has all it needs."""
+    needs.namespaces()
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    with routed.routed(tmp_path, {"masquerade": "yes"}, connections=1) as ground:
+        ground.edge.start()
+        before, had, links = leftover.network(ground.daemon_ns.run), set(), 0
+        for turn in range(20):
+            ground.daemon.start()
+            if turn % 4 == 3:
+                ground.daemon.wait_ready()
+                assert len(left_over(ground.daemon_ns)) > 3
+            elif turn % 2:
+                ground.daemon.process.wait_line("routed mode is set up")
+            else:
+                lasts(chance.uniform(0, seconds(0.1)), "a part of its start")
+            links += DEVICE in ground.daemon_ns.run("ip", "-o", "link")
+            had |= leftover.kill(ground.daemon.process)
+            leftover.until_as(before, ground.daemon_ns.run)
+        assert links >= 10 and {kind for kind, _ in had} == {"prog", "map"}
+        ground.daemon.serve()
+        until(lambda: is_answered(ground, FAR, count=1), 10, "an answer")
+        assert ground.daemon.stop() == 0
+        until(lambda: not leftover.still_there(had), 10, "the end of programs and maps")
+        leftover.until_as(before, ground.daemon_ns.run)
 
 
 @pytest.mark.carried(None)
