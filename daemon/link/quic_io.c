@@ -367,6 +367,10 @@ static void write_out(struct quic_link *link, nsec_t now, nsec_t retry)
 	/* A full quantum: the pacer says when the next may follow, at once if it doesn't. */
 	if (has_more && at > now + NSEC_PER_MSEC)
 		at = now;
+	/* With nothing to send it doesn't matter when the pacer would allow that; what else the
+	 * library waits for is no finer than a millisecond. */
+	if (!has_more && !has_cargo(link))
+		at = MAX(at, nsec_add(now, NSEC_PER_MSEC));
 	if (at == NSEC_NEVER)
 		timer_stop(&link->timer);
 	else

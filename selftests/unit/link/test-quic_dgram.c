@@ -259,6 +259,19 @@ static void test_answers_acknowledge(void **state)
 	assert_true(pair_until(&pair, has_nothing_in_flight, pair.client.link, 1000));
 }
 
+/* With nothing left to send no turn is taken for the pacer's sake. */
+static void test_pacer_alone_wakes_nobody(void **state)
+{
+	(void)state;
+	pair_run(&pair, 100);
+	struct quic_link *link = (struct quic_link *)pair.client.link;
+	for (unsigned int i = 1; i <= 10; i++) {
+		send_all(pair.client.link, 1, 900, 900);
+		assert_true(pair_until(&pair, has_datagrams, &i, 1000));
+		assert_true(link->timer.at >= loop_now(link->qw->worker->loop) + NSEC_PER_MSEC);
+	}
+}
+
 /* A full stream and full datagrams beside each other. */
 static void test_nobody_starves(void **state)
 {
@@ -299,6 +312,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_path_gets_narrower, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_packets_leave_together, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_answers_acknowledge, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pacer_alone_wakes_nobody, setup, teardown),
 		cmocka_unit_test(test_before_and_after),
 		cmocka_unit_test_setup_teardown(test_nobody_starves, setup, teardown),
 	};
