@@ -209,10 +209,12 @@ $$(dir_$(1))/obj/selftests/unit/$(2).o: selftests/unit/$(2).c $$(dir_$(1))/flags
 -include $$(dir_$(1))/obj/selftests/unit/$(2).d
 endef
 
-# A program that system tests run beside ours; it lies in tools/.
+# A program that system tests and benchmarks run beside ours; it lies in tools/. One that has parts
+# has the tests' library, too.
 define tool_rules
-$$(dir_$(1))/tools/$(2): $$(addprefix $$(dir_$(1))/obj/,$$($(2)_objs))
-	$$(call link,$(1))
+$$(dir_$(1))/tools/$(2): $$(addprefix $$(dir_$(1))/obj/,$$($(2)_objs)) \
+		$$(if $$($(2)_parts),$$(call archives,$(1),$$($(2)_parts)) $$(testlib_$(1)))
+	$$(call link,$(1),$$(if $$($(2)_parts),$$(call libs,$$($(2)_parts),$$(testlib_libs))))
 $$(addprefix $$(dir_$(1))/obj/,$$($(2)_objs)): $$(dir_$(1))/obj/%.o: %.c $$(dir_$(1))/flags
 	$$(call compile,$(1))
 -include $$(patsubst %.o,$$(dir_$(1))/obj/%.d,$$($(2)_objs))
@@ -244,6 +246,7 @@ $(foreach m,$(modes),$(foreach t,$(unit_tests),$(eval $(call unit_rules,$m,$t)))
 $(foreach m,$(modes),$(foreach f,$(fuzzers),$(eval $(call fuzz_rules,$m,$f))))
 $(foreach m,$(modes),$(eval $(call fuzz_objs,$m)))
 $(foreach m,$(modes),$(foreach t,$(test_tools),$(eval $(call tool_rules,$m,$t))))
+$(foreach t,$(bench_tools),$(eval $(call tool_rules,release,$t)))
 
 vectors_by := selftests/lib/vectors.py selftests/data/check_overrides.py selftests/data/overrides.json
 define vectors_to_c
@@ -443,8 +446,9 @@ bench: $(call bins,release) $(bpf_progs:%=$(B)/bpf/%.bpf.o)
 		selftests/bench/$$b || exit 1; done
 
 bench-datapath: ## UDP echoes by each path of aditd, PEER beside them (docs/benchmarks.md)
-bench-datapath: $(call bins,release)
-	@ADIT_BIN=$(abspath $(dir_release)/bin) selftests/bench/datapath
+bench-datapath: $(call bins,release) $(bench_tools:%=$(dir_release)/tools/%)
+	@ADIT_BIN=$(abspath $(dir_release)/bin) ADIT_TOOLS=$(abspath $(dir_release)/tools) \
+		selftests/bench/datapath
 
 cov: ## lines that the whole suite reaches [T=GROUP]
 cov: $(call tests_of,cov)

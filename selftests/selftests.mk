@@ -358,4 +358,10 @@ packages_unit :=
 # Measurements (selftests/bench), each with its budgets in selftests/bench/budget.txt.
 bench_c := selftests/bench/count_allocs.c # preloaded by counts, which compiles it
 bench_c += selftests/bench/udp_load.c # both ends of datapath, which compiles it
+bench_c += selftests/bench/one_datagram.c # preloaded by datapath, which compiles it
+# Programs of ours that a benchmark runs: NAME_objs, NAME_parts.
+bench_tools := quic_echo
+quic_echo_objs := selftests/bench/quic_echo.o
+quic_echo_parts := link flow net wire base
+bench_c += $(quic_echo_objs:%.o=%.c)
 benches := flow_prog pipe counts compare goodput recovery

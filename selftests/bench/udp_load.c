@@ -3,36 +3,46 @@
  * Both ends of a measurement of UDP echoes. Compiled and run by selftests/bench/datapath.
  *
  *   udp_load echo FIRST COUNT PORT  echoes at so many addresses from FIRST on; says "ready"
- *   udp_load run ADDRESS PORTS FLOWS SIZE BURST SECONDS RATE WARM
+ *   udp_load reflect DEVICE PORT    sends IPv4 frames that come to this port of UDP back from the
+ *                                   driver, which costs next to nothing; says "ready"
+ *   udp_load run ADDRESS PORTS FLOWS SIZE BURST SECONDS RATE
  *
- * run: FLOWS sockets to the address at the ports in turn. When an echo of each has come back, and
- * WARM seconds of the same load have passed, "warm" is said, and a line on standard input begins
- * the measurement. RATE 0: a flow sends BURST datagrams, waits for all of them (or 200 ms: the rest
- * is lost) and goes to the end of the queue, at most OUTSTANDING datagrams being under way. Else so
- * many a second go out whatever comes back, and what hasn't come 200 ms after the end is lost.
- * Prints one JSON object.
+ * run: FLOWS sockets to the address at the ports in turn. When an echo of each has come back "warm"
+ * is said, and the same load goes on until a line on standard input begins the measurement. RATE 0:
+ * a flow sends BURST datagrams, waits for all of them (or 200 ms: the rest is lost) and goes to the
+ * end of the queue, at most OUTSTANDING datagrams being under way. Else so many a second go out
+ * whatever comes back, and what hasn't come 200 ms after the end is lost. Prints one JSON object.
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <net/if.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <linux/bpf.h>
+
 enum {
-	OUTSTANDING = 1024,
+	OUTSTANDING = 256,
 	SAMPLES = 1 << 20,
 	EVENTS = 256,
 	BATCH = 64,
 	DATAGRAM_MAX = 1400,
 	BUFFER = 4 << 20,
 	LOST_USEC = 200000,
-	WARM_USEC = 20000000,
+	WARM_USEC = 40000000,
+	BATCH_USEC = 10000,
+	PAUSE_USEC = 1000000, /* before cold flows are tried again */
+	LINE_USEC = 5000,
+	CATCH_UP = 64,
 };
 
 /* In front of every datagram. */
@@ -55,6 +65,7 @@ struct flow {
 struct load {
 	struct flow *flows;
 	unsigned int count, size, burst;
+	unsigned int warm; /* flows that had an echo */
 	int epoll;
 	struct flow *first, *last;    /* that may send */
 	struct flow *oldest, *newest; /* that wait */
@@ -135,6 +146,64 @@ static void echo_some(int fd)
 	}
 }
 
+/* ---- the reflector ---- */
+
+/* clang-format off */
+#define LOAD(width, to, at)    { .code = BPF_LDX | BPF_MEM | (width), .dst_reg = (to), .src_reg = BPF_REG_2, .off = (at) }
+#define STORE(width, at, from) { .code = BPF_STX | BPF_MEM | (width), .dst_reg = BPF_REG_2, .src_reg = (from), .off = (at) }
+#define FIELD(to, at)          { .code = BPF_LDX | BPF_MEM | BPF_W, .dst_reg = (to), .src_reg = BPF_REG_1, .off = (at) }
+#define SET(to, value)         { .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = (to), .imm = (value) }
+#define UNLESS(value, skip)    { .code = BPF_JMP | BPF_JNE | BPF_K, .dst_reg = BPF_REG_0, .off = (skip), .imm = (value) }
+#define EXIT                   { .code = BPF_JMP | BPF_EXIT }
+#define SWAP(width, one, other) LOAD(width, BPF_REG_5, one), LOAD(width, BPF_REG_6, other), \
+				STORE(width, one, BPF_REG_6), STORE(width, other, BPF_REG_5)
+/* clang-format on */
+
+static int load_reflector(uint16_t port)
+{
+	/* clang-format off */
+	const struct bpf_insn code[] = {
+		FIELD(BPF_REG_2, 0), FIELD(BPF_REG_3, 4), /* data, data_end */
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = BPF_REG_4, .src_reg = BPF_REG_2 },
+		{ .code = BPF_ALU64 | BPF_K, .dst_reg = BPF_REG_4, .imm = 42 }, /* + 42 */
+		{ .code = BPF_JMP | BPF_JGT | BPF_X, .dst_reg = BPF_REG_4, .src_reg = BPF_REG_3, .off = 25 },
+		LOAD(BPF_H, BPF_REG_0, 12), UNLESS(htons(0x0800), 23),
+		LOAD(BPF_B, BPF_REG_0, 23), UNLESS(17, 21),
+		LOAD(BPF_H, BPF_REG_0, 36), UNLESS(htons(port), 19),
+		SWAP(BPF_W, 0, 6), SWAP(BPF_H, 4, 10), SWAP(BPF_W, 26, 30), SWAP(BPF_H, 34, 36),
+		{ .code = BPF_ST | BPF_MEM | BPF_H, .dst_reg = BPF_REG_2, .off = 40 }, /* no checksum */
+		SET(BPF_REG_0, XDP_TX), EXIT,
+		SET(BPF_REG_0, XDP_PASS), EXIT,
+	};
+	/* clang-format on */
+	union bpf_attr attr = {
+		.prog_type = BPF_PROG_TYPE_XDP,
+		.insns = (uintptr_t)code,
+		.insn_cnt = sizeof(code) / sizeof(code[0]),
+		.license = (uintptr_t)"GPL",
+	};
+	return (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
+}
+
+[[noreturn]] static void reflect(const char *device, uint16_t port)
+{
+	int prog = load_reflector(port);
+	if (prog < 0)
+		die("program");
+	union bpf_attr attr = {
+		.link_create = { .prog_fd = (uint32_t)prog,
+				 .target_ifindex = if_nametoindex(device),
+				 .attach_type = BPF_XDP,
+				 .flags = 1 << 2 }, /* in the driver */
+	};
+	if (syscall(SYS_bpf, BPF_LINK_CREATE, &attr, sizeof(attr)) < 0)
+		die("link");
+	(void)puts("ready");
+	(void)fflush(stdout);
+	for (;;)
+		(void)pause();
+}
+
 /* ---- the clients ---- */
 
 static void queue_append(struct load *l, struct flow *f)
@@ -184,11 +253,12 @@ static void take_echo(struct load *l, struct flow *f, const uint8_t *bytes, ssiz
 	if (len < (ssize_t)sizeof(stamp))
 		return;
 	memcpy(&stamp, bytes, sizeof(stamp));
+	l->warm += !f->is_warm;
 	f->is_warm = 1;
-	if (stamp.usec < l->begun)
-		return; /* of the warming */
-	l->received++;
-	l->samples[l->sample_count++ % SAMPLES] = (uint32_t)(now_usec() - stamp.usec);
+	if (stamp.usec >= l->begun) {
+		l->received++;
+		l->samples[l->sample_count++ % SAMPLES] = (uint32_t)(now_usec() - stamp.usec);
+	}
 	if (stamp.turn != f->turn || f->waiting == 0)
 		return;
 	l->outstanding--;
@@ -211,6 +281,15 @@ static void receive(struct load *l, int wait_msec)
 	}
 }
 
+/* Until all flows are warm, at most. */
+static void receive_for(struct load *l, unsigned int usec)
+{
+	uint64_t end = now_usec() + usec;
+	while (l->warm < l->count && now_usec() < end)
+		receive(l, 1);
+}
+
+/* Lets each flow be registered, without a flood: who asks too much at once is asked again later. */
 static void warm(struct load *l)
 {
 	uint64_t end = now_usec() + WARM_USEC;
@@ -223,12 +302,12 @@ static void warm(struct load *l)
 			cold++;
 			(void)send_burst(l, &l->flows[i], 1);
 			if (cold % BATCH == 0)
-				receive(l, 1);
+				receive_for(l, BATCH_USEC);
 		}
-		receive(l, cold ? 250 : 0);
+		receive_for(l, PAUSE_USEC);
 	}
-	if (cold) {
-		(void)fprintf(stderr, "%u flows without an echo\n", cold);
+	if (l->warm < l->count) {
+		(void)fprintf(stderr, "%u flows without an echo\n", l->count - l->warm);
 		exit(1);
 	}
 }
@@ -245,27 +324,46 @@ static void expire(struct load *l)
 	}
 }
 
+static void send_more(struct load *l)
+{
+	while (l->first && l->outstanding + l->burst <= OUTSTANDING) {
+		struct flow *f = l->first;
+		l->first = f->next;
+		if (!l->first)
+			l->last = NULL;
+		f->waiting = send_burst(l, f, l->burst);
+		l->sent += f->waiting;
+		l->outstanding += f->waiting;
+		if (f->waiting)
+			waiting_append(l, f);
+		else
+			queue_append(l, f);
+		if (!f->waiting)
+			break;
+	}
+}
+
+static void turn_closed(struct load *l)
+{
+	send_more(l);
+	receive(l, 1);
+	expire(l);
+}
+
+/* Until there is a line to read. */
+static int run_warm(struct load *l)
+{
+	struct pollfd line = { .fd = STDIN_FILENO, .events = POLLIN };
+	while (poll(&line, 1, 0) == 0)
+		for (uint64_t end = now_usec() + LINE_USEC; now_usec() < end;)
+			turn_closed(l);
+	return getchar() == EOF ? -1 : 0;
+}
+
 static void run_closed(struct load *l, uint64_t end)
 {
-	while (now_usec() < end) {
-		while (l->first && l->outstanding + l->burst <= OUTSTANDING) {
-			struct flow *f = l->first;
-			l->first = f->next;
-			if (!l->first)
-				l->last = NULL;
-			f->waiting = send_burst(l, f, l->burst);
-			l->sent += f->waiting;
-			l->outstanding += f->waiting;
-			if (f->waiting)
-				waiting_append(l, f);
-			else
-				queue_append(l, f);
-			if (!f->waiting)
-				break;
-		}
-		receive(l, 1);
-		expire(l);
-	}
+	while (now_usec() < end)
+		turn_closed(l);
 	while (l->outstanding && now_usec() < end + LOST_USEC) {
 		receive(l, 1);
 		expire(l);
@@ -274,9 +372,14 @@ static void run_closed(struct load *l, uint64_t end)
 
 static void run_open(struct load *l, uint64_t end, double rate)
 {
-	uint64_t now, turns = 0;
+	uint64_t now, turns = 0, skipped = 0;
 	while ((now = now_usec()) < end) {
-		uint64_t due = (uint64_t)((double)(now - l->begun) / 1e6 * rate);
+		uint64_t due = (uint64_t)((double)(now - l->begun) / 1e6 * rate) - skipped;
+		/* Whoever wasn't let run doesn't catch up in one go. */
+		if (due > l->sent + CATCH_UP) {
+			skipped += due - l->sent - CATCH_UP;
+			due = l->sent + CATCH_UP;
+		}
 		for (; l->sent < due; turns++)
 			l->sent +=
 				send_burst(l, &l->flows[turns % l->count], l->burst) ? l->burst : 0;
@@ -319,10 +422,9 @@ static int run(uint32_t address, char **argv)
 	warm(&l);
 	for (unsigned int i = 0; i < l.count; i++)
 		queue_append(&l, &l.flows[i]);
-	run_closed(&l, now_usec() + (uint64_t)(strtod(argv[6], NULL) * 1e6));
 	(void)puts("warm");
 	(void)fflush(stdout);
-	if (getchar() == EOF)
+	if (run_warm(&l) < 0)
 		return 1;
 	l.begun = now_usec();
 	l.sent = l.received = l.sample_count = 0;
@@ -346,10 +448,13 @@ int main(int argc, char **argv)
 	if (has_address && argc == 5 && strcmp(argv[1], "echo") == 0)
 		echo(ntohl(address.s_addr), (unsigned int)strtoul(argv[3], NULL, 10),
 		     (unsigned int)strtoul(argv[4], NULL, 10));
-	if (has_address && argc == 10 && strcmp(argv[1], "run") == 0)
+	if (argc == 4 && strcmp(argv[1], "reflect") == 0)
+		reflect(argv[2], (uint16_t)strtoul(argv[3], NULL, 10));
+	if (has_address && argc == 9 && strcmp(argv[1], "run") == 0)
 		return run(ntohl(address.s_addr), argv + 3);
 	(void)fputs("usage: udp_load echo FIRST COUNT PORT |\n"
-		    "       udp_load run ADDRESS PORTS FLOWS SIZE BURST SECONDS RATE WARM\n",
+		    "       udp_load reflect DEVICE PORT |\n"
+		    "       udp_load run ADDRESS PORTS FLOWS SIZE BURST SECONDS RATE\n",
 		    stderr);
 	return 2;
 }
