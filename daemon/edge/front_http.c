@@ -60,6 +60,7 @@ struct front {
 	struct http_limits limits; /* of all connections; changes with the configuration */
 	struct front_listener *listeners;
 	unsigned int listener_count;
+	bool is_draining;
 	struct list conns;
 	unsigned int conn_count;
 	unsigned int conn_max;
@@ -296,6 +297,8 @@ static void serve_http(struct front_conn *c, struct stream *stream, const struct
 	};
 	if (http_conn_new(stream, &params, &c->http) < 0)
 		on_conn_closed(NULL, c);
+	else if (f->is_draining)
+		http_conn_drain(c->http);
 }
 
 /* Where a TCP connection is to go; false: nowhere, also when it was made to our own socket. */
@@ -452,17 +455,24 @@ int front_new(const struct front_params *params, struct front **ret)
 
 void front_drain(struct front *f)
 {
-	for (unsigned int i = 0; i < f->listener_count; i++) {
+	f->is_draining = true;
+	for (unsigned int i = 0; i < f->listener_count; i++)
 		tcp_listener_take_waiting(&f->listeners[i].tcp); /* or they get a reset */
-		tcp_listener_stop(&f->listeners[i].tcp);
-	}
-	f->listener_count = 0;
 	LIST_FOREACH(node, &f->conns)
 	{
 		struct front_conn *c = LIST_ENTRY(node, struct front_conn, node);
 		if (c->http)
 			http_conn_drain(c->http);
 	}
+}
+
+void front_close(struct front *f)
+{
+	for (unsigned int i = 0; i < f->listener_count; i++) {
+		tcp_listener_take_waiting(&f->listeners[i].tcp);
+		tcp_listener_stop(&f->listeners[i].tcp);
+	}
+	f->listener_count = 0;
 }
 
 bool front_awaits(const struct front *f)

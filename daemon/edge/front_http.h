@@ -42,6 +42,8 @@ struct front_params {
 void front_use_roster(struct front *front, struct roster *roster);
 /* No new visitors; running requests go on, and who has just come may ask once. */
 void front_drain(struct front *front);
+/* … and this is the end of those whose handshake with the kernel had begun by then. */
+void front_close(struct front *front);
 /* Whether somebody who has come has still to ask for the first time. */
 bool front_awaits(const struct front *front);
 unsigned int front_active(const struct front *front);

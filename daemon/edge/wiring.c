@@ -474,6 +474,8 @@ static void drain_front(struct edge_worker *ew)
 
 static void drain_links(struct edge_worker *ew)
 {
+	if (ew->front)
+		front_close(ew->front);
 	edge_conn_drain_all(&ew->conns);
 	ew->drained.on_expire = on_drain_look;
 	timer_start(ew->worker->loop, &ew->drained, loop_now(ew->worker->loop));
@@ -498,7 +500,9 @@ static void on_round_done(void *arg)
 	struct edge *e = arg;
 	nsec_t now = nsec_clock(CLOCK_MONOTONIC);
 	bool awaits = atomic_exchange_explicit(&e->awaits_visitors, false, memory_order_relaxed);
-	if (awaits && now < nsec_add(e->drain_began, FIRST_MSEC * NSEC_PER_MSEC) &&
+	bool is_early = now < nsec_add(e->drain_began, FIRST_MSEC * NSEC_PER_MSEC);
+	/* The first wait is also for whom the kernel is still letting in. */
+	if ((e->drain_round == DRAIN_ROUND_FRONT || (awaits && is_early)) &&
 	    mainloop_timer_start(e->loop, &e->round_timer, now + DRAIN_LOOK_MSEC * NSEC_PER_MSEC) ==
 		    0)
 		return;
