@@ -407,7 +407,7 @@ endef
 tests_of = $(call units,$(1),$(asked_units)) $(call replays,$(1),$(asked_fuzzers)) $(call bins,$(1)) \
 	$(call tools,$(1))
 
-.PHONY: test check-sanitizers check-asan check-tsan cross fuzz soak bench bench-datapath cov compile_commands.json
+.PHONY: test check-sanitizers check-asan check-tsan cross fuzz second-kernel soak bench bench-datapath cov compile_commands.json
 test: ## lint, unit tests, corpora and system tests [T=GROUP]
 test: $(call units,debug,$(asked_units)) $(call units,clang,$(asked_units)) \
 		$(call replays,debug,$(asked_fuzzers)) $(call bins,release) $(call bins,clang) \
@@ -433,6 +433,11 @@ cross: $(call archives,arm64,$(live)) $(call bins,arm64) $(call units,arm64,$(cr
 fuzz: ## every fuzzer, two side by side [FUZZ_SECONDS=60, each]
 fuzz: $(call replays,fuzz,$(fuzzers))
 	@selftests/fuzz/run $(or $(FUZZ_SECONDS),60) $^
+
+second-kernel: ## the socket half of the group datapath on Debian's kernel, emulated: an hour or so
+second-kernel: $(call units,debug,bpf/test-flow bpf/test-steer bpf/test-port_steer net/test-bpf) $(call bins,release)
+	@ADIT_BIN=$(abspath $(dir_release)/bin) ADIT_WHOLE=1 python3 -m pytest -c selftests/system/pytest.ini -v -s \
+		selftests/system/test_second_kernel.py
 
 soak: ## load and random faults for an hour [SOAK_SECONDS=3600, SEED]
 soak: $(call bins,release) $(call tools,release)

@@ -71,7 +71,7 @@ def check(programs, before, said, is_short=False):
 
     def have():     # the last one may not be counted yet
         return all(must[kind] <= moved for kind, moved in since(programs, before).items())
-    until(have, 2, f"packets by the paths {must}, and there were {since(programs, before)}")
+    until(have, 10, f"packets by the paths {must}, and there were {since(programs, before)}")
     for kind, moved in since(programs, before).items():
         assert moved <= may[kind], f"{kind} carried by {moved}, not only by {may[kind]}"
 

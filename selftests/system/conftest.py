@@ -2,7 +2,9 @@
 """Fixtures of the system tests. Programs under test come from the folder ADIT_BIN."""
 import contextlib
 import pathlib
+import shutil
 import sys
+import tempfile
 
 import pytest
 
@@ -14,12 +16,23 @@ from lib.adit import Program  # noqa: E402
 from lib.pipe import Pipe  # noqa: E402
 
 LOG_LINES = 40
+OWN_FOLDER = "adit-test-"
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
     """ADIT_SLOW stretches the limit of each test as it does every wait inside."""
     config.option.timeout = float(config.getini("timeout")) * wait.SLOW
+    # Not under pytest's own folder: each run of pytest closes that for others, and nobody (lib.nobody) is one.
+    if config.option.basetemp is None:
+        config.option.basetemp = tempfile.mkdtemp(prefix=OWN_FOLDER) + "/run"
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """What a failure has left stays."""
+    folder = pathlib.Path(session.config.option.basetemp).parent
+    if exitstatus == 0 and folder.name.startswith(OWN_FOLDER):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -18,7 +18,7 @@ from lib.peer_daemon import FEATURES, Credentials, PeerDaemon
 from lib.quicpeer import RpcReader
 from lib.udp_client import ask, client, udp_section
 from lib.udp_origin import UdpEcho
-from lib.wait import holds, until
+from lib.wait import holds, many, until
 
 pytestmark = [pytest.mark.group("datapath"), pytest.mark.unprivileged,
               pytest.mark.carried(edge="socket")]
@@ -208,10 +208,11 @@ def test_ended_by_the_daemon(make_edge):
 def test_all_end_at_once(make_edge):
     """§7.2: a daemon tells of many ends at the same time, each on a stream of its own: all are heard."""
     edge, port = make_edge(workers=1)
+    count = many(300)
     with peer(edge) as (_, sessions), contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(client(port)) for _ in range(300)]
+        clients = [stack.enter_context(client(port)) for _ in range(count)]
         send_until_seen(clients, sessions, b"x")
-        assert len(sessions.payloads) == 300
+        assert len(sessions.payloads) == count
         for session in list(sessions.payloads):
             sessions.send(carry(session, b"answer"))
         for connection in clients:
@@ -222,9 +223,9 @@ def test_all_end_at_once(make_edge):
             calls.append((call, call.start(rpc.SESSIONS, 1, rpc.unregister_udp_session(
                 asked.session, "connection refused"))))
         assert all(call.wait(question).outcome == "results" for call, question in calls)
-        assert registrations(edge, "ended") == 300
+        assert registrations(edge, "ended") == count
         send_until_seen(clients, sessions, b"again")
-        assert len(sessions.payloads) == 600
+        assert len(sessions.payloads) == 2 * count
 
 
 def test_malformed_and_unknown(make_edge):
@@ -303,17 +304,18 @@ def test_versions_side_by_side(make_edge):
 
 def test_many_clients(make_edge):
     """T8: as many as there may be, each with a session; all are ended when they fall silent."""
-    edge, port = make_edge(extra="[limits]\nflows = 200\n", workers=1, idle="3s")
+    most = many(200)
+    edge, port = make_edge(extra=f"[limits]\nflows = {most}\n", workers=1, idle="3s")
     with peer(edge) as (_, sessions), contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(client(port)) for _ in range(220)]
+        clients = [stack.enter_context(client(port)) for _ in range(most + 20)]
         for connection in clients:
             connection.send(b"first come")
         until(lambda: drops(edge, "udp", "too-many-flows") == 20, 10, "twenty too many")
-        send_until_seen(clients[:200], sessions, b"x")
-        assert len(sessions.payloads) == 200
-        assert len({a.session for a in sessions.asked}) == 200
-        sessions.wait(lambda: len(sessions.ends) == 200, 20, "all ends")
-        assert registrations(edge, "untold") == 0 and registrations(edge) == 200
+        send_until_seen(clients[:most], sessions, b"x")
+        assert len(sessions.payloads) == most
+        assert len({a.session for a in sessions.asked}) == most
+        sessions.wait(lambda: len(sessions.ends) == most, 20, "all ends")
+        assert registrations(edge, "untold") == 0 and registrations(edge) == most
 
 
 # ---- both ends of ours ----

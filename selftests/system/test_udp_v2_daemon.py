@@ -14,7 +14,7 @@ from lib.adit import Daemon, peer_edge_keys, section, write_token
 from lib.dgram2 import Sessions, carry
 from lib.peer_edge import PeerEdge
 from lib.udp_origin import UdpEcho, bound
-from lib.wait import holds, seconds, until
+from lib.wait import holds, many, seconds, until
 
 pytestmark = [pytest.mark.group("datapath"), pytest.mark.unprivileged,
               pytest.mark.carried(aditd="anchor")]
@@ -75,7 +75,7 @@ def test_session_life(peer, start):
         sessions = Sessions(peer.wait_registered(1, 15)[0])
         assert "support_datagram_v3_2" not in sessions.link.registration.features
         assert "support_datagram_v2" in sessions.link.registration.features
-        first = sessions.open(echo.host, echo.port, idle=2)
+        first = sessions.open(echo.host, echo.port, idle=seconds(2))
         sessions.echo(first, b"hello udp")
         sessions.echo(first, b"")
         second = sessions.open("::1", six.port, trace=TRACE)
@@ -182,13 +182,13 @@ def test_spans_do_no_harm(world):
 def test_same_id_again(world):
     """B7, §14 row 12: the second registration takes the first's place, which has no after-life."""
     daemon, sessions, echo = world
-    session = sessions.open(echo.host, echo.port, 1)
+    session = sessions.open(echo.host, echo.port, seconds(1))
     sessions.echo(session, b"x")
     with UdpEcho() as other:
         assert sessions.register(session, other.host, other.port, 60) == ""
         assert active(daemon) == 1
         sessions.echo(session, b"y")
-        holds(lambda: active(daemon) == 1 and not sessions.ends, 2.5)
+        holds(lambda: active(daemon) == 1 and not sessions.ends, seconds(1) + 1.5)
         sessions.echo(session, b"z")
         assert sum(echo.peers.values()) == 1 and len(other.peers) == 1
     assert daemon.counter("cloudflared_udp_total_sessions") == 2
@@ -262,11 +262,12 @@ def test_scope_is_the_connection(peer, start, origins):
 def test_many_end_at_once(peer, start):
     """T8, §13: at the limit the text, for nothing but new sessions; all ends are told."""
     with UdpEcho() as echo:
-        daemon = start(peer, limits={"flows": 150})
+        most = many(150)
+        daemon = start(peer, limits={"flows": most})
         sessions = Sessions(peer.wait_registered(1, 15)[0])
         good = sessions.open(echo.host, echo.port)
         asked = []
-        for _ in range(200):
+        for _ in range(most + 50):
             client, session = sessions.client(), sessions.new()
             params = rpc.register_udp_session(session, socket.inet_aton(echo.host), echo.port,
                                               round(seconds(4) * 1e9))
@@ -276,9 +277,9 @@ def test_many_end_at_once(peer, start):
             answers[session] = client.wait(question).results.struct(0).text(0)
             client.finish()
         made = {session for session, error in answers.items() if error == ""}
-        assert set(answers.values()) == {"", dgram2.TOO_MANY} and len(made) == 149
-        sessions.wait(lambda: len(sessions.ends) >= 149, 15, "all ends")
-        assert {session for session, _ in sessions.ends} == made and len(sessions.ends) == 149
+        assert set(answers.values()) == {"", dgram2.TOO_MANY} and len(made) == most - 1
+        sessions.wait(lambda: len(sessions.ends) >= most - 1, 15, "all ends")
+        assert {session for session, _ in sessions.ends} == made and len(sessions.ends) == most - 1
         sessions.echo(good, b"good")
         assert active(daemon) == 1 and drops(daemon, "too-many-flows") == 51
 
@@ -343,12 +344,12 @@ def test_strangers(world):
 def test_crowd_ends(peer, start):
     """T8: more sessions end at once than calls may run: in the end every one is told."""
     with UdpEcho() as echo:
-        daemon = start(peer)
+        daemon, count = start(peer), many(600)
         sessions = Sessions(peer.wait_registered(1, 15)[0])
         address, client, made = socket.inet_aton(echo.host), sessions.client(), set()
         questions = []
         client.call(rpc.SESSIONS, 1, rpc.unregister_udp_session(sessions.new(), "hello"))
-        for _ in range(600):    # on one stream: sixty may be open there at a time
+        for _ in range(count):    # on one stream: sixty may be open there at a time
             session = sessions.new()
             questions.append(client.start(rpc.SESSIONS, 0, rpc.register_udp_session(
                 session, address, echo.port, 3 * 10 ** 9)))
@@ -356,7 +357,7 @@ def test_crowd_ends(peer, start):
             if len(questions) == 50:
                 assert all(client.wait(q).outcome == "results" for q in questions)
                 questions = []
-        assert daemon.counter("cloudflared_udp_total_sessions") == 600
-        sessions.wait(lambda: len(sessions.ends) >= 600, 30, "all ends")
-        assert {session for session, _ in sessions.ends} == made and len(sessions.ends) == 600
+        assert daemon.counter("cloudflared_udp_total_sessions") == count
+        sessions.wait(lambda: len(sessions.ends) >= count, 30, "all ends")
+        assert {session for session, _ in sessions.ends} == made and len(sessions.ends) == count
         assert daemon.counter("cloudflared_rpc_client_failures", handler="session") == 0
