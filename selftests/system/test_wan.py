@@ -70,14 +70,15 @@ class Link:
         until(look, 10, "an empty wire")
 
     def rtt(self, address=RIGHT, spread=5 * SLOW):
-        """Milliseconds of five pings: (least, most). They differ more where the machine was busy: the
-        best of five tries counts."""
+        """Milliseconds of five pings: the least and the middle one. They differ more where the machine was
+        busy: the best of five tries counts."""
         found = []
         for _ in range(5):
             text = self.left.run("ping", "-c", 6, "-i", "0.1", "-W", 5, address)
             times = [float(t) for t in re.findall(r"time=([\d.]+)", text)][1:]
             assert len(times) == 5, text
-            found.append((max(times) - min(times), min(times), max(times)))
+            least, middle = min(times), sorted(times)[2]
+            found.append((middle - least, least, middle))
             if found[-1][0] < spread:
                 break
         return min(found)[1:]
@@ -100,21 +101,21 @@ def within(count, total, part):
 def test_delay(link):
     """50 ms each way, one way, jitter within its bounds, on IPv4 and IPv6; changed while it runs."""
     late = 5 * SLOW
-    least, most = link.rtt()
-    assert most < late, (least, most)
+    least, middle = link.rtt()
+    assert middle < late, (least, middle)
     for side, device, address in ((link.left, "l0", "fd79::1/64"), (link.right, "r0", "fd79::2/64")):
         side.run("sysctl", "-qw", f"net.ipv6.conf.{device}.disable_ipv6=0")
         side.address(device, address)
     link.wan.set(delay="50ms")
     for address in (RIGHT, "fd79::2"):
-        least, most = link.rtt(address)
-        assert 100 <= least and most < 100 + late, (least, most)
+        least, middle = link.rtt(address)
+        assert 100 <= least and middle < 100 + late, (least, middle)
     link.wan.set("down", delay=0)
-    least, most = link.rtt()
-    assert 50 <= least and most < 50 + late, (least, most)
+    least, middle = link.rtt()
+    assert 50 <= least and middle < 50 + late, (least, middle)
     link.wan.set("up", jitter="30ms")
-    least, most = link.rtt(spread=30 + late)
-    assert 50 <= least and most < 80 + late, (least, most)
+    least, middle = link.rtt(spread=30 + late)
+    assert 50 <= least and middle < 80 + late, (least, middle)
 
 
 @pytest.mark.parametrize("part", [0.01, 0.1])
@@ -172,7 +173,8 @@ def test_rate(link):
     took = time.monotonic() - started
     sent = link.wan.counters["up"]["sent_bytes"] - before
     assert sent >= 1000 * 1028 and link.wan.counters["up"]["full"] == 0
-    assert sent / 1e6 * 0.98 <= took <= sent / 1e6 + 0.2 * SLOW, took
+    # A busy machine is late, but not early.
+    assert sent / 1e6 * 0.98 <= took <= sent / 1e6 + SLOW, took
     link.wan.set("up", queue="64k")
     link.send(1000, 1000)
     link.wait_empty()
