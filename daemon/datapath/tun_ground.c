@@ -211,7 +211,7 @@ static void take_udp(struct tun_ground *g, const struct arrival *a, const struct
 		return;
 	}
 	const struct ip_port local = { .ip = ip->dst, .port = udp.dst_port };
-	const struct tun_flow flow = { .src = { ip->src, udp.src_port },
+	const struct tun_flow flow = { .src = { .ip = ip->src, .port = udp.src_port },
 				       .dst = local,
 				       .protocol = IP_PROTOCOL_UDP };
 	if (tun_path_find(g, &local))
@@ -252,7 +252,7 @@ static void take_error(struct tun_ground *g, const struct arrival *a, const stru
 	}
 	const struct ip_port local = { .ip = quote->src, .port = udp.src_port };
 	const struct udp_error e = { .error = error_of(m, quote->src.family),
-				     .peer = { quote->dst, udp.dst_port },
+				     .peer = { .ip = quote->dst, .port = udp.dst_port },
 				     .mtu = m->mtu };
 	struct flow_path *path = tun_path_find(g, &local);
 	if (!path) {
