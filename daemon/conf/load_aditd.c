@@ -447,12 +447,13 @@ static void settle_proxy(struct loader *l, struct conf *c)
 static void check_tun(struct loader *l, const struct conf_datapath *d)
 {
 	const struct conf_section *s = load_find(l, "datapath");
-	if (d->tun && d->tun_prefix_count == 0)
+	const struct conf_item *prefix = load_item(s, "tun-prefix");
+	/* One that was no prefix has been told of. */
+	if (d->tun && d->tun_prefix_count == 0 && (!prefix || !prefix->text[0]))
 		load_error(l, s, "tun", load_item(s, "tun"),
 			   "without tun-prefix; accepted: with it, routed packets need addresses");
 	if (!d->tun && d->tun_prefix_count > 0)
-		load_warn(l, s, "tun-prefix", load_item(s, "tun-prefix"),
-			  "without tun it has no effect");
+		load_warn(l, s, "tun-prefix", prefix, "without tun it has no effect");
 }
 
 /* ---- the rest ---- */
