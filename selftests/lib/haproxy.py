@@ -10,6 +10,8 @@ defaults
   timeout connect 1s
   timeout client 60s
   timeout server 30s
+  # An edge that is slow to say that it is ready is not gone: it refuses, or answers 503.
+  timeout check 2s
   retries 3
   option redispatch 1
   # What an edge hasn't answered is asked again elsewhere.
