@@ -169,6 +169,8 @@ static void send_packet(struct udp_client *c, struct span packet)
 	note_active(c);
 	if (port)
 		c->clients->p.ops->packet(c->clients->p.user, c, port, packet);
+	else
+		c->clients->stats.no_link++; /* it ended while the packet was on its way here */
 }
 
 static int open_call(struct udp_client *c)

@@ -306,8 +306,12 @@ class Origin:
     def serve_raw(self, connection, request):
         request.read()
         name = request.target.split("/")[2]
+        if not self.tls:    # the end comes with it: nobody takes the connection for an idle one meanwhile
+            connection.sendall(self.raw[name], socket.MSG_MORE)
+            connection.shutdown(socket.SHUT_WR)
+            return False
         connection.sendall(self.raw[name])
-        if self.tls and not name.startswith("cut"):
+        if not name.startswith("cut"):
             with contextlib.suppress(OSError):
                 connection.unwrap()
         return False
