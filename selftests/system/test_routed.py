@@ -514,10 +514,12 @@ def test_device_removed(tmp_path):
         assert ground.daemon.process.log.count("the TUN device has gone") == 2
         with ground.far.inside():
             listener = Listener(FAR)
-        with listener, ground.client.inside():
-            stream = socket.create_connection((FAR, listener.socket.getsockname()[1]))
-        with stream:
-            stream.sendall(b"by stream")
+        with listener:
+            with ground.client.inside():
+                stream = socket.create_connection((FAR, listener.socket.getsockname()[1]))
+            with stream, listener.accept() as there:
+                stream.sendall(b"by stream")
+                assert there.recv(100) == b"by stream"
         ground.daemon.stop()
         ground.daemon.serve()
         until(lambda: is_answered(ground, FAR, count=1), 10, "an answer")
