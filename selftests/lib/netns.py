@@ -42,6 +42,10 @@ class Netns:
         assert not check or done.returncode == 0, f"{argv}: {done.stdout}"
         return done.stdout
 
+    def nstat(self, name):
+        """A counter of the kernel since the namespace was made."""
+        return int(self.run("nstat", "-asz", name).split()[-2])
+
     def nft(self, rules):
         """Loads rules in nft syntax."""
         self.run("nft", "-f", "-", stdin=rules)

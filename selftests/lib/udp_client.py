@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Public UDP ports of an edge, [udp NAME], and clients of them."""
+"""Public UDP ports of an edge, [udp NAME], and clients of them and of private networks."""
 import contextlib
 import socket
 
@@ -11,8 +11,9 @@ def udp_section(name, port, dest, **keys):
     return section(f"udp {name}", listen=f"127.0.0.1:{port}", tunnel="home", dest=dest, **keys)
 
 
-def client(port, host="127.0.0.1"):
-    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+def client(port, host="127.0.0.1", namespace=None):
+    with namespace.inside() if namespace else contextlib.nullcontext():
+        made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
     made.connect((host, port))
     made.settimeout(seconds(5))
     return made

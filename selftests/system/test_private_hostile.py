@@ -10,7 +10,7 @@ import struct
 
 import pytest
 
-from lib import icmp, needs, netns, private_net
+from lib import icmp, needs, netns, private_net, udp_client
 from lib.dgram3_daemon import FEATURE, FlowServer
 from lib.icmp import EXCEEDED, Pings, REPLY, REQUEST, UNREACHABLE
 from lib.peer_daemon import FEATURES, Credentials, PeerDaemon
@@ -180,11 +180,7 @@ def test_unsolicited_payloads(ground):
         link, _ = daemon.register()
         ground.edge.wait_links(1)
         flows = FlowServer(link)
-        with ground.client.inside():
-            client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        with client:
-            client.connect((FAR, 53))
-            client.settimeout(seconds(5))
+        with udp_client.client(53, FAR, ground.client) as client:
             client.send(b"question")
             made = flows.wait_registration()
             assert (socket.inet_ntoa(made.address), made.port) == (FAR, 53)

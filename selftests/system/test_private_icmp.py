@@ -7,8 +7,9 @@ import socket
 import pytest
 
 from lib import needs, netns, private_net
+from lib.pings import counts, hops, is_answered, ping
 from lib.private_net import DENIED, EDGE_HOST, EDGE_HOST_V6, FAR, FAR_V6, NEAR, NEAR_V6
-from lib.wait import holds, seconds, until
+from lib.wait import holds, until
 
 pytestmark = [pytest.mark.group("datapath"), pytest.mark.unprivileged,
               pytest.mark.carried(edge="tun-icmp", aditd="ping")]
@@ -22,25 +23,8 @@ def fixture_ground(tmp_path_factory, request):
     with private_net.private_net(tmp_path_factory.mktemp("net"), connections=request.param) as made:
         made.serve()
         for host in (FAR, FAR_V6):      # neighbours are learned slowly at first
-            until(lambda h=host: is_answered(made, h, count=1), 10, f"a way to {host}")
+            until(lambda h=host: is_answered(made.client, h, count=1), 10, f"a way to {host}")
         yield made
-
-
-def ping(ground, host, *options, count=3, namespace=None, deadline=5):
-    """Until so many are answered, or the deadline."""
-    return (namespace or ground.client).run("ping", "-n", "-c", count, "-i", 0.02, "-w",
-                                            int(seconds(deadline)), *options, host, check=False)
-
-
-def counts(said):
-    """(sent, answered): a machine that stalls lets more be sent than were wanted."""
-    found = re.search(r"(\d+) packets transmitted, (\d+) received", said)
-    assert found, said
-    return tuple(map(int, found.groups()))
-
-
-def is_answered(ground, host, *options, count=3, **more):
-    return counts(ping(ground, host, *options, count=count, **more))[1] >= count
 
 
 def drops(ground, reason):
@@ -55,19 +39,19 @@ def carried(ground):
 @pytest.mark.parametrize("host", [NEAR, FAR, NEAR_V6, FAR_V6])
 def test_ping(ground, host):
     before = carried(ground)
-    sent, received = counts(ping(ground, host, count=20))
+    sent, received = counts(ping(ground.client, host, count=20))
     asked, answered = (a - b for a, b in zip(carried(ground), before))
     assert received >= 20 and asked == sent and received <= answered <= sent
-    assert is_answered(ground, host, count=20, namespace=ground.edge_ns)
+    assert is_answered(ground.edge_ns, host, count=20)
 
 
 @pytest.mark.parametrize("host, head", [(FAR, 28), (FAR_V6, 48)])
 def test_sizes(ground, host, head):
     """Packets to 1 280 bytes pass, the next is answered with packet too big."""
     for size in (0, 1, 7, 8, 56, 600, 1279 - head, 1280 - head):
-        assert is_answered(ground, host, "-M", "do", "-s", size), size
+        assert is_answered(ground.client, host, "-M", "do", "-s", size), size
     before = drops(ground, "too-big")
-    said = ping(ground, host, "-M", "do", "-s", 1281 - head, count=2, deadline=1)
+    said = ping(ground.client, host, "-M", "do", "-s", 1281 - head, count=2, deadline=1)
     assert re.search(r"(mtu ?= ?1280|Packet too big: mtu=1280)", said), said
     assert drops(ground, "too-big") > before
     for namespace in (ground.client, ground.edge_ns):   # it remembers the size for minutes
@@ -81,18 +65,17 @@ HOPS = {FAR: [EDGE_HOST, None, NEAR, FAR], FAR_V6: [EDGE_HOST_V6, None, NEAR_V6,
 @pytest.mark.parametrize("host", [FAR, FAR_V6])
 def test_traceroute(ground, host):
     """T2: every hop: the edge by its own kernel, the daemon, the router behind it, the origin."""
-    said = ground.client.run("traceroute", "-n", "-I", "-q", 1, "-w", int(seconds(2)), "-m", 8, host)
-    hops = [line.split()[1] for line in said.splitlines()[1:]]
-    assert len(hops) == 4 and "*" not in hops, said
-    for found, wanted in zip(hops, HOPS[host]):
-        assert wanted in (None, found), said
+    found = hops(ground.client, host)
+    assert len(found) == 4 and "*" not in found, found
+    for hop, wanted in zip(found, HOPS[host]):
+        assert wanted in (None, hop), found
 
 
 def test_too_big_behind(ground):
     """T2: a hop behind the daemon that takes less: its word reaches the client."""
     ground.router.mtu("f1", 1000)
     try:
-        said = ping(ground, FAR, "-M", "do", "-s", 1200, count=2, deadline=2)
+        said = ping(ground.client, FAR, "-M", "do", "-s", 1200, count=2, deadline=2)
         assert re.search(rf"From {NEAR}.*mtu ?= ?1000", said), said
     finally:
         ground.router.mtu("f1", 1500)
@@ -106,25 +89,25 @@ def test_narrow_hop(tmp_path):
     with private_net.private_net(tmp_path, connections=1, daemon={"datagram": "v2"}) as ground:
         ground.serve()
         for host, head in ((FAR, 28), (FAR_V6, 48)):
-            until(lambda h=host, s=1349 - head: is_answered(ground, h, "-M", "do", "-s", s, count=1), 10,
+            until(lambda h=host, s=1349 - head: is_answered(ground.client, h, "-M", "do", "-s", s, count=1), 10,
                   "a way for the largest packet")
         ground.router.mtu("f1", 1280)
         for host, router, head in ((FAR, NEAR, 28), (FAR_V6, NEAR_V6, 48)):
-            said = ping(ground, host, "-M", "do", "-s", 1349 - head, count=2, deadline=2)
+            said = ping(ground.client, host, "-M", "do", "-s", 1349 - head, count=2, deadline=2)
             assert re.search(rf"From {router}.*(mtu ?= ?1280)", said), said
-            assert is_answered(ground, host, "-M", "do", "-s", 1280 - head)
+            assert is_answered(ground.client, host, "-M", "do", "-s", 1280 - head)
 
 
 def test_unreachable_behind(ground):
     """An address that nobody has: the router behind the daemon says so, in the client's terms."""
-    said = ping(ground, "10.90.4.77", count=4)
+    said = ping(ground.client, "10.90.4.77", count=4)
     assert re.search(rf"From {NEAR}.*Unreachable", said), said
 
 
 @pytest.mark.carried(edge="tun-icmp")
 def test_denied(ground):
     """[network] of the daemon holds for pings too."""
-    assert counts(ping(ground, DENIED, count=2, deadline=1))[1] == 0
+    assert counts(ping(ground.client, DENIED, count=2, deadline=1))[1] == 0
 
 
 @pytest.mark.carried()
@@ -143,10 +126,10 @@ def test_no_daemon(ground):
     ground.daemon.stop()
     until(lambda: ground.edge.links() == 0, 10, "no link")
     for host in (FAR, FAR_V6):
-        said = ping(ground, host, count=2, deadline=1)
+        said = ping(ground.client, host, count=2, deadline=1)
         assert re.search(rf"From {host}.*[Uu]nreachable", said), said
     ground.daemon.serve()
-    assert is_answered(ground, FAR)
+    assert is_answered(ground.client, FAR)
 
 
 @pytest.mark.carried(None)

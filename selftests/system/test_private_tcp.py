@@ -9,7 +9,7 @@ import socket
 
 import pytest
 
-from lib import leftover, needs, private_net
+from lib import leftover, needs, private_net, udp_client
 from lib.private_net import CLIENT, CLIENT_V6, DENIED, EDGE_HOST, FAR, FAR_V6, NEAR
 from lib.service_user import UID, with_service_user
 from lib.sockets import Listener, read_all
@@ -202,13 +202,9 @@ def test_ordinary_user(alone):
     test_forwarded(alone, FAR, CLIENT)
     with alone.far.inside():
         echo = UdpEcho(FAR)
-    with echo, alone.client.inside():
-        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        with client:
-            client.connect((FAR, echo.port))
-            client.settimeout(seconds(5))
-            client.send(b"question")
-            assert client.recv(100) == b"question"
+    with echo, udp_client.client(echo.port, FAR, alone.client) as client:
+        client.send(b"question")
+        assert client.recv(100) == b"question"
 
 
 @pytest.mark.carried()

@@ -5,21 +5,21 @@ import contextlib
 import errno
 import json
 import socket
-import struct
 
 import pytest
 
 from lib import needs, netns, paths, ports, private_net
+from lib.pings import counts, ping
 from lib.private_net import CLIENT, CLIENT_V6, DENIED, EDGE_HOST, FAR, FAR_V6
 from lib.sockets import Listener
+from lib.sockopts import PMTUDISC_DONT, discover_mtu, hear_errors, mtu, segments
+from lib.udp_client import ask, client
 from lib.udp_origin import UdpEcho, bound
 from lib.wait import seconds, until
 
 pytestmark = [pytest.mark.group("datapath"), pytest.mark.unprivileged,
               pytest.mark.carried(edge="tun", aditd="anchor")]
 
-IP_MTU_DISCOVER, IP_PMTUDISC_DONT, IP_PMTUDISC_DO, IP_MTU, IP_RECVERR = 10, 0, 2, 14, 11
-IPV6_MTU, IPV6_RECVERR, SOL_UDP, UDP_SEGMENT, UDP_GRO = 24, 25, 17, 103, 104
 HEAD = {FAR: 28, FAR_V6: 48}
 
 
@@ -42,26 +42,6 @@ def fixture_echoes(ground):
         yield made
 
 
-def client(namespace, host, port):
-    with namespace.inside():
-        made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-    made.connect((host, port))
-    made.settimeout(seconds(5))
-    return made
-
-
-def ask(connection, payload, timeout=10):
-    """Sends until the echo is there."""
-    connection.settimeout(0.5)
-    for _ in range(int(seconds(timeout) * 2)):
-        connection.send(payload)
-        with contextlib.suppress(TimeoutError):
-            while (got := connection.recv(65536)) != payload:
-                pass
-            return got
-    raise AssertionError(f"no echo of {len(payload)} bytes")
-
-
 def carried(program, *names):
     page = program.metrics()
     return tuple(sum(page.sum("adit_flow_packets_total", path=path, dir=k) for path in names)
@@ -80,7 +60,7 @@ def test_many_clients(ground, echoes, host, source):
     before = carried(ground.edge, "tun"), carried(ground.daemon, "anchor", "xdp")
     forwarded = ground.edge.counter("adit_edge_datagrams_forwarded_total")
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(client(ground.client, host, echo.port)) for _ in range(40)]
+        clients = [stack.enter_context(client(echo.port, host, ground.client)) for _ in range(40)]
         assert clients[0].getsockname()[0] == source
 
         def turn():
@@ -102,7 +82,7 @@ def test_queues_follow(ground, echoes):
     """The kernel gives a flow's packets to the queue on which its answers were written: once it has
     been answered it doesn't cross between workers any more."""
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(client(ground.client, FAR, echoes[FAR].port))
+        clients = [stack.enter_context(client(echoes[FAR].port, FAR, ground.client))
                    for _ in range(20)]
         for connection in clients:
             ask(connection, b"first")
@@ -125,7 +105,7 @@ def test_steered(ground, host):
     with ground.far.inside():
         silent = bound(host)
     with silent, contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(client(ground.client, host, silent.getsockname()[1]))
+        clients = [stack.enter_context(client(silent.getsockname()[1], host, ground.client))
                    for _ in range(40)]
         came = ground.edge.counter(**rx)
         forwarded = [ground.edge.counter("adit_edge_datagrams_forwarded_total")]
@@ -141,7 +121,7 @@ def test_steered(ground, host):
 
 @pytest.mark.parametrize("host", [FAR, FAR_V6])
 def test_from_the_edge_itself(ground, echoes, host):
-    with client(ground.edge_ns, host, echoes[host].port) as connection:
+    with client(echoes[host].port, host, ground.edge_ns) as connection:
         ground.settle(lambda: ask(connection, b"from here"), 1)
 
 
@@ -149,12 +129,12 @@ def test_from_the_edge_itself(ground, echoes, host):
 def test_sizes(ground, echoes, host):
     """T3: WireGuard's sizes inside 1 248 and 1 280 pass; inside 1 420 (1 452 outside) is counted and
     answered with packet too big, and the client's kernel knows the size of the path from then on."""
-    family = socket.IPPROTO_IPV6 if ":" in host else socket.IPPROTO_IP
-    with client(ground.client, host, echoes[host].port) as connection:
+    v6 = ":" in host
+    with client(echoes[host].port, host, ground.client) as connection:
         ground.settle(lambda: ask(connection, bytes(1380)), 1)
         for size in (1380, 1312, 1280, 1279, 1, 0):
             ask(connection, bytes(size))
-        connection.setsockopt(family, IP_MTU_DISCOVER if family == 0 else 23, IP_PMTUDISC_DO)
+        discover_mtu(connection, v6)
         before = drops(ground, "too-big"), ground.edge.counter("adit_edge_icmp_errors_total")
 
         def refused():
@@ -164,8 +144,7 @@ def test_sizes(ground, echoes, host):
                 return True
             return False
         until(refused, 5, "the client's kernel to know")
-        mtu = connection.getsockopt(family, IPV6_MTU if family else IP_MTU)
-        assert mtu == 1380 + HEAD[host]
+        assert mtu(connection, v6) == 1380 + HEAD[host]
         assert drops(ground, "too-big") > before[0]
         assert ground.edge.counter("adit_edge_icmp_errors_total") > before[1]
         connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)   # what came meanwhile
@@ -176,8 +155,8 @@ def test_sizes(ground, echoes, host):
 
 def test_too_big_untold(ground, echoes):
     """Who lets his packets be cut gets no error; it is dropped and counted, and harms nothing."""
-    with client(ground.edge_ns, FAR, echoes[FAR].port) as connection:
-        connection.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
+    with client(echoes[FAR].port, FAR, ground.edge_ns) as connection:
+        discover_mtu(connection, how=PMTUDISC_DONT)
         ground.settle(lambda: ask(connection, b"before"), 1)
         before = drops(ground, "too-big"), ground.edge.counter("adit_edge_icmp_errors_total")
         connection.send(bytes(1400))
@@ -195,18 +174,13 @@ def test_narrow_client(ground, echoes):
     way = ("route", "replace", "10.90.1.0/24", "dev", "c1", "src", EDGE_HOST)
     netns.ip(*way, "mtu", 1000, netns=ground.edge_ns)
     try:
-        with client(ground.client, FAR, echoes[FAR].port) as connection:
-            before = int(nstat(ground.edge_ns, "IpFragCreates"))
+        with client(echoes[FAR].port, FAR, ground.client) as connection:
+            before = ground.edge_ns.nstat("IpFragCreates")
             for size in (100, 1280, 1380):
                 ask(connection, bytes(size))
-            assert int(nstat(ground.edge_ns, "IpFragCreates")) >= before + 4
+            assert ground.edge_ns.nstat("IpFragCreates") >= before + 4
     finally:
         netns.ip(*way, netns=ground.edge_ns)
-
-
-def nstat(namespace, name):
-    """A counter of the kernel since the namespace was made."""
-    return namespace.run("nstat", "-asz", name).split()[-2]
 
 
 @pytest.mark.by_sockets     # which are as cheap for runs
@@ -215,20 +189,18 @@ def test_bursts(ground):
     with ground.far.inside():
         origin = bound(FAR)
     port = origin.getsockname()[1]
-    with origin, client(ground.edge_ns, FAR, port) as connection:
+    with origin, client(port, FAR, ground.edge_ns) as connection:
         ask_origin = b"hello"
         connection.send(ask_origin)
         data, peer = origin.recvfrom(100)
         assert data == ask_origin
         before = [ground.edge.counter("adit_edge_bursts_total", dir=k) for k in ("rx", "tx")]
         pieces = [bytes([65 + n]) * 700 for n in range(16)] + [b"tail"]
-        connection.sendmsg([b"".join(pieces)],
-                           [(SOL_UDP, UDP_SEGMENT, struct.pack("=H", 700))])
+        connection.sendmsg([b"".join(pieces)], segments(700))
         assert [origin.recv(2000) for _ in pieces] == pieces
 
         def answered_in_bursts():
-            origin.sendmsg([b"".join(pieces)], [(SOL_UDP, UDP_SEGMENT, struct.pack("=H", 700))],
-                           0, peer)
+            origin.sendmsg([b"".join(pieces)], segments(700), 0, peer)
             assert [connection.recv(2000) for _ in pieces] == pieces
             return ground.edge.counter("adit_edge_bursts_total", dir="tx") > before[1]
         until(answered_in_bursts, 10, "answers in a burst")
@@ -240,8 +212,8 @@ def test_bursts(ground):
 def test_refused(ground, echoes):
     """What the daemon doesn't allow is answered by the edge."""
     errors = ground.edge.counter("adit_edge_icmp_errors_total")
-    with client(ground.client, DENIED, echoes[DENIED].port) as connection:
-        connection.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+    with client(echoes[DENIED].port, DENIED, ground.client) as connection:
+        hear_errors(connection)
         connection.send(b"let me in")
         with pytest.raises(OSError) as caught:
             connection.recv(100)
@@ -254,15 +226,14 @@ def test_daemon_gone(ground, echoes):
     ground.daemon.stop()
     until(lambda: ground.edge.links() == 0, 10, "no link")
     for namespace, host in ((ground.client, FAR), (ground.client, FAR_V6)):
-        with client(namespace, host, 9) as connection:
-            connection.setsockopt(*((socket.IPPROTO_IPV6, IPV6_RECVERR) if ":" in host else
-                                    (socket.IPPROTO_IP, IP_RECVERR)), 1)
+        with client(9, host, namespace) as connection:
+            hear_errors(connection, ":" in host)
             connection.send(b"anybody?")
             with pytest.raises(OSError) as caught:
                 connection.recv(100)
             assert caught.value.errno == errno.EHOSTUNREACH
     ground.daemon.serve()
-    with client(ground.client, FAR, echoes[FAR].port) as connection:
+    with client(echoes[FAR].port, FAR, ground.client) as connection:
         ground.settle(lambda: ask(connection, b"again"), 1)
 
 
@@ -312,18 +283,18 @@ def test_narrow_path(tmp_path):
         ground.serve()
         with ground.far.inside():
             origin = bound(FAR)
-        with origin, client(ground.client, FAR, origin.getsockname()[1]) as connection:
-            connection.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+        with origin, client(origin.getsockname()[1], FAR, ground.client) as connection:
+            discover_mtu(connection)
             connection.send(b"hello")
             assert origin.recv(100) == b"hello"
 
             def known():
                 with contextlib.suppress(OSError):
                     connection.send(bytes(1380))
-                return connection.getsockopt(socket.IPPROTO_IP, IP_MTU) < 1380
+                return mtu(connection) < 1380
             until(known, 10, "the client's kernel to know", step=0.2)
             connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            size = connection.getsockopt(socket.IPPROTO_IP, IP_MTU) - 28
+            size = mtu(connection) - 28
             assert 1280 <= size <= 1352 - 41 - 8, "docs/protocol.md §11.1, ids of 8 bytes"
             connection.send(bytes(size))
             assert origin.recv(2000) == bytes(size)
@@ -346,10 +317,10 @@ def test_nested_networks(tmp_path):
             netns.ip("address", "add", "10.90.4.200/24", "dev", "f0", netns=ground.far)
             echoes = [UdpEcho(host) for host in (FAR, "10.90.4.200")]
         with echoes[0], echoes[1]:
-            with client(ground.client, FAR, echoes[0].port) as connection:
+            with client(echoes[0].port, FAR, ground.client) as connection:
                 ask(connection, b"of lan")
-            with client(ground.client, "10.90.4.200", echoes[1].port) as connection:
-                connection.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+            with client(echoes[1].port, "10.90.4.200", ground.client) as connection:
+                hear_errors(connection)
                 connection.send(b"of part")
                 with pytest.raises(OSError) as caught:
                     connection.recv(100)
@@ -365,7 +336,7 @@ def test_nested_networks(tmp_path):
 def test_4096_flows(ground, echoes):
     """T2: as many at once, each with an answer of its own."""
     with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(client(ground.client, FAR, echoes[FAR].port))
+        clients = [stack.enter_context(client(echoes[FAR].port, FAR, ground.client))
                    for _ in range(4096)]
         for first in range(0, len(clients), 64):
             for number in range(first, first + 64):
@@ -406,21 +377,20 @@ def test_other_daemons(tmp_path, keys, udp, is_short):
         ground.serve()
         with ground.far.inside():
             echo, listener = UdpEcho(FAR), Listener(FAR)
-        with echo, listener, client(ground.client, FAR, echo.port) as connection:
+        with echo, listener, client(echo.port, FAR, ground.client) as connection:
             with ground.client.inside():
                 stream = socket.create_connection((FAR, listener.socket.getsockname()[1]))
             with stream, listener.accept() as served:
                 stream.sendall(b"by stream")
                 assert served.recv(100) == b"by stream"
-            said = ground.client.run("ping", "-n", "-c", 1, "-w", int(seconds(5 if udp else 1)), FAR,
-                                     check=False)
+            said = ping(ground.client, FAR, count=1, deadline=5 if udp else 1)
             if udp:
                 ground.settle(lambda: ask(connection, b"by session"), 1)
                 ask(connection, bytes(1280))
-                assert "1 received" in said
+                assert counts(said)[1] == 1
                 return
             assert "Unreachable" in said
-            connection.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+            hear_errors(connection)
             connection.send(b"nobody")
             with pytest.raises(OSError) as caught:
                 connection.recv(100)

@@ -15,19 +15,20 @@ from lib import leftover, needs, netns, routed
 from lib.dgram3 import OK, carry, register
 from lib.icmp import Pings, REPLY, packet, request
 from lib.peer_edge import PeerEdge
+from lib.pings import counts, hops, is_answered, ping
 from lib.private_net import DENIED
 from lib.routed import (DAEMON_LAN, DEVICE, FAR, FAR_V6, KEPT, KEPT_V6, NEAR, NEAR_V6, OWN, OWN_V6, PREFIX,
                         PREFIX_V6, carried, drops)
 from lib.short_cut import HERE, HERE_V6, THERE, THERE_V6, ShortCut
 from lib.sockets import Listener
+from lib.sockopts import discover_mtu, hear_errors, mtu, segments
+from lib.udp_client import ask, client
 from lib.udp_origin import UdpEcho, bound
 from lib.wait import lasts, seconds, until
 
 pytestmark = [pytest.mark.group("datapath"), pytest.mark.carried(aditd="tun", edge="tun")]
 PINGS = pytest.mark.carried(aditd="tun-icmp", edge="tun-icmp")
 
-IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_MTU, IPV6_MTU = 10, 2, 14, 24
-SOL_UDP, UDP_SEGMENT = 17, 103
 NOBODY = 64123
 
 
@@ -39,7 +40,7 @@ def fixture_ground(tmp_path_factory):
     with routed.routed(tmp_path_factory.mktemp("net"), connections=4) as made:
         made.serve()
         for host in (FAR, FAR_V6):      # neighbours are learned slowly at first
-            until(lambda h=host: is_answered(made, h, count=1), 10, f"a way to {host}")
+            until(lambda h=host: is_answered(made.client, h, count=1), 10, f"a way to {host}")
         yield made
 
 
@@ -49,43 +50,6 @@ def echo_at(ground, host):
         made = UdpEcho(host)
     with made:
         yield made
-
-
-def client(namespace, host, port):
-    with namespace.inside():
-        made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-    made.connect((host, port))
-    made.settimeout(seconds(5))
-    return made
-
-
-def ask(connection, payload, timeout=10):
-    """Sends until the echo is there."""
-    connection.settimeout(0.5)
-    for _ in range(int(seconds(timeout) * 2)):
-        connection.send(payload)
-        with contextlib.suppress(TimeoutError):
-            while (got := connection.recv(65536)) != payload:
-                pass
-            return got
-    raise AssertionError(f"no echo of {len(payload)} bytes")
-
-
-def ping(ground, host, *options, count=3, deadline=5):
-    """Until so many are answered, or the deadline."""
-    return ground.client.run("ping", "-n", "-c", count, "-i", 0.02, "-w", int(seconds(deadline)),
-                             *options, host, check=False)
-
-
-def counts(said):
-    """(sent, answered): a machine that stalls lets more be sent than were wanted."""
-    found = re.search(r"(\d+) packets transmitted, (\d+) received", said)
-    assert found, said
-    return tuple(map(int, found.groups()))
-
-
-def is_answered(ground, host, *options, count=3, **more):
-    return counts(ping(ground, host, *options, count=count, **more))[1] >= count
 
 
 def flows(ground):
@@ -99,7 +63,7 @@ def test_flows(ground, host, prefix):
     """Flows of clients on either worker: each datagram once, by the device and by no socket; each flow an
     address of the prefix and a port, which stay."""
     with echo_at(ground, host) as echo, contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(client(ground.client, host, echo.port)) for _ in range(40)]
+        clients = [stack.enter_context(client(echo.port, host, ground.client)) for _ in range(40)]
         before, crossed = carried(ground), ground.daemon.counter("adit_tun_crossings_total")
         for turn in range(5):
             for number, connection in enumerate(clients):
@@ -121,7 +85,7 @@ def test_flows(ground, host, prefix):
 
 @pytest.mark.parametrize("host", [FAR, FAR_V6])
 def test_sizes(ground, host):
-    with echo_at(ground, host) as echo, client(ground.client, host, echo.port) as connection:
+    with echo_at(ground, host) as echo, client(echo.port, host, ground.client) as connection:
         for size in (1380, 1280, 100, 1, 0):
             ask(connection, bytes(size))
         assert len(echo.peers) == 1
@@ -133,18 +97,17 @@ def test_bursts(ground, host):
     def aggregated(way):
         return ground.daemon.counter("adit_flow_aggregated_packets_total", dir=way)
     pieces = [bytes([65 + n]) * 700 for n in range(16)] + [b"tail"]
-    segment = [(SOL_UDP, UDP_SEGMENT, struct.pack("=H", 700))]
     with ground.far.inside():
         origin = bound(host)
-    with origin, client(ground.edge_ns, host, origin.getsockname()[1]) as connection:
+    with origin, client(origin.getsockname()[1], host, ground.edge_ns) as connection:
         connection.send(b"hello")
         _, peer = origin.recvfrom(100)
         rx, tx = aggregated("rx"), aggregated("tx")
 
         def both_ways():
-            connection.sendmsg([b"".join(pieces)], segment)
+            connection.sendmsg([b"".join(pieces)], segments(700))
             assert [origin.recv(2000) for _ in pieces] == pieces
-            origin.sendmsg([b"".join(pieces)], segment, 0, peer)
+            origin.sendmsg([b"".join(pieces)], segments(700), 0, peer)
             assert [connection.recv(2000) for _ in pieces] == pieces
             return aggregated("rx") > rx and aggregated("tx") > tx
         until(both_ways, 10, "bursts")
@@ -158,7 +121,7 @@ def test_refused(ground):
     closed.close()
     failed = ground.daemon.counter("cloudflared_udp_failed_flows")
     errors = ground.daemon.counter("adit_flow_errors_total")
-    with client(ground.client, FAR, port) as connection:
+    with client(port, FAR, ground.client) as connection:
         connection.send(b"anybody?")
         until(lambda: ground.daemon.counter("cloudflared_udp_failed_flows") == failed + 1, 5, "its end")
     assert ground.daemon.counter("adit_flow_errors_total") == errors + 1
@@ -170,9 +133,8 @@ def test_answer_too_big(ground, host, head):
     v6 = ":" in host
     with ground.far.inside():
         origin = bound(host)
-    level = socket.IPPROTO_IPV6 if v6 else socket.IPPROTO_IP
-    origin.setsockopt(level, 23 if v6 else IP_MTU_DISCOVER, IP_PMTUDISC_DO)
-    with origin, client(ground.client, host, origin.getsockname()[1]) as connection:
+    discover_mtu(origin, v6)
+    with origin, client(origin.getsockname()[1], host, ground.client) as connection:
         connection.send(b"hello")
         _, peer = origin.recvfrom(100)
         origin.connect(peer)
@@ -181,7 +143,7 @@ def test_answer_too_big(ground, host, head):
         def known():
             with contextlib.suppress(OSError):
                 origin.send(bytes(1440))
-            return origin.getsockopt(level, IPV6_MTU if v6 else IP_MTU) == 1380 + head
+            return mtu(origin, v6) == 1380 + head
         until(known, 5, "the origin's kernel to know")
         assert ground.daemon.counter("adit_tun_icmp_errors_total") > before
         assert drops(ground, "too-big", "datagram") > 0
@@ -198,7 +160,7 @@ def test_narrow_hop(ground, host):
     with ground.far.inside():
         origin = bound(host)
     try:
-        with origin, client(ground.client, host, origin.getsockname()[1]) as connection:
+        with origin, client(origin.getsockname()[1], host, ground.client) as connection:
             origin.settimeout(0.5)
 
             def arrived(size):
@@ -217,24 +179,24 @@ def test_own_address(ground):
     """Pitfall 26: what is on the daemon's own host is for sockets."""
     with ground.daemon_ns.inside():
         echo = UdpEcho(DAEMON_LAN)
-    with echo, client(ground.client, DAEMON_LAN, echo.port) as connection:
+    with echo, client(echo.port, DAEMON_LAN, ground.client) as connection:
         before = carried(ground, "anchor"), carried(ground)
         ask(connection, b"here")
         assert carried(ground, "anchor") > before[0] and carried(ground) == before[1]
-    assert is_answered(ground, DAEMON_LAN)
+    assert is_answered(ground.client, DAEMON_LAN)
 
 
 @pytest.mark.carried(edge="tun tun-icmp")
 def test_denied(ground):
     """[network] decides in the routed mode as well."""
     before = carried(ground), carried(ground, "tun-icmp")
-    with client(ground.client, DENIED, 9) as connection:
-        connection.setsockopt(socket.IPPROTO_IP, 11, 1)     # IP_RECVERR
+    with client(9, DENIED, ground.client) as connection:
+        hear_errors(connection)
         connection.send(b"let me in")
         with pytest.raises(OSError) as caught:
             connection.recv(100)
         assert caught.value.errno == errno.EHOSTUNREACH
-    assert counts(ping(ground, DENIED, count=2, deadline=1))[1] == 0
+    assert counts(ping(ground.client, DENIED, count=2, deadline=1))[1] == 0
     assert (carried(ground), carried(ground, "tun-icmp")) == before
 
 
@@ -249,7 +211,7 @@ def test_ping(ground, host, source):
     source = source and (KEPT_V6 if v6 else KEPT)
     before = carried(ground, "tun-icmp")
     sockets = [carried(ground, kind) for kind in ("ping", "raw")]
-    sent, received = counts(ping(ground, host, *(["-I", source] if source else []), count=20))
+    sent, received = counts(ping(ground.client, host, *(["-I", source] if source else []), count=20))
     assert received >= 20
     back, out = (a - b for a, b in zip(carried(ground, "tun-icmp"), before))
     assert out == sent and received <= back <= sent
@@ -264,7 +226,7 @@ def seen_source(ground, host, *options):
                             socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP)
     raw.settimeout(seconds(5))
     with raw:
-        assert is_answered(ground, host, *options)
+        assert is_answered(ground.client, host, *options)
         while True:
             data, peer = raw.recvfrom(2000)
             if (data[0] if v6 else data[20]) == (128 if v6 else 8):
@@ -283,7 +245,7 @@ def test_sources(ground, host, kept, prefix):
 @pytest.mark.parametrize("host, head", [(FAR, 28), (FAR_V6, 48)])
 def test_ping_sizes(ground, host, head):
     for size in (0, 1, 7, 8, 600, 1279 - head, 1280 - head):
-        assert is_answered(ground, host, "-M", "do", "-s", size), size
+        assert is_answered(ground.client, host, "-M", "do", "-s", size), size
 
 
 HOPS = {FAR: ["10.90.1.1", DAEMON_LAN, OWN, NEAR, FAR],
@@ -296,9 +258,7 @@ HOPS = {FAR: ["10.90.1.1", DAEMON_LAN, OWN, NEAR, FAR],
 def test_traceroute(ground, host, kept):
     """Every hop: the edge, the daemon, its host's kernel, the router, the origin."""
     source = ["-s", KEPT_V6 if ":" in host else KEPT] if kept else []
-    said = ground.client.run("traceroute", "-n", "-I", "-q", 1, "-w", int(seconds(2)), "-m", 8,
-                             *source, host)
-    assert [line.split()[1] for line in said.splitlines()[1:]] == HOPS[host], said
+    assert hops(ground.client, host, *source) == HOPS[host]
 
 
 @PINGS
@@ -306,7 +266,7 @@ def test_too_big_behind(ground):
     """T2: a hop behind the daemon that takes less: its word reaches the client, about his packet."""
     ground.router.mtu("f1", 1000)
     try:
-        said = ping(ground, FAR, "-M", "do", "-s", 1200, count=2, deadline=2)
+        said = ping(ground.client, FAR, "-M", "do", "-s", 1200, count=2, deadline=2)
         assert re.search(rf"From {NEAR}.*mtu ?= ?1000", said), said
         assert ground.daemon.counter("adit_icmp_errors_total", source="network", kind="too-big") > 0
     finally:
@@ -318,7 +278,7 @@ def test_too_big_behind(ground):
 
 def test_nothing_unasked(ground):
     """T5: what nobody has asked for doesn't enter the tunnel."""
-    with echo_at(ground, FAR) as echo, client(ground.client, FAR, echo.port) as connection:
+    with echo_at(ground, FAR) as echo, client(echo.port, FAR, ground.client) as connection:
         ask(connection, b"hello")
         local, port = next(iter(echo.peers))
         delivered = carried(ground)[0]
@@ -367,7 +327,7 @@ def test_malformed(ground):
         before = drops(ground, reason)
         raw_to(ground, local, protocol, payload)
         until(lambda b=before, r=reason: drops(ground, r) == b + 1, 5, f"{protocol} {payload} {reason}")
-    assert is_answered(ground, FAR)
+    assert is_answered(ground.client, FAR)
 
 
 # ---- the host ----
@@ -394,14 +354,13 @@ def test_masquerade(tmp_path):
         assert ground.daemon.status()["routed_lacks"] == []
         assert ground.daemon.process.status("CapEff") == "0" * 16
         for host, seen in ((FAR, DAEMON_LAN), (FAR_V6, "fd90:3::1")):
-            with echo_at(ground, host) as echo, client(ground.client, host, echo.port) as connection:
+            with echo_at(ground, host) as echo, client(echo.port, host, ground.client) as connection:
                 ask(connection, b"hello")
                 assert {at for at, _ in echo.peers} == {seen}
-            assert is_answered(ground, host)
+            assert is_answered(ground.client, host)
         assert seen_source(ground, FAR, "-I", KEPT) == DAEMON_LAN
         assert carried(ground)[0] >= 2 and carried(ground, "anchor") == [0, 0]
-        said = ground.client.run("traceroute", "-n", "-I", "-q", 1, "-w", int(seconds(2)), "-m", 8, FAR)
-        assert [line.split()[1] for line in said.splitlines()[1:]] == HOPS[FAR], said
+        assert hops(ground.client, FAR) == HOPS[FAR]
         ground.daemon.stop()
         assert left_over(ground.daemon_ns) == []
 
@@ -431,7 +390,7 @@ def test_killed(tmp_path):
             leftover.until_as(before, ground.daemon_ns.run)
         assert links >= 10 and {kind for kind, _ in had} == {"prog", "map"}
         ground.daemon.serve()
-        until(lambda: is_answered(ground, FAR, count=1), 10, "an answer")
+        until(lambda: is_answered(ground.client, FAR, count=1), 10, "an answer")
         assert ground.daemon.stop() == 0
         until(lambda: not leftover.still_there(had), 10, "the end of programs and maps")
         leftover.until_as(before, ground.daemon_ns.run)
@@ -457,14 +416,14 @@ def test_what_is_missing(tmp_path):
         routed.forward(ground.daemon_ns)
         assert ground.daemon.status()["routed_lacks"] == [chain, *ways]
         ground.daemon_ns.nft("flush chain inet fw forward\nadd rule inet fw forward accept")
-        until(lambda: is_answered(ground, FAR, count=1), 10, "an answer")
-        until(lambda: is_answered(ground, FAR_V6, count=1), 10, "an answer by IPv6")
+        until(lambda: is_answered(ground.client, FAR, count=1), 10, "an answer")
+        until(lambda: is_answered(ground.client, FAR_V6, count=1), 10, "an answer by IPv6")
         assert ground.daemon.status()["routed_lacks"] == [chain]
         text = ground.daemon.config.read_text()
         ground.daemon.config.write_text(text.replace("tun-prefix =", "masquerade = yes\ntun-prefix ="))
         done = ground.daemon.adit("--json", "reload")
         assert json.loads(done.stdout) == {"changed": [], "need_restart": ["datapath.masquerade"]}
-        assert is_answered(ground, FAR)
+        assert is_answered(ground.client, FAR)
 
 
 @pytest.mark.carried(None)
@@ -491,13 +450,11 @@ def test_other_version(tmp_path):
     needs.namespaces()
     with routed.routed(tmp_path, daemon={"datagram": "v2"}) as ground:
         ground.serve()
-        with echo_at(ground, FAR) as echo, client(ground.client, FAR, echo.port) as connection:
+        with echo_at(ground, FAR) as echo, client(echo.port, FAR, ground.client) as connection:
             ask(connection, b"by session")
             ask(connection, bytes(1280))
             assert {at[:8] for at, _ in echo.peers} == {"10.91.0."}
-        assert is_answered(ground, FAR) and carried(ground)[0] >= 2
-
-
+        assert is_answered(ground.client, FAR) and carried(ground)[0] >= 2
 
 
 @pytest.mark.carried(None)
@@ -506,11 +463,11 @@ def test_device_removed(tmp_path):
     needs.namespaces()
     with routed.routed(tmp_path, connections=1) as ground:
         ground.serve()
-        until(lambda: is_answered(ground, FAR, count=1), 10, "an answer")
+        until(lambda: is_answered(ground.client, FAR, count=1), 10, "an answer")
         netns.ip("link", "del", DEVICE, netns=ground.daemon_ns)
         ground.daemon.process.wait_line("the TUN device has gone", count=2)     # each worker
         assert ground.daemon.status()["routed_lacks"][0] == "device"
-        assert counts(ping(ground, FAR, count=2, deadline=1))[1] == 0
+        assert counts(ping(ground.client, FAR, count=2, deadline=1))[1] == 0
         assert ground.daemon.process.log.count("the TUN device has gone") == 2
         with ground.far.inside():
             listener = Listener(FAR)
@@ -522,7 +479,7 @@ def test_device_removed(tmp_path):
                 assert there.recv(100) == b"by stream"
         ground.daemon.stop()
         ground.daemon.serve()
-        until(lambda: is_answered(ground, FAR, count=1), 10, "an answer")
+        until(lambda: is_answered(ground.client, FAR, count=1), 10, "an answer")
 
 
 TUNNEL_PREFIX, TUNNEL_PREFIX_V6 = "100.100.0.0/24", "fd64::/112"

@@ -16,6 +16,7 @@ from lib import needs, ports
 from lib.adit import Daemon, Edge, peer_edge_keys, section, write_token
 from lib.dgram3 import OK, Flows, carry, register
 from lib.peer_edge import PeerEdge
+from lib.sockopts import UDP_SEGMENT
 from lib.udp_origin import UdpEcho, bound
 from lib.wait import SLOW, seconds, until
 
@@ -135,12 +136,11 @@ def test_bursts(peer, start):
 def test_bursts_of_the_origin(peer, start):
     """UDP_GRO: an origin's aggregates arrive as single payloads, in order."""
     daemon, flows = start(peer)
-    udp_segment = 103
     with bound() as origin:
         flow = flows.open(*origin.getsockname())
         flows.send(carry(flow, b"?"))
         _, address = origin.recvfrom(10)
-        origin.setsockopt(socket.SOL_UDP, udp_segment, 100)
+        origin.setsockopt(socket.SOL_UDP, UDP_SEGMENT, 100)
         sizes = [100] * 20 + [7]
         origin.sendto(b"".join(bytes([n]) * size for n, size in enumerate(sizes)), address)
         assert [flows.wait_payload(flow) for _ in sizes] == [bytes([n]) * size
@@ -157,9 +157,8 @@ def test_several_frames_in_a_packet(peer, start):
         flows.send(carry(flow, b"?"))
         _, address = origin.recvfrom(10)
         before = daemon.counter("adit_link_packets_total", dir="tx")
-        udp_segment = 103
         for _ in range(10):
-            origin.setsockopt(socket.SOL_UDP, udp_segment, 50)
+            origin.setsockopt(socket.SOL_UDP, UDP_SEGMENT, 50)
             origin.sendto(b"x" * 50 * 40, address)
             flows.wait(lambda: len(flows.payloads.get(flow, ())) >= 40, 5, "forty payloads")
             flows.payloads[flow].clear()
