@@ -21,6 +21,11 @@ def network(run):
             for command in COMMANDS}
 
 
+def mentioning(run, *words):
+    """Lines of that with one of the words, each once."""
+    return sorted({line for lines in network(run).values() for line in lines if any(w in line for w in words)})
+
+
 def until_as(before, run):
     """Waits until the network is as it was."""
     def differences():

@@ -7,12 +7,13 @@
           fd90:4::2                10.90.3.2  fd90:3::2     fd90:3::1
 
 The edge routes 10.90.3.0/24, 10.90.4.0/24 and the same of IPv6 into the tunnel; it has no other way
-there but its default route, which leads to the client. The daemon's host masquerades nothing: what it sends into the private network is its own.
+there but its default route, which leads to the client. The daemon's host masquerades nothing: what it sends
+into the private network is its own.
 """
 import contextlib
 import pathlib
 
-from . import netns, paths
+from . import leftover, netns, paths
 from .adit import Daemon, Edge, binary, section  # noqa: F401  (tests use them from here)
 from .proc import Processes
 
@@ -90,14 +91,7 @@ class PrivateNet:
 
     def left_over(self):
         """What of an edge is in the kernel's network of its host."""
-        found = []
-        for family in ("-4", "-6"):
-            rules = self.edge_ns.run("ip", family, "rule")
-            routes = self.edge_ns.run("ip", family, "route", "show", "table", "all")
-            found += [line for line in (rules + routes).splitlines() if str(TABLE) in line]
-        tables = self.edge_ns.run("nft", "list", "tables")
-        links = self.edge_ns.run("ip", "-o", "link")
-        return found + [line for line in (tables + links).splitlines() if "adit" in line]
+        return leftover.mentioning(self.edge_ns.run, str(TABLE), "adit")
 
 
 @contextlib.contextmanager

@@ -334,11 +334,7 @@ def test_malformed(ground):
 
 def left_over(namespace):
     """What of us is in the kernel's network of a host."""
-    links = namespace.run("ip", "-o", "link") + namespace.run("nft", "list", "tables")
-    for family in ("-4", "-6"):
-        links += namespace.run("ip", family, "rule")
-        links += namespace.run("ip", family, "route", "show", "table", "all")
-    return [line for line in links.splitlines() if DEVICE in line or PREFIX in line or PREFIX_V6 in line]
+    return leftover.mentioning(namespace.run, DEVICE, PREFIX, PREFIX_V6)
 
 
 @pytest.mark.carried(None)
