@@ -98,6 +98,17 @@ class ShortCut:
         finally:
             self.here("nft", "delete", *table.split()[:3])
 
+    @classmethod
+    @contextlib.contextmanager
+    def setting(cls, name, value):
+        """A sysctl of this side's network for a while."""
+        before = cls.here("sysctl", "-n", name).strip()
+        cls.here("sysctl", "-qw", f"{name}={value}")
+        try:
+            yield
+        finally:
+            cls.here("sysctl", "-qw", f"{name}={before}")
+
     def close(self):
         with contextlib.suppress(Exception):
             self.unplug()
@@ -230,6 +241,14 @@ class ShortCut:
 
     def promote(self, flow, count=1):
         self.keep_busy(flow, lambda: self.promoted() == count, what=f"{count} promoted flows")
+
+    def promote_all(self, flows, timeout=30):
+        """All there are, by echoes of their ids."""
+        def once():
+            for flow in flows:
+                self.flows.echo(flow, flow)
+            return self.promoted() == len(flows)
+        until(once, timeout, f"{len(flows)} promoted flows")
 
     def carried(self, flow, path, number=20):
         """Echoes on a flow that go both ways by this path, but for the datagram in ten seconds that

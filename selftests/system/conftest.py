@@ -13,7 +13,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from lib import certs, needs, netns, nobody, notify, origins, paths, proc  # noqa: E402  (the path is set above)
 from lib import topology, wait  # noqa: E402
 from lib.adit import Program  # noqa: E402
+from lib.peer_edge import PeerEdge  # noqa: E402
 from lib.pipe import Pipe  # noqa: E402
+from lib.short_cut import ShortCut  # noqa: E402
 
 LOG_LINES = 40
 OWN_FOLDER = "adit-test-"
@@ -122,6 +124,21 @@ def fixture_origins(request):
         needs.namespaces()
     with origins.place(is_short) as made:
         yield made
+
+
+@pytest.fixture(name="cut")
+def fixture_cut(request, net):
+    """The cable of lib.short_cut; a parameter is its number of queues."""
+    made = ShortCut(net, getattr(request, "param", 1))
+    yield made
+    made.close()
+
+
+@pytest.fixture(name="start")
+def fixture_start(cut, processes, tmp_path, authority):
+    """start(**options) -> a daemon on that cable, whose edge is in Python."""
+    with PeerEdge(*authority.leaf("peer")) as peer:
+        yield lambda **options: cut.start(processes, tmp_path, peer, authority, **options)
 
 
 @pytest.fixture

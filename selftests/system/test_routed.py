@@ -14,12 +14,11 @@ import pytest
 from lib import leftover, needs, netns, routed
 from lib.dgram3 import OK, carry, register
 from lib.icmp import Pings, REPLY, packet, request
-from lib.peer_edge import PeerEdge
 from lib.pings import counts, hops, is_answered, ping
 from lib.private_net import DENIED
 from lib.routed import (DAEMON_LAN, DEVICE, FAR, FAR_V6, KEPT, KEPT_V6, NEAR, NEAR_V6, OWN, OWN_V6, PREFIX,
                         PREFIX_V6, carried, drops)
-from lib.short_cut import HERE, HERE_V6, THERE, THERE_V6, ShortCut
+from lib.short_cut import HERE, HERE_V6, THERE, THERE_V6
 from lib.sockets import Listener
 from lib.sockopts import discover_mtu, hear_errors, mtu, segments
 from lib.udp_client import ask, client
@@ -481,31 +480,24 @@ def test_device_removed(tmp_path):
 TUNNEL_PREFIX, TUNNEL_PREFIX_V6 = "100.100.0.0/24", "fd64::/112"
 
 
-@pytest.fixture(name="cut")
-def fixture_cut(processes, tmp_path, authority):
+@pytest.fixture(name="routing")
+def fixture_routing(cut, start):
     """A routing daemon of two workers on the cable of lib.short_cut, its edge in Python."""
-    needs.namespaces()
-    net = netns.Net()
-    made = ShortCut(net)
-    made.here("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
-    made.origin.route(TUNNEL_PREFIX, HERE)
-    made.origin.route(TUNNEL_PREFIX_V6, HERE_V6)
-    with PeerEdge(*authority.leaf("peer")) as peer:
-        made.start(processes, tmp_path, peer, authority, workers=2, connections=2, datapath={
+    cut.origin.route(TUNNEL_PREFIX, HERE)
+    cut.origin.route(TUNNEL_PREFIX_V6, HERE_V6)
+    with cut.setting("net.ipv4.ip_forward", 1), cut.setting("net.ipv6.conf.all.forwarding", 1):
+        start(workers=2, connections=2, datapath={
             "interface": "", "tun": DEVICE, "tun_prefix": f"{TUNNEL_PREFIX}, {TUNNEL_PREFIX_V6}"})
-        yield made
-    made.here("sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")
-    made.close()
-    net.close()
+        yield cut
 
 
 @pytest.mark.carried(aditd="tun")
 @pytest.mark.parametrize("host", [THERE, THERE_V6])
-def test_to_another_worker(cut, host):
+def test_to_another_worker(routing, host):
     """T6: registered on another worker's connection a flow goes there, and keeps its address and port; what
     comes back by the old queue finds it."""
-    first, second = cut.links
-    with cut.echo(host) as echo:
+    first, second = routing.links
+    with routing.echo(host) as echo:
         flow = first.open(echo.host, echo.port)
         first.echo(flow, b"here")
         for number, (link, other) in enumerate(((second, first), (first, second)), 1):
@@ -515,16 +507,16 @@ def test_to_another_worker(cut, host):
                 link.echo(flow, b"there %d" % turn)
             other.send(carry(flow, b"by the other"))
             assert link.wait_payload(flow) == b"by the other"
-            assert cut.counter("adit_flow_crossings_total", what="flow") == number
+            assert routing.counter("adit_flow_crossings_total", what="flow") == number
         assert len(echo.peers) == 1, "one address and port"
-        assert cut.row()["path"] == "tun"
+        assert routing.row()["path"] == "tun"
 
 
 @pytest.mark.carried(aditd="tun-icmp")
 @pytest.mark.parametrize("host, user", [(THERE, "192.0.2.7"), (THERE_V6, "2001:db8::7")])
-def test_every_type(cut, host, user):
+def test_every_type(routing, host, user):
     """W10.1: whole packets of every type, one hop older each way; as a user sees them nothing else changes."""
-    links = {k.registration.index: Pings(k) for k in (flows.link for flows in cut.links)}
+    links = {k.registration.index: Pings(k) for k in (flows.link for flows in routing.links)}
     for pings in links.values():
         got = pings.ask(request(host, 77, 5, b"what was asked", src=user, ttl=9))
         assert (got.kind, got.src, got.dst, got.ident, got.seq) == (REPLY, host, user, 77, 5)

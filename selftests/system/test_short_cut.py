@@ -23,22 +23,6 @@ from lib.wait import during, lasts, seconds, settled, until
 pytestmark = [pytest.mark.group("datapath"), pytest.mark.carried(aditd="anchor xdp")]
 
 
-@pytest.fixture(name="cut")
-def fixture_cut(request):
-    needs.namespaces()
-    net = netns.Net()
-    made = ShortCut(net, getattr(request, "param", 1))
-    yield made
-    made.close()
-    net.close()
-
-
-@pytest.fixture(name="start")
-def fixture_start(cut, processes, tmp_path, authority):
-    with PeerEdge(*authority.leaf("peer")) as peer:
-        yield lambda **options: cut.start(processes, tmp_path, peer, authority, **options)
-
-
 class Stream:
     """A datagram each few milliseconds on a flow, from a thread of its own."""
 
@@ -313,22 +297,19 @@ def test_neighbour_changes_its_address(cut, start):
     with cut.echo() as four, cut.echo(THERE_V6) as six:
         echoes = {cut.flows.open(echo.host, echo.port): echo for echo in (four, six)}
 
-        def all_promoted():
-            for flow in echoes:
-                cut.flows.echo(flow, b"busy")
-            return cut.promoted() == 2
-        until(all_promoted, 15, "two promoted flows")
+        cut.promote_all(echoes, 15)
         # What it has just heard of, it doesn't ask by itself for 15 s at least.
         for echo in echoes.values():
             cut.here("ip", "neigh", "replace", echo.host, "dev", DEVICE, "lladdr",
                      cut.origin_mac(), "nud", "reachable")
-        all_promoted()
+        for flow in echoes:
+            cut.flows.echo(flow, flow)
         cut.origin.run("ip", "link", "set", "eth0", "address", "02:00:00:00:55:02")
         begin, back = time.monotonic(), {}
 
         def all_back():
             for flow in echoes:
-                cut.flows.send(carry(flow, b"busy"))
+                cut.flows.send(carry(flow, flow))
             cut.flows.read()
             for flow in echoes:
                 if cut.flows.payloads.pop(flow, None):
@@ -337,7 +318,7 @@ def test_neighbour_changes_its_address(cut, start):
         until(all_back, 30, "answers of the new address")
         print("after", back.values())
         assert max(back.values()) <= seconds(16)
-        until(all_promoted, 15, "two promoted flows, again")
+        cut.promote_all(echoes, 15)
         assert len(four.peers) == len(six.peers) == 1
 
 
@@ -570,17 +551,12 @@ def test_many_flows(cut, start):
     cut.wait_open()
     with cut.echo() as echo:
         flows = [cut.flows.open(echo.host, echo.port) for _ in range(100)]
-
-        def all_promoted():
-            for number, flow in enumerate(flows):
-                cut.flows.echo(flow, b"flow %d" % number)
-            return cut.promoted() == len(flows)
-        until(all_promoted, 30, "a hundred promoted flows")
+        cut.promote_all(flows)
         assert len(echo.peers) == len(flows)
         cut.here("ip", "route", "add", "10.99.0.0/16", "via", THERE)     # all have to prove themselves
         until(lambda: cut.counter("adit_flow_changes_total", change="demoted") == len(flows), 5,
               "as many demotions")
-        until(all_promoted, 30, "a hundred promoted flows, again")
+        cut.promote_all(flows)
         before = cut.by_path("xdp")
         for number, flow in enumerate(flows):
             cut.flows.echo(flow, b"again %d" % number)
@@ -594,12 +570,7 @@ def test_queues(cut, start):
     cut.wait_open()
     with cut.echo() as echo:
         flows = [cut.flows.open(echo.host, echo.port) for _ in range(32)]
-
-        def all_promoted():
-            for flow in flows:
-                cut.flows.echo(flow, flow)
-            return cut.promoted() == len(flows)
-        until(all_promoted, 30, "promoted flows")
+        cut.promote_all(flows)
         before = cut.by_path("xdp")
         for flow in flows:
             cut.flows.echo(flow, flow[::-1])

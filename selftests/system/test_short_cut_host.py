@@ -9,8 +9,7 @@ import time
 
 import pytest
 
-from lib import needs, netns
-from lib.peer_edge import PeerEdge
+from lib import netns
 from lib.short_cut import DEVICE, HERE, THERE, ShortCut
 from lib.udp_origin import bound
 from lib.wait import lasts, seconds, until
@@ -19,33 +18,6 @@ pytestmark = [pytest.mark.group("datapath"), pytest.mark.carried(aditd="anchor x
 
 AROUND = 30             # ports scanned below and above the flow's
 TIMEOUT = 12            # of connection tracking: more than the 10 s between two heartbeats
-
-
-@pytest.fixture(name="cut")
-def fixture_cut():
-    needs.namespaces()
-    net = netns.Net()
-    made = ShortCut(net)
-    yield made
-    made.close()
-    net.close()
-
-
-@pytest.fixture(name="start")
-def fixture_start(cut, processes, tmp_path, authority):
-    with PeerEdge(*authority.leaf("peer")) as peer:
-        yield lambda **options: cut.start(processes, tmp_path, peer, authority, **options)
-
-
-@contextlib.contextmanager
-def setting(name, value):
-    """A sysctl of this side's network for a while."""
-    before = ShortCut.here("sysctl", "-n", name).strip()
-    ShortCut.here("sysctl", "-qw", f"{name}={value}")
-    try:
-        yield
-    finally:
-        ShortCut.here("sysctl", "-qw", f"{name}={before}")
 
 
 def strangers(cut):
@@ -158,7 +130,7 @@ def test_scan_with_a_firewall(cut, start, processes):
     """With an input policy of drop a scan can't tell whether adit is there."""
     daemon = start(workers=2)
     cut.wait_open()
-    with cut.echo() as echo, cut.local_echo() as local, setting("net.ipv4.icmp_ratemask", 0), \
+    with cut.echo() as echo, cut.local_echo() as local, ShortCut.setting("net.ipv4.icmp_ratemask", 0), \
             cut.ruleset("table inet scan_test { chain in { type filter hook input priority 0; policy drop; "
                         "iif lo accept; ct state established,related accept; icmpv6 type > 132 accept; "
                         f"udp dport {local.port} accept; }}\n}}"):
@@ -181,7 +153,7 @@ def test_scan_without_a_firewall(cut, start):
     """Without one, anchors are silent; what a stranger sends there is counted, and none delivered."""
     start(workers=2)
     cut.wait_open()
-    with cut.echo() as echo, cut.local_echo() as local, setting("net.ipv4.icmp_ratemask", 0):
+    with cut.echo() as echo, cut.local_echo() as local, ShortCut.setting("net.ipv4.icmp_ratemask", 0):
         flows = [cut.flows.open(echo.host, echo.port) for _ in range(3)]
         for number, flow in enumerate(flows):
             cut.promote(flow, number + 1)
@@ -210,7 +182,7 @@ def forwarded_client(cut, port):
         client.route("default", "10.58.0.1")
         with client.inside():
             made = bound("10.58.0.2", port)
-        with made, setting("net.ipv4.ip_forward", 1):
+        with made, ShortCut.setting("net.ipv4.ip_forward", 1):
             yield made
     finally:
         netns.ip("link", "del", "cl0")
@@ -234,8 +206,10 @@ def collide(cut, echo, flow, client):
     assert not cut.flows.other and len(echo.peers) == 2
 
 
-def test_forwarded_client(cut, start):
-    """Pitfall 18: the anchor's first packet has taken its port in connection tracking."""
+@contextlib.contextmanager
+def masqueraded_client(cut, start):
+    """A promoted flow, and a client that this host masquerades, on the port that is the flow's here: the echo, the
+    flow, the client's socket."""
     with cut.ruleset(MASQUERADE):
         start(workers=2)
         cut.wait_open()
@@ -245,23 +219,22 @@ def test_forwarded_client(cut, start):
             (_, port), = echo.peers
             with forwarded_client(cut, port) as client:
                 cut.promote(flow)       # the client's cable was news
-                collide(cut, echo, flow, client)
+                yield echo, flow, client
+
+
+def test_forwarded_client(cut, start):
+    """Pitfall 18: the anchor's first packet has taken its port in connection tracking."""
+    with masqueraded_client(cut, start) as (echo, flow, client):
+        collide(cut, echo, flow, client)
 
 
 def test_heartbeat(cut, start):
     """W1.8, pitfall 18: once in ten seconds the socket carries a datagram of a promoted flow, and keeps
     its port in connection tracking."""
-    with cut.ruleset(MASQUERADE), setting("net.netfilter.nf_conntrack_udp_timeout", TIMEOUT), \
-            setting("net.netfilter.nf_conntrack_udp_timeout_stream", TIMEOUT):
-        start(workers=2)
-        cut.wait_open()
-        with cut.echo() as echo:
-            flow = cut.flows.open(echo.host, echo.port)
-            cut.promote(flow)
-            (_, port), = echo.peers
-            with forwarded_client(cut, port) as client:
-                cut.promote(flow)       # the client's cable was news
-                begin, before = time.monotonic(), cut.by_path("anchor")
-                cut.keep_busy(flow, lambda: time.monotonic() - begin > TIMEOUT + 1, 60, "some time")
-                assert cut.by_path("anchor")[0] == before[0] + 1
-                collide(cut, echo, flow, client)
+    with ShortCut.setting("net.netfilter.nf_conntrack_udp_timeout", TIMEOUT), \
+            ShortCut.setting("net.netfilter.nf_conntrack_udp_timeout_stream", TIMEOUT), \
+            masqueraded_client(cut, start) as (echo, flow, client):
+        begin, before = time.monotonic(), cut.by_path("anchor")
+        cut.keep_busy(flow, lambda: time.monotonic() - begin > TIMEOUT + 1, 60, "some time")
+        assert cut.by_path("anchor")[0] == before[0] + 1
+        collide(cut, echo, flow, client)
