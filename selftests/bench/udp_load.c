@@ -8,10 +8,11 @@
  *   udp_load run ADDRESS PORTS FLOWS SIZE BURST SECONDS RATE
  *
  * run: FLOWS sockets to the address at the ports in turn. When an echo of each has come back "warm"
- * is said, and the same load goes on until a line on standard input begins the measurement. RATE 0:
- * a flow sends BURST datagrams, waits for all of them (or 200 ms: the rest is lost) and goes to the
- * end of the queue, at most OUTSTANDING datagrams being under way. Else so many a second go out
- * whatever comes back, and what hasn't come 200 ms after the end is lost. Prints one JSON object.
+ * is said, and the same load goes on until a line on standard input begins the measurement; where
+ * some never come, "N of FLOWS flows came up" is said, and that is all. RATE 0: a flow sends BURST
+ * datagrams, waits for all of them (or 200 ms: the rest is lost) and goes to the end of the queue,
+ * at most OUTSTANDING datagrams being under way. Else so many a second go out whatever comes back,
+ * and what hasn't come 200 ms after the end is lost. Prints one JSON object.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -307,7 +308,7 @@ static void warm(struct load *l)
 		receive_for(l, PAUSE_USEC);
 	}
 	if (l->warm < l->count) {
-		(void)fprintf(stderr, "%u flows without an echo\n", l->count - l->warm);
+		(void)printf("%u of %u flows came up\n", l->warm, l->count);
 		exit(1);
 	}
 }

@@ -116,6 +116,10 @@ class Subject:
         return self.process.cpu_seconds() + sum(int(t.split()[0]) / 1e9 for t in kernel)
 
 
+class NotUp(Exception):
+    """Some flows of a subject never had an echo."""
+
+
 class EchoStage:
     """The edge with its public ports, the origins, and who stands between."""
 
@@ -225,12 +229,15 @@ class EchoStage:
         return Subject("peer", self.public["peer"], process)
 
     def run(self, subject, flows, size, burst, seconds, rate=0):
-        """One measurement: what udp_load says, CPU us per echo, and how it was carried."""
+        """One measurement: what udp_load says, CPU us per echo, and how it was carried; NotUp."""
         words = [*pin(1), self.load, "run", subject.address, ",".join(map(str, subject.ports)),
                  flows, size, burst, seconds, f"{rate:.0f}"]
         with subprocess.Popen([str(w) for w in words], stdin=subprocess.PIPE, text=True,
                               stdout=subprocess.PIPE) as load:
-            assert load.stdout.readline() == "warm\n", f"{subject.name}: no echo for {words}"
+            line = load.stdout.readline().strip()
+            if line.endswith("came up"):
+                raise NotUp(f"{subject.name}, {size} B, bursts of {burst}: {line}")
+            assert line == "warm", f"{subject.name}: no echo for {words}"
             subject.wait_proved(flows)
             before = subject.carried() if subject.paths else None
             cpu = subject.cpu_seconds()
