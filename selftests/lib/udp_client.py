@@ -1,14 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Public UDP ports of an edge, [udp NAME], and clients of them and of private networks."""
+"""Public UDP ports of an edge, [udp NAME], and clients of them and of private networks; both ends of ours."""
 import contextlib
 import socket
 
-from .adit import section
+from .adit import Daemon, Edge, section
 from .wait import seconds
 
 
 def udp_section(name, port, dest, **keys):
     return section(f"udp {name}", listen=f"127.0.0.1:{port}", tunnel="home", dest=dest, **keys)
+
+
+def both_ends(processes, folder, sections, connections=2, edge=None, daemon=None):
+    """(edge, daemon) that are connected: public ports of the edge, and the daemon may reach this host."""
+    made = Edge(processes, folder, extra=sections, **(edge or {}))
+    made.start()
+    behind = Daemon(processes, folder, token_file=made.token_file, connections=connections,
+                    extra=section("network", allow="127.0.0.0/8"), **(daemon or {})).serve()
+    made.wait_links(connections)
+    return made, behind
 
 
 def client(port, host="127.0.0.1", namespace=None):

@@ -13,10 +13,11 @@ import socket
 import pytest
 
 from lib import needs, ports
-from lib.adit import Daemon, Edge, peer_edge_keys, section, write_token
+from lib.adit import Daemon, peer_edge_keys, section, write_token
 from lib.dgram3 import OK, Flows, carry, register
 from lib.peer_edge import PeerEdge
 from lib.sockopts import UDP_SEGMENT
+from lib.udp_client import both_ends, client, udp_section
 from lib.udp_origin import UdpEcho, bound
 from lib.wait import SLOW, seconds, until
 
@@ -267,15 +268,10 @@ def test_iperf3(processes, tmp_path):
     """T2: iperf3 by UDP, its control connection through a [tcp] port of the same number."""
     port, server = ports.free(), ports.free()
     same = {"listen": f"127.0.0.1:{port}", "tunnel": "home", "dest": f"127.0.0.1:{server}"}
-    edge = Edge(processes, tmp_path, extra=section("udp perf", **same) + section("tcp perf", **same))
-    edge.start()
-    daemon = Daemon(processes, tmp_path, token_file=edge.token_file, connections=2,
-                    extra=section("network", allow="127.0.0.0/8"))
-    daemon.serve()
-    edge.wait_links(2)
+    _, daemon = both_ends(processes, tmp_path, section("udp perf", **same) + section("tcp perf", **same))
     processes.start("iperf3-server", ["iperf3", "-s", "-B", "127.0.0.1", "-p", str(server)])
 
-    def client(*words):
+    def iperf3(*words):
         return processes.run("iperf3", ["iperf3", "-c", "127.0.0.1", "-p", str(port), "-u", "-l", "1200",
                                         "-b", "20M", "-w", str(socket_buffer()), "-J", *words],
                              timeout=seconds(30))
@@ -283,12 +279,12 @@ def test_iperf3(processes, tmp_path):
     def measured(*words):
         """(datagrams, per cent of them lost). The server may not have ended the test before."""
         def go():
-            done = client(*words)
+            done = iperf3(*words)
             return None if "server is busy" in done.log else done
         done = until(go, 10, "the server to be free")
         assert done.code == 0, done.log
         return [float(re.findall(rf'"{k}":\s*([0-9.]+)', done.log)[-1]) for k in ("packets", "lost_percent")]
-    until(lambda: client("-n", "12000").code == 0, 10, "the server")
+    until(lambda: iperf3("-n", "12000").code == 0, 10, "the server")
     for words in (("-t", "2"), ("-t", "2", "-R")):
         for _ in range(5):      # after a standstill of the machine iperf3 sends all that was due at once
             before = sum(sum(carried(daemon, k)) for k in ("anchor", "connected"))
@@ -313,13 +309,7 @@ def test_dnsperf(processes, tmp_path):
                                 f"--addn-hosts={hosts}", "--bind-interfaces", "--except-interface=none",
                                 "--listen-address=127.0.0.1", "--user=root", f"--port={server}",
                                 f"--pid-file={tmp_path}/pid"])
-    edge = Edge(processes, tmp_path, extra=section("udp dns", listen=f"127.0.0.1:{port}", tunnel="home",
-                                                   dest=f"127.0.0.1:{server}"))
-    edge.start()
-    daemon = Daemon(processes, tmp_path, token_file=edge.token_file, connections=2,
-                    extra=section("network", allow="127.0.0.0/8"))
-    daemon.serve()
-    edge.wait_links(2)
+    _, daemon = both_ends(processes, tmp_path, udp_section("dns", port, f"127.0.0.1:{server}"))
 
     def ask(seconds_long, clients):
         done = processes.run("dnsperf", ["dnsperf", "-s", "127.0.0.1", "-p", str(port), "-d", names, "-t", "2",
@@ -346,27 +336,20 @@ def test_wireguard_s_sizes(processes, tmp_path):
     the source port is one for all of it."""
     port = ports.free()
     with UdpEcho() as echo:
-        edge = Edge(processes, tmp_path, extra=section("udp echo", listen=f"127.0.0.1:{port}",
-                                                       tunnel="home", dest=echo.address))
-        edge.start()
-        daemon = Daemon(processes, tmp_path, token_file=edge.token_file, connections=2,
-                        extra=section("network", allow="127.0.0.0/8"))
-        daemon.serve()
-        edge.wait_links(2)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.connect(("127.0.0.1", port))
-            client.settimeout(0.2)
+        edge, daemon = both_ends(processes, tmp_path, udp_section("echo", port, echo.address))
+        with client(port) as connection:
+            connection.settimeout(0.2)
 
             def passes(size):
-                client.send(bytes(size))
+                connection.send(bytes(size))
                 try:
-                    return len(client.recv(2000)) == size
+                    return len(connection.recv(2000)) == size
                 except TimeoutError:
                     return False
             until(lambda: passes(1312), 10, "the path's size")
             assert sum(passes(size) for size in [1280, 1312] * 50) >= 99
             before = edge.counter("adit_drops_total", where="datagram", reason="too-big")
-            client.send(bytes(1452))
+            connection.send(bytes(1452))
             until(lambda: edge.counter("adit_drops_total", where="datagram", reason="too-big")
                   == before + 1, 5, "the largest counted")
             assert passes(1312)

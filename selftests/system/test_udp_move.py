@@ -10,13 +10,14 @@ import socket
 
 import pytest
 
-from lib import paths, ports
+from lib import paths, ports, udp_client
 from lib.adit import Daemon, Edge, peer_edge_keys, section, write_token
 from lib.dgram3 import OK, Flows, carry, register
 from lib.dgram3_daemon import FEATURE, FlowServer
 from lib.peer_daemon import FEATURES, Credentials, PeerDaemon
 from lib.peer_edge import PeerEdge
 from lib.relay import Relay
+from lib.udp_client import udp_section
 from lib.udp_origin import UdpEcho, bound
 from lib.udp_stream import UdpStream
 from lib.wait import SLOW, lasts, seconds, until
@@ -189,8 +190,7 @@ def whole(processes, tmp_path, origins, relays=0):
         port, tunnel = ports.free(), ports.free()
         between = [stack.enter_context(Relay(("127.0.0.1", tunnel))) for _ in range(relays)]
         edge = Edge(processes, tmp_path, port=tunnel, both=False,
-                    extra=section("udp echo", listen=f"127.0.0.1:{port}", tunnel="home",
-                                  dest=echo.address))
+                    extra=udp_section("echo", port, echo.address))
         edge.start()
         keys = {"kind": "adit", "ca_file": edge.ca,
                 "address": ", ".join(r.address for r in between)} if between else None
@@ -244,16 +244,9 @@ def test_only_the_origin_speaks(processes, tmp_path):
     """T6: a flow whose client is silent is registered on another connection when its own ends, on
     whatever worker of the edge: what the origin goes on sending arrives, from and to the same ports."""
     port = ports.free()
-    with bound() as origin, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        edge = Edge(processes, tmp_path,
-                    extra=section("udp push", listen=f"127.0.0.1:{port}", tunnel="home",
-                                  dest="%s:%d" % origin.getsockname()))
-        edge.start()
-        daemon = Daemon(processes, tmp_path, token_file=edge.token_file, connections=2,
-                        extra=section("network", allow="127.0.0.0/8"))
-        daemon.serve()
-        edge.wait_links(2)
-        client.connect(("127.0.0.1", port))
+    with bound() as origin, udp_client.client(port) as client:
+        edge, daemon = udp_client.both_ends(
+            processes, tmp_path, udp_section("push", port, "%s:%d" % origin.getsockname()))
         client.settimeout(0.05)
         client.send(b"go on")
         data, address = origin.recvfrom(100)
@@ -308,8 +301,7 @@ def test_one_id_for_all_workers(processes, tmp_path):
     """The edge keeps a flow's id when another worker's connection takes it over: a daemon that isn't
     ours sees the same registration there. No payload is bundled with it: it would be lost."""
     port = ports.free()
-    edge = Edge(processes, tmp_path, extra=section("udp port", listen=f"127.0.0.1:{port}",
-                                                   tunnel="home", dest="192.0.2.5:53"))
+    edge = Edge(processes, tmp_path, extra=udp_section("port", port, "192.0.2.5:53"))
     edge.start()
     with PeerDaemon(Credentials.from_token(edge.token), edge.address, edge.ca,
                     features=[*FEATURES, FEATURE, "adit_1"]) as peer, contextlib.ExitStack() as stack:

@@ -11,12 +11,12 @@ import ipaddress
 import pytest
 
 from lib import dgram2, ports, tunnelrpc as rpc
-from lib.adit import Daemon, Edge, section
+from lib.adit import Edge
 from lib.dgram2 import SessionServer, carry
 from lib.dgram3_daemon import FEATURE, FlowServer
 from lib.peer_daemon import FEATURES, Credentials, PeerDaemon
 from lib.quicpeer import RpcReader
-from lib.udp_client import ask, client, udp_section
+from lib.udp_client import ask, both_ends, client, udp_section
 from lib.udp_origin import UdpEcho
 from lib.wait import holds, many, until
 
@@ -320,18 +320,16 @@ def test_many_clients(make_edge):
 
 # ---- both ends of ours ----
 
+V2 = {"connections": 1, "daemon": {"tunnel_keys": {"datagram": "v2"}}}
+
+
 @pytest.mark.carried(edge="socket", aditd="anchor")
 def test_whole_pipe(processes, tmp_path):
     """T3: aditd that speaks version 2: every size to 1 280, nothing above; several clients, one port
     each; both sides' counters say which path it was."""
     with UdpEcho() as echo:
         port = ports.free()
-        edge = Edge(processes, tmp_path, extra=udp_section("echo", port, echo.address))
-        edge.start()
-        daemon = Daemon(processes, tmp_path, token_file=edge.token_file, connections=1,
-                        tunnel_keys={"datagram": "v2"},
-                        extra=section("network", allow="127.0.0.0/8")).serve()
-        edge.wait_links(1)
+        edge, daemon = both_ends(processes, tmp_path, udp_section("echo", port, echo.address), **V2)
         with client(port) as connection, client(port) as other:
             for size in (1280, 1279, 1, 0):
                 ask(connection, bytes(size), 10)
@@ -354,12 +352,7 @@ def test_refused_origin_and_daemon_back(processes, tmp_path):
     """§7.2, T6 (part): nobody listens: told, and tried again; a daemon killed and started again serves
     the same client's socket."""
     port, deaf = ports.free(), ports.free()
-    edge = Edge(processes, tmp_path, extra=udp_section("deaf", port, f"127.0.0.1:{deaf}"))
-    edge.start()
-    daemon = Daemon(processes, tmp_path, token_file=edge.token_file, connections=1,
-                    tunnel_keys={"datagram": "v2"},
-                    extra=section("network", allow="127.0.0.0/8")).serve()
-    edge.wait_links(1)
+    edge, daemon = both_ends(processes, tmp_path, udp_section("deaf", port, f"127.0.0.1:{deaf}"), **V2)
     with client(port) as connection:
         connection.send(b"anyone?")
         until(lambda: registrations(edge, "ended") == 1, 5, "the daemon's word")
@@ -377,13 +370,8 @@ def test_crowd(processes, tmp_path):
     served."""
     with UdpEcho() as echo, contextlib.ExitStack() as stack:
         port = ports.free()
-        edge = Edge(processes, tmp_path, workers=1,
-                    extra=udp_section("echo", port, echo.address))
-        edge.start()
-        daemon = Daemon(processes, tmp_path, token_file=edge.token_file, connections=1,
-                        tunnel_keys={"datagram": "v2"},
-                        extra=section("network", allow="127.0.0.0/8")).serve()
-        edge.wait_links(1)
+        edge, daemon = both_ends(processes, tmp_path, udp_section("echo", port, echo.address),
+                                 edge={"workers": 1}, **V2)
         clients = [stack.enter_context(client(port)) for _ in range(1500)]
         for connection in clients:
             connection.send(b"first")
