@@ -2,16 +2,28 @@
 """ICMP in whole IP packets, and the edge's end of it on a link of PeerEdge."""
 import dataclasses
 import ipaddress
+import socket
 import struct
 
 from . import dgram3
 from .dgrams import Reader
+from .wait import seconds
 
 REQUEST, REPLY, UNREACHABLE, TOO_BIG, EXCEEDED = "request", "reply", "unreachable", "too-big", "exceeded"
 NUMBERS = {4: {REQUEST: 8, REPLY: 0, UNREACHABLE: 3, EXCEEDED: 11},
            6: {REQUEST: 128, REPLY: 129, UNREACHABLE: 1, TOO_BIG: 2, EXCEEDED: 3}}
 EYEBALL = {4: "100.96.0.5", 6: "2606:4700:cf1:1000::5"}
 V2_PACKET, V2_TRACED = 1, 2
+
+
+def raw_socket(namespace, protocol=None, v6=False):
+    """One that sends and sees packets of a protocol, ICMP if it isn't said, of a host."""
+    if protocol is None:
+        protocol = socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP
+    with namespace.inside():
+        made = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_RAW, protocol)
+    made.settimeout(seconds(5))
+    return made
 
 
 def checksum(data):

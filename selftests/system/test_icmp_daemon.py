@@ -10,7 +10,6 @@ import dataclasses
 import json
 import pathlib
 import re
-import signal
 import socket
 import struct
 
@@ -216,14 +215,11 @@ class Sniffer:
     """Reads echo requests where they arrive, in place of a kernel that answers them."""
 
     def __init__(self, space, version=4):
-        family, protocol = {4: (socket.AF_INET, socket.IPPROTO_ICMP),
-                            6: (socket.AF_INET6, socket.IPPROTO_ICMPV6)}[version]
         between = "_" if version == 4 else "."
         space.run("sysctl", "-qw", f"net.ipv{version}.icmp{between}echo_ignore_all=1")
         self.version = version
-        with space.inside():
-            self.socket = socket.socket(family, socket.SOCK_RAW, protocol)
-            self.raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        self.socket = icmp.raw_socket(space, v6=version == 6)
+        self.raw = icmp.raw_socket(space, socket.IPPROTO_RAW)
         self.socket.settimeout(10)
         if version == 6:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)

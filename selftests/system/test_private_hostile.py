@@ -4,7 +4,6 @@ daemon in Python beside the edge of lib.private_net, in both versions. Needs roo
 
     [client] c0 ===- c1 [edge] x1 10.90.9.1 ===- 10.90.9.2 x0 [this test: a daemon on aioquic]
 """
-import contextlib
 import socket
 import struct
 
@@ -15,7 +14,7 @@ from lib.dgram3_daemon import FEATURE, FlowServer
 from lib.icmp import EXCEEDED, Pings, REPLY, REQUEST, UNREACHABLE
 from lib.peer_daemon import FEATURES, Credentials, PeerDaemon
 from lib.private_net import CLIENT, CLIENT_V6, EDGE, EDGE_HOST, FAR, FAR_V6, NEAR
-from lib.wait import holds, seconds, until
+from lib.wait import holds, until
 
 pytestmark = [pytest.mark.group("datapath"), pytest.mark.unprivileged,
               pytest.mark.carried(edge="tun-icmp")]
@@ -51,18 +50,6 @@ def fixture_pings(ground, request):
     until(lambda: ground.edge.links() == 0, 5, "its end")
 
 
-@contextlib.contextmanager
-def raw_client(ground, host):
-    """A socket that sends and sees ICMP of the client's host."""
-    with ground.client.inside():
-        v6 = ":" in host
-        made = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_RAW,
-                             socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP)
-    made.settimeout(seconds(5))
-    with made:
-        yield made
-
-
 def message_of(packet):
     return packet[40 if packet[0] >> 4 == 6 else 20:]
 
@@ -70,7 +57,7 @@ def message_of(packet):
 def ask(ground, pings, host):
     """The client pings; what the daemon sees of it."""
     packet = icmp.request(host, 77, 5, b"what was asked", src=SELF[host])
-    with raw_client(ground, host) as client:
+    with icmp.raw_socket(ground.client, v6=":" in host) as client:
         client.sendto(message_of(packet), (host, 0))
         return pings.take()
 
@@ -98,7 +85,7 @@ def test_asked_and_answered(ground, pings, host):
     assert (asked.kind, asked.src, asked.dst, asked.ttl) == (REQUEST, SELF[host], host, 63)
     assert (asked.ident, asked.seq, asked.data) == (77, 5, b"what was asked")
     version = 6 if ":" in host else 4
-    with raw_client(ground, host) as client:
+    with icmp.raw_socket(ground.client, v6=":" in host) as client:
         pings.send(icmp.packet(host, SELF[host], echo(version, REPLY)))
         got, peer = client.recvfrom(2000)
         assert peer[0] == host

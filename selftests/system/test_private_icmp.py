@@ -2,11 +2,11 @@
 """T2: ping and traceroute into a private network behind a tunnel, to an origin two hops behind the daemon,
 by the edge's TUN device (lib.private_net draws the ground), with iputils and traceroute. Needs root."""
 import re
-import socket
 
 import pytest
 
 from lib import needs, netns, private_net
+from lib.icmp import raw_socket
 from lib.pings import counts, hops, is_answered, ping
 from lib.private_net import DENIED, EDGE_HOST, EDGE_HOST_V6, FAR, FAR_V6, NEAR, NEAR_V6
 from lib.wait import holds, until
@@ -114,9 +114,7 @@ def test_denied(ground):
 def test_other_kinds(ground):
     """Only echo requests go into the tunnel."""
     before = drops(ground, "icmp-kind")
-    with ground.client.inside():
-        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-    with raw:
+    with raw_socket(ground.client) as raw:
         raw.sendto(bytes.fromhex("0d00f2ff0000000000000000000000000000000000"), (FAR, 0))
         until(lambda: drops(ground, "icmp-kind") == before + 1, 5, "the drop")
 

@@ -9,6 +9,7 @@ import socket
 import pytest
 
 from lib import needs, netns, paths, ports, private_net
+from lib.icmp import raw_socket
 from lib.pings import counts, ping
 from lib.private_net import CLIENT, CLIENT_V6, DENIED, EDGE_HOST, FAR, FAR_V6
 from lib.sockets import Listener
@@ -242,9 +243,7 @@ def test_daemon_gone(ground, echoes):
 def test_strays(ground):
     """What is for no private network, and what neither UDP nor ICMP carries, is counted."""
     before = drops(ground, "protocol")
-    with ground.client.inside():
-        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, 99)
-    with raw:
+    with raw_socket(ground.client, 99) as raw:
         raw.sendto(b"?", (FAR, 0))
         until(lambda: drops(ground, "protocol") == before + 1, 5, "the drop")
 

@@ -13,7 +13,7 @@ import pytest
 
 from lib import leftover, needs, netns, routed
 from lib.dgram3 import OK, carry, register
-from lib.icmp import Pings, REPLY, packet, request
+from lib.icmp import Pings, REPLY, packet, raw_socket, request
 from lib.pings import counts, hops, is_answered, ping
 from lib.private_net import DENIED
 from lib.routed import (DAEMON_LAN, DEVICE, FAR, FAR_V6, KEPT, KEPT_V6, NEAR, NEAR_V6, OWN, OWN_V6, PREFIX,
@@ -220,11 +220,7 @@ def test_ping(ground, host, source):
 def seen_source(ground, host, *options):
     """The source of an echo that arrives."""
     v6 = ":" in host
-    with ground.far.inside():
-        raw = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_RAW,
-                            socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP)
-    raw.settimeout(seconds(5))
-    with raw:
+    with raw_socket(ground.far, v6=v6) as raw:
         assert is_answered(ground.client, host, *options)
         while True:
             data, peer = raw.recvfrom(2000)
@@ -295,13 +291,6 @@ def test_nothing_unasked(ground):
         assert carried(ground)[0] == delivered
 
 
-def raw_to(ground, local, protocol, payload):
-    with ground.far.inside():
-        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol)
-    with raw:
-        raw.sendto(payload, (local, 0))
-
-
 @PINGS
 def test_malformed(ground):
     """Whatever stands in a packet is counted, and the daemon serves on."""
@@ -324,7 +313,8 @@ def test_malformed(ground):
             (1, icmp(5, quote), "icmp-kind"),                           # a redirect
             (99, b"?", "protocol")):
         before = drops(ground, reason)
-        raw_to(ground, local, protocol, payload)
+        with raw_socket(ground.far, protocol) as raw:
+            raw.sendto(payload, (local, 0))
         until(lambda b=before, r=reason: drops(ground, r) == b + 1, 5, f"{protocol} {payload} {reason}")
     assert is_answered(ground.client, FAR)
 
