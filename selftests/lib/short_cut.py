@@ -234,10 +234,12 @@ class ShortCut:
             return condition()
         until(once, timeout, what)
 
-    def echo_once(self, flow, payload):
-        """One datagram there and back."""
-        self.flows.send(carry(flow, payload))
-        assert self.flows.wait_payload(flow) == payload
+    def each_echoed(self, flow, number, payload=None):
+        """So many datagrams there and back, of which none is lost."""
+        for i in range(number):
+            sent = b"%d" % i if payload is None else payload
+            self.flows.send(carry(flow, sent))
+            assert self.flows.wait_payload(flow) == sent
 
     def promote(self, flow, count=1):
         self.keep_busy(flow, lambda: self.promoted() == count, what=f"{count} promoted flows")

@@ -128,8 +128,7 @@ def test_behind_a_router(cut, start):
         cut.promote(flow)
         cut.carried(flow, "xdp")
         before = cut.by_path("anchor")
-        for _ in range(5):
-            cut.echo_once(flow, bytes(1200))
+        cut.each_echoed(flow, 5, bytes(1200))
         assert cut.by_path("anchor")[0] - before[0] >= 5 and cut.promoted() == 1
         assert len(echo.peers) == 1
 
@@ -205,8 +204,7 @@ def test_news_put_flows_on_probe(cut, start, what):
             cut.here(*changes[what])
             until(lambda: cut.counter("adit_flow_changes_total", change="demoted") == 1, 5,
                   "a demotion")
-            for number in range(10):
-                cut.echo_once(flow, b"%d" % number)
+            cut.each_echoed(flow, 10)
             cut.promote(flow)
         finally:
             if what in undo:
@@ -333,8 +331,7 @@ def test_neighbour_tells_its_address(cut, start):
         cut.origin.run("ip", "link", "set", "eth0", "address", "02:00:00:00:55:02")
         until(lambda: cut.counter("adit_flow_changes_total", change="demoted") == 1, 5,
               "a demotion")
-        for number in range(50):
-            cut.echo_once(flow, b"%d" % number)
+        cut.each_echoed(flow, 50)
         cut.promote(flow)
         cut.carried(flow, "xdp")
         assert len(echo.peers) == 1
@@ -417,8 +414,7 @@ def test_interface_moved_away_and_back(cut, start):
         finally:
             os.kill(daemon.process.pid, signal.SIGCONT)
         daemon.process.wait_line("the short cut is open", count=2)
-        for number in range(10):
-            cut.echo_once(flow, b"%d" % number)
+        cut.each_echoed(flow, 10)
         cut.promote(flow)
         cut.carried(flow, "xdp")
         assert len(echo.peers) == 1
@@ -440,8 +436,7 @@ def test_socket_taken_from_the_program(cut, start):
         for worker in range(2):     # of each the first queue's
             cut.here("bpftool", "map", "delete", "id", sockets, "key", worker * 64, 0, 0, 0)
         anchor, missed = cut.by_path("anchor"), cut.frames("no-socket")
-        for number in range(50):
-            cut.echo_once(flow, b"%d" % number)
+        cut.each_echoed(flow, 50)
         assert cut.by_path("anchor")[1] - anchor[1] == 50
         assert cut.frames("no-socket") - missed == 50
         assert cut.promoted() == 1 and len(echo.peers) == 1
@@ -458,8 +453,7 @@ def test_program_taken_from_the_interface(cut, start):
         ours, = [k["id"] for k in links if k.get("devname") == DEVICE]
         cut.here("bpftool", "link", "detach", "id", ours)
         before = cut.by_path("anchor")
-        for number in range(50):
-            cut.echo_once(flow, b"%d" % number)
+        cut.each_echoed(flow, 50)
         assert cut.by_path("anchor")[1] - before[1] == 50
         cut.here("ip", "link", "set", DEVICE, "mtu", 1490)     # news, on which it looks again
         until(lambda: "xdp" in cut.here("ip", "-d", "link", "show", DEVICE), 10, "our program")
@@ -480,12 +474,10 @@ def test_route_moved(cut, start):
             cut.carried(flow, "xdp")
             netns.ip("route", "replace", f"{echo.host}/32", "via", router)
             until(lambda: cut.promoted() == 0, 5, "the demotion")
-            for number in range(50):
-                cut.echo_once(flow, b"%d" % number)
+            cut.each_echoed(flow, 50)
             assert cut.packets("lan1") >= 50
             netns.ip("route", "del", f"{echo.host}/32")
-            for number in range(50):
-                cut.echo_once(flow, b"%d" % number)
+            cut.each_echoed(flow, 50)
         assert len(echo.peers) == 1 and cut.lost() == 0
 
 
