@@ -201,7 +201,8 @@ static bool run(enum quic_steering granted)
 	clients = make_set(client_qws, &pair.client_settings);
 	addr = pair.addr;
 	pair.params.listen = &addr;
-	pair.params.max_unregistered_per_addr = WORKERS * WORKERS * LINKS; /* each worker has its share */
+	pair.params.max_unregistered_per_addr =
+		WORKERS * WORKERS * LINKS; /* each worker has its share */
 	assert_int_equal(quic_server_new(&pair.params, server_qws, WORKERS, &server), 0);
 	quic_server_addr(server, 0, &addr);
 	enum quic_steering found = quic_server_steering(server);
