@@ -49,8 +49,8 @@ static void test_handshake_and_close(void **state)
 	assert_int_equal(s.peer.port, pair.addr.port);
 
 	link_close(pair.client.link, 7, "enough");
-	assert_true(pair_until(&pair, is_client_closed, NULL, 1000));
-	assert_true(pair_until(&pair, is_server_closed, NULL, 1000));
+	assert_true(pair_until(&pair, is_client_closed, NULL, 10000));
+	assert_true(pair_until(&pair, is_server_closed, NULL, 10000));
 	assert_int_equal(pair.client.info.end, LINK_END_LOCAL);
 	assert_int_equal(pair.accepted[0]->info.end, LINK_END_PEER);
 	assert_int_equal(pair.accepted[0]->info.code, 7);
@@ -99,12 +99,12 @@ static void expect_echo(const struct ip_addr *listen, const struct ip_addr *dial
 	pair_start(&pair);
 	pair.relay = (struct ip_port){ .ip = *dial, .port = pair.addr.port };
 	assert_int_equal(pair_dial(&pair, &pair.client), 0);
-	assert_true(pair_until(&pair, is_up, &pair.client, 3000));
+	assert_true(pair_until(&pair, is_up, &pair.client, 10000));
 	struct talk t;
 	struct stream *stream = NULL;
 	assert_int_equal(link_open_stream(pair.client.link, &stream), 0);
 	talk_start(&t, stream, 100000);
-	assert_true(pair_until(&pair, talk_is_done, &t, 5000));
+	assert_true(pair_until(&pair, talk_is_done, &t, 10000));
 	stream_close(stream);
 	struct link_stats s;
 	link_get_stats(pair.client.link, &s);
@@ -148,9 +148,9 @@ static void test_names(void **state)
 		pair_start(&pair);
 		assert_int_equal(pair_dial(&pair, &pair.client), 0);
 		if (names[i].is_good) {
-			assert_true(pair_until(&pair, is_up, &pair.client, 3000));
+			assert_true(pair_until(&pair, is_up, &pair.client, 10000));
 		} else {
-			assert_true(pair_until(&pair, is_client_closed, NULL, 3000));
+			assert_true(pair_until(&pair, is_client_closed, NULL, 10000));
 			assert_int_equal(pair.client.info.end, LINK_END_CERTIFICATE);
 			assert_string_equal(pair.client.info.reason, "hostname mismatch");
 		}

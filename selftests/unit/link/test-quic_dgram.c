@@ -55,7 +55,7 @@ static void test_both_ways(void **state)
 	(void)state;
 	assert_int_equal(send_payload(pair.client.link, SPAN_LIT("ping")), 0);
 	unsigned int one = 1;
-	assert_true(pair_until(&pair, has_datagrams, &one, 1000));
+	assert_true(pair_until(&pair, has_datagrams, &one, 10000));
 	assert_int_equal(pair.accepted[0]->datagram_len, 4);
 	assert_memory_equal(pair.accepted[0]->datagram, "ping", 4);
 
@@ -66,7 +66,7 @@ static void test_both_ways(void **state)
 	/* An empty one is legal. */
 	assert_int_equal(send_payload(pair.client.link, span_of(NULL, 0)), 0);
 	one = 2;
-	assert_true(pair_until(&pair, has_datagrams, &one, 1000));
+	assert_true(pair_until(&pair, has_datagrams, &one, 10000));
 	assert_int_equal(pair.accepted[0]->datagram_len, 0);
 }
 
@@ -74,14 +74,14 @@ static void test_largest(void **state)
 {
 	(void)state;
 	static uint8_t big[2000];
-	assert_true(pair_until(&pair, has_wide_path, NULL, 2000));
+	assert_true(pair_until(&pair, has_wide_path, NULL, 10000));
 	size_t max = link_max_datagram(pair.client.link);
 	assert_true(max >= 1297); /* a v3 payload of 1 280 */
 	memset(big, 0x77, sizeof(big));
 	assert_int_equal(send_payload(pair.client.link, span_of(big, max + 1)), -EMSGSIZE);
 	assert_int_equal(send_payload(pair.client.link, span_of(big, max)), 0);
 	unsigned int one = 1;
-	assert_true(pair_until(&pair, has_datagrams, &one, 1000));
+	assert_true(pair_until(&pair, has_datagrams, &one, 10000));
 	assert_int_equal(pair.accepted[0]->datagram_len, max);
 	struct link_stats s;
 	link_get_stats(pair.client.link, &s);
@@ -103,7 +103,7 @@ static void test_queue_is_bounded_and_packed(void **state)
 	assert_int_equal(r, -ENOBUFS);
 	/* What the window allows leaves at once, before anything is refused. */
 	assert_true(queued > QUIC_DGRAM_PAYLOADS);
-	assert_true(pair_until(&pair, has_datagrams, &queued, 2000));
+	assert_true(pair_until(&pair, has_datagrams, &queued, 10000));
 	link_get_stats(pair.client.link, &after);
 	/* Several frames a packet: at least 15 of 64 bytes are in one of 1 200. */
 	assert_true(after.tx_packets - before.tx_packets < queued / 15 + 60);
@@ -134,7 +134,7 @@ static void test_kinds(void **state)
 				assert_int_equal(queued, places[kind]);
 			all += queued;
 		}
-		assert_true(pair_until(&pair, has_datagrams, &all, 5000));
+		assert_true(pair_until(&pair, has_datagrams, &all, 10000));
 	}
 	/* Payloads have a bound of bytes as well. */
 	unsigned int queued = 0;
@@ -151,14 +151,14 @@ static void test_path_gets_narrower(void **state)
 {
 	(void)state;
 	static uint8_t big[1400];
-	assert_true(pair_until(&pair, has_wide_path, NULL, 2000));
+	assert_true(pair_until(&pair, has_wide_path, NULL, 10000));
 	assert_int_equal(send_payload(pair.client.link, span_of(big, sizeof(big))), 0);
 	assert_int_equal(send_payload(pair.client.link, SPAN_LIT("small")), 0);
 	/* A fresh path starts small again. */
 	assert_int_equal(link_migrate(pair.client.link), 0);
 	assert_true(link_max_datagram(pair.client.link) < 1200);
 	unsigned int one = 1;
-	assert_true(pair_until(&pair, has_datagrams, &one, 2000));
+	assert_true(pair_until(&pair, has_datagrams, &one, 10000));
 	assert_int_equal(pair.accepted[0]->datagram_len, 5);
 	struct link_stats s;
 	link_get_stats(pair.client.link, &s);
@@ -206,7 +206,7 @@ static void test_packets_leave_together(void **state)
 		unsigned int count;
 		size_t shortest, longest;
 	} cases[] = { { 40, 900, 900 }, { 400, 20, 100 } };
-	assert_true(pair_until(&pair, has_wide_path, NULL, 2000));
+	assert_true(pair_until(&pair, has_wide_path, NULL, 10000));
 	pair_run(&pair, 100); /* the path's size is known by then */
 	const struct udp_stats *stats = &pair.client_qw->udp;
 	unsigned int wanted = pair.accepted[0]->datagrams;
@@ -214,7 +214,7 @@ static void test_packets_leave_together(void **state)
 		uint64_t packets = stats->tx_segments, together = stats->tx_gso;
 		send_all(pair.client.link, cases[i].count, cases[i].shortest, cases[i].longest);
 		wanted += cases[i].count;
-		assert_true(pair_until(&pair, has_datagrams, &wanted, 2000));
+		assert_true(pair_until(&pair, has_datagrams, &wanted, 10000));
 		packets = stats->tx_segments - packets;
 		together = stats->tx_gso - together;
 		assert_true(packets >= 15);
@@ -240,23 +240,23 @@ static void test_answers_acknowledge(void **state)
 	(void)state;
 	enum { ROUNDS = 20, EACH = 3 };
 	unsigned int waited = 0;
-	assert_true(pair_until(&pair, has_wide_path, NULL, 2000));
+	assert_true(pair_until(&pair, has_wide_path, NULL, 10000));
 	pair_run(&pair, 100);
 	struct link *server = pair.accepted[0]->link;
 	for (unsigned int i = 1; i <= ROUNDS; i++) {
 		unsigned int wanted = i * EACH;
 		uint64_t before = packets_sent(server);
 		send_all(pair.client.link, EACH, 900, 900);
-		assert_true(pair_until(&pair, has_datagrams, &wanted, 1000));
+		assert_true(pair_until(&pair, has_datagrams, &wanted, 10000));
 		waited += packets_sent(server) == before;
 		send_all(server, EACH, 900, 900);
-		assert_true(pair_until(&pair, has_answers, &wanted, 1000));
+		assert_true(pair_until(&pair, has_answers, &wanted, 10000));
 	}
 	assert_true(waited > ROUNDS / 2);
 
 	/* Where there is no answer they are acknowledged all the same. */
 	send_all(pair.client.link, EACH, 900, 900);
-	assert_true(pair_until(&pair, has_nothing_in_flight, pair.client.link, 1000));
+	assert_true(pair_until(&pair, has_nothing_in_flight, pair.client.link, 10000));
 }
 
 /* With nothing left to send no turn is taken for the pacer's sake. */
@@ -267,7 +267,7 @@ static void test_pacer_alone_wakes_nobody(void **state)
 	struct quic_link *link = (struct quic_link *)pair.client.link;
 	for (unsigned int i = 1; i <= 10; i++) {
 		send_all(pair.client.link, 1, 900, 900);
-		assert_true(pair_until(&pair, has_datagrams, &i, 1000));
+		assert_true(pair_until(&pair, has_datagrams, &i, 10000));
 		assert_true(link->timer.at >= loop_now(link->qw->worker->loop) + NSEC_PER_MSEC);
 	}
 }

@@ -176,7 +176,7 @@ static void expect_mtu(size_t max_len, unsigned int mtu)
 {
 	start(1);
 	connect_by_relay(max_len);
-	assert_true(pair_until(&pair, has_mtu, &mtu, 3000));
+	assert_true(pair_until(&pair, has_mtu, &mtu, 10000));
 	struct talk t;
 	talk_open(&t, 1 << 20);
 	wait_for_end(&t);
@@ -218,14 +218,14 @@ static void test_path_gets_narrower(void **state)
 	start(1);
 	connect_by_relay(0);
 	unsigned int mtu = 1472;
-	assert_true(pair_until(&pair, has_mtu, &mtu, 3000));
+	assert_true(pair_until(&pair, has_mtu, &mtu, 10000));
 	struct talk t;
 	talk_open(&t, 4 << 20);
 	wait_for_part(&t, 1 << 20);
 
 	relay.max_len = 1272;
 	wait_for_part(&t, t.got + 200000);
-	assert_true(pair_until(&pair, has_blackhole, NULL, 3000));
+	assert_true(pair_until(&pair, has_blackhole, NULL, 10000));
 	wait_for_end(&t);
 	finish();
 }
@@ -237,7 +237,7 @@ static void test_outage_is_no_narrow_path(void **state)
 	start(1);
 	connect_by_relay(0);
 	unsigned int mtu = 1472;
-	assert_true(pair_until(&pair, has_mtu, &mtu, 3000));
+	assert_true(pair_until(&pair, has_mtu, &mtu, 10000));
 	struct talk t;
 	talk_open(&t, 4 << 20);
 	wait_for_part(&t, 1 << 20);
@@ -278,7 +278,7 @@ static void test_idle_timeout(void **state)
 	pair.client_settings.keep_alive = 10 * NSEC_PER_SEC;
 	connect_by_relay(0);
 	relay.is_cut = true;
-	assert_true(pair_until(&pair, is_client_closed, NULL, 3000));
+	assert_true(pair_until(&pair, is_client_closed, NULL, 10000));
 	assert_int_equal(pair.client.info.end, LINK_END_IDLE);
 	finish();
 }
@@ -302,7 +302,8 @@ static void test_keep_alive(void **state)
 		nsec_t heard = stats_of(pair.client.link).heard;
 		assert_true(pair_until(&pair, has_heard_since, &heard, 10000));
 	}
-	assert_false(pair.client.is_closed);
+	if (pair.client.is_closed)
+		fail_msg("closed: %s", pair.client.info.reason);
 	finish();
 }
 
@@ -317,7 +318,7 @@ static void test_handshake_timeout(void **state)
 	pair.on_turn = run_relay;
 	pair.turn_arg = &relay;
 	assert_int_equal(pair_dial(&pair, &pair.client), 0);
-	assert_true(pair_until(&pair, is_client_closed, NULL, 2000));
+	assert_true(pair_until(&pair, is_client_closed, NULL, 10000));
 	assert_int_equal(pair.client.info.end, LINK_END_HANDSHAKE);
 	finish();
 }
@@ -342,7 +343,7 @@ static void test_drain_without_a_peer(void **state)
 	const struct quic_link *client = (const struct quic_link *)pair.client.link;
 	assert_int_equal(dup2(pair.null_fd, client->sock->udp.fd), client->sock->udp.fd);
 	assert_int_equal(talk_write(s, "y", 1), 1);
-	assert_true(pair_until(&pair, is_server_closed, NULL, 3000));
+	assert_true(pair_until(&pair, is_server_closed, NULL, 10000));
 	assert_int_equal(pair.accepted[0]->info.end, LINK_END_REFUSED);
 	stream_close(s);
 	finish();
@@ -396,11 +397,11 @@ static void test_forged_refusal(void **state)
 			pair_turn(&pair);
 		} while (stats_of(link).suspicions == 0 && stats_of(link).heard > heard);
 		assert_int_equal(stats_of(link).suspicions, 1);
-		assert_true(pair_until(&pair, is_trusted, link, 1000));
+		assert_true(pair_until(&pair, is_trusted, link, 10000));
 		assert_int_equal(stats_of(link).suspicions, 1);
 		assert_int_equal(link->suspicion, LINK_SUSPICION_NONE);
 		/* The keep-alive is what it was, once the question has left. */
-		assert_true(pair_until(&pair, has_asked, ends[i], 1000));
+		assert_true(pair_until(&pair, has_asked, ends[i], 10000));
 	}
 	struct talk t;
 	talk_open(&t, 100000);
@@ -422,12 +423,12 @@ static void test_silence(void **state)
 	pair_run(&pair, 20);
 	assert_true(is_trusted(link));
 	wait_in_mind(quic_of(pair.accepted[0]), 3 * NSEC_PER_SEC);
-	assert_true(pair_until(&pair, is_suspect, link, 1000));
+	assert_true(pair_until(&pair, is_suspect, link, 10000));
 	assert_int_equal(link->suspicion, LINK_SUSPICION_SILENT);
 	/* It is still good for those who have no other. */
 	assert_int_equal(link_open_stream(link, &late), 0);
 	relay.is_cut = false;
-	assert_true(pair_until(&pair, is_trusted, link, 3000));
+	assert_true(pair_until(&pair, is_trusted, link, 10000));
 	stream_close(s);
 	stream_close(late);
 	finish();
@@ -460,10 +461,10 @@ static void test_silence_while_draining(void **state)
 	assert_int_equal(link->state, LINK_STATE_DRAINING);
 	assert_false(is_doubted(link));
 	wait_in_mind(quic_of(pair.accepted[0]), 3 * NSEC_PER_SEC);
-	assert_true(pair_until(&pair, is_doubted, link, 1000));
+	assert_true(pair_until(&pair, is_doubted, link, 10000));
 	assert_int_equal(link->state, LINK_STATE_DRAINING);
 	relay.is_cut = false;
-	assert_true(pair_until(&pair, is_cleared, link, 3000));
+	assert_true(pair_until(&pair, is_cleared, link, 10000));
 	assert_int_equal(link->state, LINK_STATE_DRAINING);
 	assert_int_equal(stats_of(link).suspicions, 1);
 	stream_close(s);
@@ -481,14 +482,14 @@ static void test_refusal_and_silence(void **state)
 	const struct quic_link *client = quic_of(&pair.client);
 	assert_int_equal(dup2(pair.null_fd, client->sock->udp.fd), client->sock->udp.fd);
 	link_probe(link);
-	assert_true(pair_until(&pair, is_suspect, link, 1000));
+	assert_true(pair_until(&pair, is_suspect, link, 10000));
 	assert_int_equal(link->suspicion, LINK_SUSPICION_REFUSED);
 	wait_in_mind(quic_of(pair.accepted[0]), 14 * NSEC_PER_SEC);
 	pair_run(&pair, 20);
 	assert_true(
 		is_suspect(link)); /* a NAT may have forgotten it: its keep-alive isn't overdue */
 	wait_in_mind(quic_of(pair.accepted[0]), 4 * NSEC_PER_SEC);
-	assert_true(pair_until(&pair, is_server_closed, NULL, 1000));
+	assert_true(pair_until(&pair, is_server_closed, NULL, 10000));
 	assert_int_equal(pair.accepted[0]->info.end, LINK_END_REFUSED);
 	finish();
 }
@@ -526,7 +527,7 @@ static void test_drain_while_suspect(void **state)
 	pair_run(&pair, 50);
 	assert_int_equal(link->state, LINK_STATE_DRAINING);
 	stream_close(s);
-	assert_true(pair_until(&pair, is_server_closed, NULL, 1000));
+	assert_true(pair_until(&pair, is_server_closed, NULL, 10000));
 	finish();
 }
 
@@ -564,7 +565,7 @@ static void test_ecn_is_validated(void **state)
 	struct talk t;
 	talk_open(&t, 1 << 20);
 	wait_for_end(&t);
-	assert_true(pair_until(&pair, is_ecn_valid, NULL, 2000));
+	assert_true(pair_until(&pair, is_ecn_valid, NULL, 10000));
 	finish();
 }
 
@@ -583,7 +584,7 @@ static void test_ecn_is_cleared(void **state)
 	struct talk t;
 	talk_open(&t, 2 << 20);
 	wait_for_end(&t);
-	assert_true(pair_until(&pair, is_ecn_given_up, NULL, 2000));
+	assert_true(pair_until(&pair, is_ecn_given_up, NULL, 10000));
 	finish();
 }
 

@@ -55,7 +55,7 @@ static bool are_streams_gone(void *arg)
 /* A stream that both ends are done with leaves nothing behind. */
 static void wait_streams_gone(void)
 {
-	assert_true(pair_until(&pair, are_streams_gone, NULL, 3000));
+	assert_true(pair_until(&pair, are_streams_gone, NULL, 10000));
 }
 
 /* ---- many ---------------------------------------------------------------------------------- */
@@ -211,7 +211,7 @@ static void test_stop_carries_its_code(void **state)
 	assert_true(pair_has_read(&r));
 	assert_int_equal(r.ret, -ECANCELED);
 	assert_int_equal(stream_write_error(a), 0);
-	assert_true(pair_until(&pair, is_refused, a, 2000));
+	assert_true(pair_until(&pair, is_refused, a, 10000));
 	assert_int_equal(stream_write_error(a), -EPIPE);
 
 	assert_int_equal(talk_write(b, "y", 1), 1);
@@ -244,7 +244,7 @@ static void test_stop_of_a_blocked_stream(void **state)
 	}
 	assert_int_equal(stream_credit(b), 0);
 	stream_stop(a, 44);
-	assert_true(pair_until(&pair, is_refused, b, 3000));
+	assert_true(pair_until(&pair, is_refused, b, 10000));
 	stream_close(b);
 	pair.accepted[0]->stream_count = 0;
 	assert_int_equal(pair_read_one(&pair, a, &r), -ECANCELED);
@@ -263,7 +263,7 @@ static void test_close_aborts_both_directions(void **state)
 	assert_int_equal(pair_read_one(&pair, b, &r), 1);
 	stream_close(a);
 	assert_int_equal(pair_read_one(&pair, b, &r), -ECONNRESET);
-	assert_true(pair_until(&pair, is_refused, b, 2000));
+	assert_true(pair_until(&pair, is_refused, b, 10000));
 	stream_close(b);
 	pair.accepted[0]->stream_count = 0;
 	wait_streams_gone();
@@ -289,7 +289,7 @@ static void test_link_goes_first(void **state)
 	assert_int_equal(stream_write_error(a), -ECONNRESET);
 	assert_int_equal(pair_read_one(&pair, a, &r), -ECONNRESET);
 	/* What had arrived can still be read; then the truth. */
-	assert_true(pair_until(&pair, is_server_closed, NULL, 2000));
+	assert_true(pair_until(&pair, is_server_closed, NULL, 10000));
 	assert_int_equal(pair_read_one(&pair, b, &r), 1);
 	assert_int_equal(pair_read_one(&pair, b, &r), -ECONNRESET);
 	link_free(pair.accepted[0]->link);
@@ -323,7 +323,7 @@ static void test_link_end_is_told_first(void **state)
 	stream_set_user(pair.accepted[0]->streams[0], &user, &was_closed);
 	pair_turn(&pair); /* it is told of what is there */
 	pair_end_free(&pair.client);
-	assert_true(pair_until(&pair, is_noted, &was_closed, 2000));
+	assert_true(pair_until(&pair, is_noted, &was_closed, 10000));
 	assert_int_equal(was_closed, true);
 	stream_close(a);
 }
@@ -365,7 +365,7 @@ static void test_drain_waits_for_streams(void **state)
 	stream_close(a);
 	stream_close(b);
 	pair.accepted[0]->stream_count = 0;
-	assert_true(pair_until(&pair, is_client_closed, NULL, 2000));
+	assert_true(pair_until(&pair, is_client_closed, NULL, 10000));
 	assert_int_equal(pair.client.info.end, LINK_END_LOCAL);
 	assert_int_equal(pair.accepted[0]->info.end, LINK_END_PEER);
 }
@@ -399,14 +399,14 @@ static void test_stream_limit_moves_on(void **state)
 
 	struct talk t;
 	talk_start(&t, s[0], 10);
-	assert_true(pair_until(&pair, talk_is_done, &t, 2000));
+	assert_true(pair_until(&pair, talk_is_done, &t, 10000));
 	stream_close(s[0]);
-	assert_true(pair_until(&pair, can_open, (void *)&more, 2000));
+	assert_true(pair_until(&pair, can_open, (void *)&more, 10000));
 	stream_close(more);
 	stream_close(s[1]);
 	stream_close(s[2]);
 	for (unsigned int i = 0; i < 20; i++) {
-		assert_true(pair_until(&pair, can_open, (void *)&more, 2000));
+		assert_true(pair_until(&pair, can_open, (void *)&more, 10000));
 		stream_close(more);
 	}
 }

@@ -143,13 +143,13 @@ static void test_short_memory_evicts_the_stuck(void **state)
 		stream_set_user(sources[i].s, &user, &sources[i]);
 	}
 	pair_wait_streams(&pair, COUNT);
-	assert_true(pair_until(&pair, has_pressure, (unsigned int[]){ 900 }, 3000));
+	assert_true(pair_until(&pair, has_pressure, (unsigned int[]){ 900 }, 10000));
 	assert_int_equal(quic_worker_overloads(pair.server_qws[0]), 0);
 
 	/* As if this one had waited for a minute. */
 	struct quic_stream *stuck = (struct quic_stream *)pair.accepted[0]->streams[5];
 	stuck->rx_moved = 1;
-	assert_true(pair_until(&pair, is_evicted, NULL, 3000));
+	assert_true(pair_until(&pair, is_evicted, NULL, 10000));
 	struct pair_reading r = { .s = &stuck->base };
 	assert_true(pair_has_read(&r));
 	assert_int_equal(r.ret, -ECONNRESET);
@@ -193,10 +193,10 @@ static void test_stalled_readers_starve_nobody(void **state)
 	}
 	pair_wait_streams(&pair, COUNT);
 	struct slab *slab = pair.server_qws[0]->worker->slab;
-	assert_true(pair_until(&pair, has_pressure, (unsigned int[]){ 750 }, 3000));
+	assert_true(pair_until(&pair, has_pressure, (unsigned int[]){ 750 }, 10000));
 	assert_true(pair.accepted[0]->streams[0] != NULL);
 	struct quic_link *link = ((struct quic_stream *)pair.accepted[0]->streams[0])->link;
-	assert_true(pair_until(&pair, owes_credit, link, 3000));
+	assert_true(pair_until(&pair, owes_credit, link, 10000));
 	assert_true(slab_pressure(slab) < 900);
 	assert_int_equal(quic_worker_overloads(pair.server_qws[0]), 0);
 
@@ -255,7 +255,7 @@ static void test_bytes_one_by_one(void **state)
 			bufq_init(&got, s->slab);
 			slab_get_stats(s->slab, &before);
 		}
-		assert_true(pair_until(&pair, has_bytes, s, 2000));
+		assert_true(pair_until(&pair, has_bytes, s, 10000));
 		assert_int_equal(stream_read(s, &got, SIZE_MAX), 1);
 	}
 	slab_get_stats(got.slab, &after);
@@ -302,7 +302,7 @@ static void test_reader_without_slice_nodes(void **state)
 	assert_int_equal(talk_write(c, text, sizeof(text)), sizeof(text));
 	pair_wait_streams(&pair, 1);
 	struct stream *s = pair.accepted[0]->streams[0];
-	assert_true(pair_until(&pair, has_bytes, s, 2000));
+	assert_true(pair_until(&pair, has_bytes, s, 10000));
 
 	struct slab *slab = s->slab;
 	struct slice *taken = take_all_slices(slab);
@@ -310,14 +310,14 @@ static void test_reader_without_slice_nodes(void **state)
 	bufq_init(&h.got, slab);
 	nsec_t since = nsec_clock(CLOCK_MONOTONIC);
 	stream_set_user(s, &user, &h);
-	assert_true(pair_until(&pair, is_told_again, &h, 2000));
+	assert_true(pair_until(&pair, is_told_again, &h, 10000));
 	pair_run(&pair, 40);
 	nsec_t took = nsec_clock(CLOCK_MONOTONIC) - since;
 	assert_int_equal(h.ret, -ENOBUFS);
 	assert_true(h.told <= 2 + took / (10 * NSEC_PER_MSEC));
 
 	give_slices(slab, taken);
-	assert_true(pair_until(&pair, has_eaten, &h, 2000));
+	assert_true(pair_until(&pair, has_eaten, &h, 10000));
 	assert_int_equal(h.ret, 10);
 	bufq_clear(&h.got);
 
@@ -400,7 +400,7 @@ static void test_acknowledgements_have_company(void **state)
 	struct stream *lone = pair_open_stream(pair.client.link);
 	assert_int_equal(talk_write(lone, "x", 1), 1);
 	struct quic_stream *qs = (struct quic_stream *)lone;
-	assert_true(pair_until(&pair, has_nothing_unacked, qs, 1000));
+	assert_true(pair_until(&pair, has_nothing_unacked, qs, 10000));
 	stream_close(lone);
 	stream_close(s);
 }
