@@ -13,7 +13,7 @@ parts := base wire netlink conf net flow http datapath link origin session route
 
 base_objs := daemon/base/arena.o daemon/base/argv.o daemon/base/backoff.o daemon/base/bufq.o \
 	daemon/base/cgroup.o daemon/base/drop_priv.o daemon/base/gather.o daemon/base/paths.o \
-	daemon/base/file.o daemon/base/log.o \
+	daemon/base/ferry.o daemon/base/file.o daemon/base/log.o \
 	daemon/base/log_format.o daemon/base/loop.o daemon/base/mailbox.o \
 	daemon/base/mainloop.o daemon/base/map.o daemon/base/metric.o daemon/base/notify.o \
 	daemon/base/opt.o daemon/base/owners.o daemon/base/process.o daemon/base/random.o daemon/base/ratelimit.o daemon/base/resume.o daemon/base/secret.o \
@@ -57,7 +57,7 @@ http_ldlibs := -lwslay
 
 datapath_objs := daemon/datapath/anchor.o daemon/datapath/icmp_path.o daemon/datapath/path.o daemon/datapath/sock.o daemon/datapath/tx.o
 datapath_objs += $(addprefix daemon/datapath/,neighbour.o obstacle.o promote.o shortcut.o solicit.o template.o)
-datapath_objs += $(addprefix daemon/datapath/,tun_cross.o tun_ground.o tun_path.o tun_plan.o)
+datapath_objs += $(addprefix daemon/datapath/,tun_ground.o tun_path.o tun_plan.o)
 
 link_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o link_fsm.o link_pipe.o \
 	h2call.o h2call_head.o h2call_open.o h2link.o quic.o \
@@ -70,7 +70,7 @@ origin_objs := daemon/origin/origin.o daemon/origin/origin_fixed.o daemon/origin
 	daemon/origin/origin_hello.o daemon/origin/origin_http.o daemon/origin/origin_pool.o \
 	daemon/origin/origin_tls.o
 
-session_objs := $(addprefix daemon/session/,call_fsm.o call_port.o echo_map.o flow_caller.o flow_cross.o flow_list.o flow_table.o icmp_routed.o icmp_session.o strays.o udp_session.o v2.o)
+session_objs := $(addprefix daemon/session/,call_fsm.o call_port.o echo_map.o flow_caller.o flow_list.o flow_table.o icmp_routed.o icmp_session.o strays.o udp_session.o v2.o)
 
 route_objs := $(addprefix daemon/route/,host_index.o hosts.o match_ingress.o route.o)
 

@@ -26,7 +26,7 @@ unit_tests += util/test-heap base/test-loop base/test-slab base/test-bufq base/t
 	base/test-cgroup base/test-metric base/test-log_format base/test-log base/test-worker \
 	util/test-addr base/test-arena base/test-random base/test-map base/test-snapshot \
 	base/test-ratelimit base/test-file base/test-opt base/test-owners base/test-argv base/test-drop_priv \
-	base/test-mainloop base/test-watchdog base/test-paths base/test-resume base/test-watch
+	base/test-mainloop base/test-watchdog base/test-paths base/test-resume base/test-watch base/test-ferry
 test-loop_parts := base
 test-slab_parts := base
 test-bufq_parts := base
@@ -51,6 +51,8 @@ test-watchdog_parts := base
 test-paths_parts := base
 test-resume_parts := base
 test-watch_parts := base
+test-ferry_parts := base
+test-ferry_wraps := malloc
 
 # netlink
 unit_tests += netlink/test-change netlink/test-lookup netlink/test-monitor netlink/test-nft netlink/test-nl netlink/test-plan

@@ -19,6 +19,8 @@ enum {
 	READS = 64,         /* of a turn */
 	IP6_MTU_MIN = 1280, /* RFC 8200 §5 */
 	UDP_LEN_AT = 4,
+	BATCHES_MAX = 32,        /* under way to other workers */
+	BATCH_BYTES = 72 * 1024, /* the largest burst fits */
 };
 
 /* A packet on its way through what follows; the callee's to write, and PATH_HEADROOM before it. */
@@ -110,7 +112,7 @@ static void report_too_big(struct tun_ground *g, const struct ip_packet *ip, siz
 
 static void hand_on(struct tun_ground *g, const struct arrival *a, unsigned int worker)
 {
-	if (tun_cross_add(&g->cross, worker, span_of(a->bytes, a->len), a->segment_len))
+	if (ferry_add(&g->ferry, worker, &a->segment_len, span_of(a->bytes, a->len)))
 		g->stats.crossed++;
 	else
 		tun_ground_drop(g, TUN_DROP_CROSSING);
@@ -315,13 +317,24 @@ static void take(struct tun_ground *g, const struct arrival *a)
 		tun_ground_drop(g, TUN_DROP_PROTOCOL);
 }
 
-static void on_crossed(void *user, uint8_t *packet, size_t len, size_t segment_len)
+static void on_crossed(const void *from, const struct worker *here, const void *head,
+		       uint8_t *bytes, size_t len)
 {
+	const struct tun_ground *sender = from;
+	const size_t *segment_len = head;
 	const struct arrival a = {
-		.bytes = packet, .len = len, .segment_len = segment_len, .is_crossed = true
+		.bytes = bytes, .len = len, .segment_len = *segment_len, .is_crossed = true
 	};
-	take(user, &a);
+	take(sender->p.grounds[here->index], &a);
 }
+
+static const struct ferry_kind crossings = {
+	.batches = BATCHES_MAX,
+	.bytes = BATCH_BYTES,
+	.room = PATH_HEADROOM,
+	.head_len = sizeof(size_t),
+	.take = on_crossed,
+};
 
 /* Somebody has removed the device. Its descriptor would be ready for ever. */
 static void lose_device(struct tun_ground *g, int error)
@@ -359,7 +372,6 @@ static void on_ready(struct loop_io *io, uint32_t revents UNUSED)
 
 int tun_ground_new(const struct tun_ground_params *params, struct tun_ground **ret)
 {
-	static_assert((int)TUN_CROSS_ROOM >= (int)PATH_HEADROOM);
 	static_assert(offsetof(struct tun_ground, packet) ==
 		      offsetof(struct tun_ground, room) + PATH_HEADROOM);
 
@@ -373,7 +385,7 @@ int tun_ground_new(const struct tun_ground_params *params, struct tun_ground **r
 	g->sock.udp.has_gso = params->has_bursts;
 	list_init(&g->sock.tx);
 	map_init(&g->places, SIZE_MAX);
-	tun_cross_init(&g->cross, params->worker, on_crossed, params->grounds);
+	ferry_init(&g->ferry, &crossings, params->worker, g);
 	int r = loop_io_start(params->worker->loop, &g->io, params->fd, EPOLLIN);
 	if (r < 0) {
 		free(g);
@@ -390,7 +402,7 @@ void tun_ground_free(struct tun_ground *g)
 	loop_io_stop(&g->io);
 	(void)fd_close(g->p.fd);
 	map_done(&g->places);
-	tun_cross_done(&g->cross);
+	ferry_done(&g->ferry);
 	free(g);
 }
 

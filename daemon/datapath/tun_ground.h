@@ -5,7 +5,7 @@
  * device's prefix and a port as their source, and no socket. ICMP comes and goes in whole packets,
  * and is whose set_icmp() was called.
  *
- * What is read by a worker that hasn't the flow goes to the one that has (tun_cross.h); the kernel
+ * What is read by a worker that hasn't the flow goes to the one that has (base/ferry); the kernel
  * is told then, where there is a program for that.
  */
 #ifndef DAEMON_DATAPATH_TUN_GROUND_H
@@ -57,7 +57,7 @@ struct tun_ground_params {
 
 /* Before the worker runs. 0 or a negative errno: fd stays the caller's. */
 [[nodiscard]] int tun_ground_new(const struct tun_ground_params *params, struct tun_ground **ret);
-/* Paths must have been closed. Accepts NULL. */
+/* Paths must have been closed, and the workers have ended. Accepts NULL. */
 void tun_ground_free(struct tun_ground *g);
 const struct tun_ground_stats *tun_ground_get_stats(const struct tun_ground *g);
 const struct tun_plan *tun_ground_plan(const struct tun_ground *g);

@@ -5,8 +5,8 @@
 #ifndef DAEMON_DATAPATH_TUN_GROUND_PRIV_H
 #define DAEMON_DATAPATH_TUN_GROUND_PRIV_H
 
+#include "daemon/base/ferry.h"
 #include "daemon/base/ratelimit.h"
-#include "daemon/datapath/tun_cross.h"
 #include "daemon/datapath/tun_path.h"
 #include "daemon/net/tun.h"
 
@@ -16,7 +16,7 @@ struct tun_ground {
 	struct loop_io io;
 	struct path_sock sock; /* no socket: a list of paths */
 	struct map places;     /* of paths of this worker, by local address and port */
-	struct tun_cross cross;
+	struct ferry ferry;    /* what another worker has */
 	tun_icmp_fn take_icmp;
 	void *icmp_arg;
 	struct ratelimit errors;

@@ -44,7 +44,27 @@ static struct udp_session *find(const struct flow_table *t, const struct dgram_i
 
 /* ---- between workers ---- */
 
-enum { HOPS_MAX = 3 }; /* a flow that moves that often while it is looked for isn't found */
+enum {
+	BATCHES_MAX = 64, /* under way, of a worker */
+	BATCH_BYTES = 48 * 1024,
+	HOPS_MAX = 3, /* a flow that moves that often while it is looked for isn't found */
+};
+
+enum crossing_kind : uint8_t {
+	CROSSING_PAYLOAD,
+	CROSSING_SEEK, /* a registration: the flow is wanted where it came from */
+	CROSSING_ANEW, /* … back again: there is no such flow any more */
+};
+
+/* A datagram of an edge on its way to the worker that has its flow. */
+struct crossing {
+	enum crossing_kind kind;
+	uint8_t hops;        /* workers that it has left */
+	unsigned int worker; /* on which it came from an edge */
+	unsigned int index;  /* … of that connection */
+	uint64_t port;       /* … by serial */
+	struct span datagram;
+};
 
 /* The worker that has a flow which isn't in this table: -ENOENT nobody, -EINPROGRESS this one, or
  * will have when it gets here. */
@@ -58,7 +78,7 @@ static void send_on(struct flow_table *t, unsigned int to, const struct crossing
 {
 	struct crossing next = *c;
 	next.hops++;
-	if (flow_cross_add(&t->cross, to, &next))
+	if (ferry_add(&t->ferry, to, &next, next.datagram))
 		t->crossed++;
 	else
 		flow_table_drop(t, c->index, FLOW_DROP_CROSSING);
@@ -263,7 +283,7 @@ static void crossed_payload(struct flow_table *t, const struct crossing *c)
 				owner == -EINPROGRESS ? FLOW_DROP_MOVING : FLOW_DROP_NO_FLOW);
 }
 
-void flow_table_crossed(struct flow_table *t, const struct crossing *c)
+static void take_crossed(struct flow_table *t, const struct crossing *c)
 {
 	struct dgram3_register reg;
 	if (t->is_done)
@@ -279,6 +299,22 @@ void flow_table_crossed(struct flow_table *t, const struct crossing *c)
 	else
 		begin_for(t, c, &reg);
 }
+
+static void on_crossed(const void *from, const struct worker *here, const void *head,
+		       uint8_t *bytes, size_t len)
+{
+	const struct flow_table *sender = from;
+	struct crossing c = *(const struct crossing *)head;
+	c.datagram = span_of(bytes, len);
+	take_crossed(sender->p.tables[here->index], &c);
+}
+
+static const struct ferry_kind crossings = {
+	.batches = BATCHES_MAX,
+	.bytes = BATCH_BYTES,
+	.head_len = sizeof(struct crossing),
+	.take = on_crossed,
+};
 
 void flow_table_datagram(struct flow_table *t, struct flow_port *port, struct span datagram)
 {
@@ -308,7 +344,7 @@ void flow_table_init(struct flow_table *t, const struct flow_table_params *param
 	*t = (struct flow_table){ .p = *params };
 	map_init(&t->flows, SIZE_MAX);
 	list_init(&t->ports);
-	flow_cross_init(&t->cross, t, params->worker, params->tables);
+	ferry_init(&t->ferry, &crossings, params->worker, t);
 }
 
 void flow_table_set_limits(struct flow_table *t, unsigned int flows, unsigned int registrations)
@@ -328,7 +364,7 @@ void flow_table_done(struct flow_table *t)
 	t->is_done = true;
 	flow_table_end_all(t);
 	map_done(&t->flows);
-	flow_cross_done(&t->cross);
+	ferry_done(&t->ferry);
 }
 
 void flow_port_open(struct flow_table *t, struct flow_port *port, struct datagram_pipe *pipe,

@@ -14,17 +14,17 @@
  * thread; the alternative, to leave it where its anchor is and to send every datagram both ways
  * through mailboxes, would have been paid for by each. Which worker has a flow says an index that
  * all read without a lock (base/owners). What arrives elsewhere - a registration that moves it, a
- * payload on another link - goes there by mailbox, in batches and in order (flow_cross.h): the flow
+ * payload on another link - goes there by mailbox, in batches and in order (base/ferry): the flow
  * leaves by the same mailbox before what comes after it, so nothing overtakes it.
  */
 #ifndef DAEMON_SESSION_FLOW_TABLE_H
 #define DAEMON_SESSION_FLOW_TABLE_H
 
+#include "daemon/base/ferry.h"
 #include "daemon/base/owners.h"
 #include "daemon/base/ratelimit.h"
 #include "daemon/datapath/path.h"
 #include "daemon/flow/datagram.h"
-#include "daemon/session/flow_cross.h"
 #include "daemon/session/strays.h"
 #include "daemon/wire/dgram_v3.h"
 #include "util/list.h"
@@ -113,7 +113,7 @@ struct flow_table {
 	struct flow_counters by_index[FLOW_INDEX_MAX];
 	uint64_t crossed;     /* datagrams handed to the worker that has their flow */
 	uint64_t handed_over; /* flows given to another worker */
-	struct flow_cross cross;
+	struct ferry ferry;   /* what crosses */
 	bool is_done;
 };
 
@@ -141,8 +141,6 @@ void flow_table_datagram(struct flow_table *t, struct flow_port *port, struct sp
 void flow_table_drop(struct flow_table *t, unsigned int index, enum flow_drop reason);
 void flow_table_drop_many(struct flow_table *t, unsigned int index, enum flow_drop reason,
 			  unsigned int count);
-/* One that another worker has handed on; borrowed for the call. */
-void flow_table_crossed(struct flow_table *t, const struct crossing *c);
 /* A flow was registered on port and had been before: it is moved there and answered for, and its
  * idle time begins anew. */
 void flow_table_accept(struct flow_table *t, struct flow_port *port, struct udp_session *s);
