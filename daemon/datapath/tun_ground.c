@@ -16,8 +16,7 @@
 #include "util/endian.h"
 
 enum {
-	READS = 64,         /* of a turn */
-	IP6_MTU_MIN = 1280, /* RFC 8200 §5 */
+	READS = 64, /* of a turn */
 	UDP_LEN_AT = 4,
 	BATCHES_MAX = 32,        /* under way to other workers */
 	BATCH_BYTES = 72 * 1024, /* the largest burst fits */
@@ -96,18 +95,6 @@ void tun_ground_report(struct tun_ground *g, struct span packet, struct icmp_err
 		g->stats.errors++;
 }
 
-/* Who lets his packets be cut isn't told: nothing here could. */
-static void report_too_big(struct tun_ground *g, const struct ip_packet *ip, size_t max)
-{
-	size_t mtu = max + UDP_HEAD_LEN + ip_head_len(ip->src.family);
-	if (!ip->dont_fragment)
-		return;
-	if (ip->src.family == IP_FAMILY_V6)
-		mtu = MAX(mtu, (size_t)IP6_MTU_MIN);
-	struct icmp_error e = { .kind = ICMP_KIND_TOO_BIG, .mtu = (uint32_t)mtu };
-	tun_ground_report(g, ip->whole, &e);
-}
-
 /* ---- between workers ---- */
 
 static void hand_on(struct tun_ground *g, const struct arrival *a, unsigned int worker)
@@ -159,12 +146,12 @@ static void deliver_big(struct tun_ground *g, struct flow_path *path, const stru
 {
 	size_t max = path->user->max(path);
 	uint8_t copy[ICMP_QUOTE_MAX_V6];
-	struct ip_packet quote;
+	struct icmp_error e;
 	struct span kept = span_first(ip->whole, sizeof(copy));
 	memcpy(copy, kept.ptr, kept.len);
 	path->user->on_datagram(path, data, len);
-	if (ip_read(span_of(copy, kept.len), &quote) == 0)
-		report_too_big(g, &quote, max);
+	if (icmp_too_big(ip, max + UDP_HEAD_LEN + ip_head_len(ip->src.family), &e))
+		tun_ground_report(g, span_of(copy, kept.len), &e);
 }
 
 static void deliver(struct tun_ground *g, const struct arrival *a, const struct ip_packet *ip,

@@ -21,8 +21,7 @@ enum {
 	FRAGMENT_HEAD = 8, /* RFC 8200 §4.5 */
 	PIECE_UNIT = 8,
 	PIECES_OF_MAX = 2048, /* bytes of a datagram that is cut; no link carries as many */
-	IP6_MTU_MIN = 1280,
-	KEY_UDP = 1, /* first byte of what is told to all */
+	KEY_UDP = 1,          /* first byte of what is told to all */
 };
 
 static void make_key(const struct ip_port *local, uint8_t ret[TUN_KEY_LEN])

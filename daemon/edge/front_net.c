@@ -26,7 +26,6 @@ enum {
 	FLOW_IDLE_SEC = 210, /* as the daemon's own default */
 	ANSWER_TTL = 64,
 	HEAD_MAX = IP_HEAD_MAX + UDP_HEAD_LEN,
-	IP6_MTU_MIN = 1280, /* RFC 8200 §5 */
 };
 
 /* Answers to one client that are still collected. */
@@ -180,17 +179,14 @@ static void report_unreachable(struct front_net *f, struct span packet, enum ip_
 	report(f, packet, &e);
 }
 
-/* mtu: of packets of this kind. Who lets his packets be cut isn't told: nothing here could. */
+/* mtu: of packets of this kind. */
 static void report_too_big(struct front_net *f, struct span packet, size_t mtu)
 {
 	struct ip_packet ip;
+	struct icmp_error e;
 	drop(f, NET_DROP_TOO_BIG);
-	if (ip_read(packet, &ip) < 0 || !ip.dont_fragment)
-		return;
-	if (ip.src.family == IP_FAMILY_V6)
-		mtu = MAX(mtu, (size_t)IP6_MTU_MIN);
-	struct icmp_error e = { .kind = ICMP_KIND_TOO_BIG, .mtu = (uint32_t)mtu };
-	report(f, packet, &e);
+	if (ip_read(packet, &ip) == 0 && icmp_too_big(&ip, mtu, &e))
+		report(f, packet, &e);
 }
 
 /* What a client has sent, as far as an error needs it; its header is made anew. */

@@ -16,8 +16,7 @@ enum {
 	KEY_ICMP = 2, /* first byte of what is told to all (tun_path.c has another) */
 	OUTSIDE_LEN = 2 + 16 + 16,
 	ASKED_LEN = 8 + 16 + 16,
-	PACKET_MAX = 2048,  /* of the edge: larger than any datagram */
-	IP6_MTU_MIN = 1280, /* RFC 8200 §5 */
+	PACKET_MAX = 2048, /* of the edge: larger than any datagram */
 };
 
 /* A user and a host. */
@@ -211,31 +210,22 @@ static void forward(struct icmp_ground *g, struct icmp_port *port, const struct 
 
 /* ---- from the network ---- */
 
-/* Who lets his packets be cut isn't told: nothing here could. */
-static void report_too_big(struct icmp_routed *r, const struct ip_packet *p, size_t mtu)
-{
-	if (p->src.family == IP_FAMILY_V6)
-		mtu = MAX(mtu, (size_t)IP6_MTU_MIN);
-	struct icmp_error e = { .kind = ICMP_KIND_TOO_BIG, .mtu = (uint32_t)mtu };
-	if (p->dont_fragment)
-		tun_ground_report(r->tun, p->whole, &e);
-}
-
 static void give(struct icmp_routed *r, struct pair *pair, const struct tun_icmp *icmp)
 {
 	const struct icmp_message *m = icmp->message;
 	const struct ip_packet *p = icmp->ip;
 	size_t len = p->header.len + p->payload.len;
 	bool is_error = icmp_kind_is_error(m->kind);
+	struct icmp_error e = { .kind = ICMP_KIND_TIME_EXCEEDED };
 	if (p->ttl <= 1) {
-		struct icmp_error e = { .kind = ICMP_KIND_TIME_EXCEEDED };
 		tun_ground_report(r->tun, p->whole, &e);
 		return;
 	}
 	size_t max = pair->port->max ? pair->port->max(pair->port) : SIZE_MAX;
 	if (len > max) {
 		icmp_session_drop(r->session, pair->port->index, ICMP_DROP_REPLY_BIG);
-		report_too_big(r, p, max);
+		if (icmp_too_big(p, max, &e))
+			tun_ground_report(r->tun, p->whole, &e);
 		return;
 	}
 	ip_decrement_ttl(icmp->packet);

@@ -61,6 +61,16 @@ static enum ip_protocol protocol_of(enum ip_family family)
 	return family == IP_FAMILY_V4 ? IP_PROTOCOL_ICMP4 : IP_PROTOCOL_ICMP6;
 }
 
+bool icmp_too_big(const struct ip_packet *p, size_t mtu, struct icmp_error *ret)
+{
+	if (!p->dont_fragment)
+		return false;
+	if (p->src.family == IP_FAMILY_V6)
+		mtu = MAX(mtu, (size_t)IP6_MTU_MIN);
+	*ret = (struct icmp_error){ .kind = ICMP_KIND_TOO_BIG, .mtu = (uint32_t)mtu };
+	return true;
+}
+
 bool icmp_is_answer(enum ip_family family, uint8_t type)
 {
 	/* Echo, timestamp, information, address mask (RFC 792, RFC 950); echo, node information. */

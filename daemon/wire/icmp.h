@@ -99,6 +99,11 @@ static inline bool icmp_kind_is_error(enum icmp_kind kind)
 }
 /* The code of a family for what can't be reached. */
 uint8_t icmp_unreachable_code(enum ip_family family, enum icmp_unreachable what);
+/*
+ * The error about a packet for whose kind there is room of mtu bytes; its source and quote aren't
+ * set. False: its sender lets it be cut, and isn't told, for nothing here could.
+ */
+[[nodiscard]] bool icmp_too_big(const struct ip_packet *p, size_t mtu, struct icmp_error *ret);
 
 /*
  * Is it an answer to a question that can be asked of a host: an echo reply and its like? What isn't

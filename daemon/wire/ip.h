@@ -15,6 +15,7 @@
 #define IP4_HEAD_LEN 20
 #define IP6_HEAD_LEN 40
 #define IP_HEAD_MAX  IP6_HEAD_LEN /* that we write */
+#define IP6_MTU_MIN  1280         /* RFC 8200 §5 */
 
 enum ip_protocol : uint8_t {
 	IP_PROTOCOL_HOP_BY_HOP = 0, /* IPv6 */

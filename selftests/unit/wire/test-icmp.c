@@ -490,6 +490,27 @@ static void test_answers(void **state)
 		assert_true(icmp_is_answer(IP_FAMILY_V6, v6[i]));
 }
 
+static void test_too_big(void **state)
+{
+	(void)state;
+	static const struct {
+		struct ip_packet packet;
+		size_t room;
+		uint32_t mtu; /* 0: nothing is said */
+	} rows[] = {
+		{ { .src.family = IP_FAMILY_V4, .dont_fragment = true }, 600, 600 },
+		{ { .src.family = IP_FAMILY_V4 }, 600, 0 },
+		{ { .src.family = IP_FAMILY_V6, .dont_fragment = true }, 1400, 1400 },
+		{ { .src.family = IP_FAMILY_V6, .dont_fragment = true }, 600, 1280 },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct icmp_error e = {};
+		assert_int_equal(icmp_too_big(&rows[i].packet, rows[i].room, &e), rows[i].mtu > 0);
+		assert_int_equal(e.mtu, rows[i].mtu);
+		assert_true(!e.mtu || e.kind == ICMP_KIND_TOO_BIG);
+	}
+}
+
 static void test_mutations(void **state)
 {
 	(void)state;
@@ -518,7 +539,7 @@ int main(void)
 		cmocka_unit_test(test_types_and_codes),  cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_requotes),         cmocka_unit_test(test_quotes_are_read),
 		cmocka_unit_test(test_readdress),        cmocka_unit_test(test_answers),
-		cmocka_unit_test(test_mutations),
+		cmocka_unit_test(test_mutations),        cmocka_unit_test(test_too_big),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
