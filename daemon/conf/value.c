@@ -134,12 +134,7 @@ int conf_parse_pin(struct span text, uint8_t ret[32])
 bool conf_prefix_contains(const struct conf_prefix *prefix, const struct ip_addr *addr)
 {
 	struct ip_addr a = ip_addr_unmap(*addr);
-	if (a.family != prefix->ip.family)
-		return false;
-	size_t whole = prefix->bits / 8;
-	uint8_t mask = (uint8_t)(0xff00 >> (prefix->bits % 8));
-	return memcmp(a.bytes, prefix->ip.bytes, whole) == 0 &&
-	       (mask == 0 || ((a.bytes[whole] ^ prefix->ip.bytes[whole]) & mask) == 0);
+	return ip_addr_is_in(&a, &prefix->ip, prefix->bits);
 }
 
 bool conf_prefix_is_routable(const struct conf_prefix *p)

@@ -37,7 +37,7 @@ static struct ip_addr address_at(const struct tun_prefix *prefix, uint32_t offse
 static bool offset_of(const struct tun_prefix *prefix, const struct ip_addr *addr, uint32_t *ret)
 {
 	size_t at = low_at(addr->family);
-	if (prefix->net.family != addr->family || memcmp(addr->bytes, prefix->net.bytes, at) != 0)
+	if (!ip_addr_is_in(addr, &prefix->net, (unsigned int)at * 8))
 		return false;
 	*ret = load_be32(addr->bytes + at) - load_be32(prefix->net.bytes + at);
 	return true;
@@ -46,12 +46,7 @@ static bool offset_of(const struct tun_prefix *prefix, const struct ip_addr *add
 bool tun_plan_contains(const struct tun_plan *p, const struct ip_addr *addr)
 {
 	const struct tun_prefix *prefix = tun_plan_prefix(p, addr->family);
-	if (prefix->net.family != addr->family || addr->family == IP_FAMILY_NONE)
-		return false;
-	size_t whole = prefix->bits / 8;
-	uint8_t mask = (uint8_t)~(0xffU >> prefix->bits % 8);
-	return memcmp(addr->bytes, prefix->net.bytes, whole) == 0 &&
-	       (mask == 0 || ((addr->bytes[whole] ^ prefix->net.bytes[whole]) & mask) == 0);
+	return addr->family != IP_FAMILY_NONE && ip_addr_is_in(addr, &prefix->net, prefix->bits);
 }
 
 /* Addresses of a prefix, as far as can be counted. */

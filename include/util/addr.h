@@ -68,6 +68,16 @@ static inline bool ip_addr_is_any(const struct ip_addr *a)
 	return memcmp(a->bytes, zero, 16) == 0;
 }
 
+/* Are the first bits of an address those of net? Of its family. */
+static inline bool ip_addr_is_in(const struct ip_addr *a, const struct ip_addr *net,
+				 unsigned int bits)
+{
+	size_t whole = bits / 8;
+	uint8_t mask = (uint8_t)(0xff00U >> bits % 8);
+	return a->family == net->family && memcmp(a->bytes, net->bytes, whole) == 0 &&
+	       (mask == 0 || ((a->bytes[whole] ^ net->bytes[whole]) & mask) == 0);
+}
+
 /* The 16-byte form: IPv4 as ::ffff:a.b.c.d (RFC 4291 §2.5.5.2). */
 static inline void ip_addr_to_mapped(const struct ip_addr *a, uint8_t ret[16])
 {

@@ -65,6 +65,30 @@ static void test_mapped(void **state UNUSED)
 	assert_true(ip_addr_eq(&mapped, &v6));
 }
 
+static void test_prefixes(void **state UNUSED)
+{
+	static const struct {
+		const char *net;
+		unsigned int bits;
+		const char *last, *behind; /* the last address in it, and the next one */
+	} rows[] = {
+		{ "10.0.0.0", 8, "10.255.255.255", "11.0.0.0" },
+		{ "192.0.2.64", 27, "192.0.2.95", "192.0.2.96" },
+		{ "192.0.2.7", 32, "192.0.2.7", "192.0.2.8" },
+		{ "2001:db8:0:8000::", 49, "2001:db8:0:ffff:ffff:ffff:ffff:ffff", "2001:db8:1::" },
+		{ "::fffe", 128, "::fffe", "::ffff" },
+	};
+	for (unsigned int i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct ip_addr net = addr(rows[i].net), last = addr(rows[i].last);
+		struct ip_addr behind = addr(rows[i].behind), other = { .family = IP_FAMILY_NONE };
+		assert_true(ip_addr_is_in(&net, &net, rows[i].bits));
+		assert_true(ip_addr_is_in(&last, &net, rows[i].bits));
+		assert_false(ip_addr_is_in(&behind, &net, rows[i].bits));
+		assert_true(ip_addr_is_in(&behind, &net, 0));
+		assert_false(ip_addr_is_in(&other, &net, 0));
+	}
+}
+
 static void test_ports(void **state UNUSED)
 {
 	struct ip_port a = { .ip = addr("fe80::1"), .port = 53, .scope = 2 };
@@ -82,6 +106,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_kinds),
 		cmocka_unit_test(test_mapped),
+		cmocka_unit_test(test_prefixes),
 		cmocka_unit_test(test_ports),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
