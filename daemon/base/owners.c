@@ -89,6 +89,8 @@ static _Atomic uint64_t *word_of(const struct spot *spot, uint64_t *ret_value)
 
 int owners_find(const struct owners *o, struct span id)
 {
+	if (!o)
+		return -ENOENT;
 	struct spot spot = spot_of(o, id);
 	uint64_t value;
 	return word_of(&spot, &value) ? (int)(value & OWNER_MASK) : -ENOENT;
@@ -120,6 +122,8 @@ static bool set_free(_Atomic uint64_t *row, uint64_t value)
 
 bool owners_set(struct owners *o, struct span id, unsigned int worker)
 {
+	if (!o)
+		return true;
 	struct spot spot = spot_of(o, id);
 	uint64_t value, wanted = spot.tag | worker;
 	_Atomic uint64_t *word = word_of(&spot, &value);
@@ -131,6 +135,8 @@ bool owners_set(struct owners *o, struct span id, unsigned int worker)
 
 void owners_clear(struct owners *o, struct span id, unsigned int worker)
 {
+	if (!o)
+		return;
 	struct spot spot = spot_of(o, id);
 	uint64_t mine = spot.tag | worker;
 	for (unsigned int i = 0; i < 2 * ROW; i++)

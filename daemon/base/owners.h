@@ -20,7 +20,8 @@ struct owners;
 [[nodiscard]] int owners_new(size_t count, struct owners **ret);
 void owners_free(struct owners *o); /* Accepts NULL. */
 
-/* Index of the worker that has it, or -ENOENT. Any thread. */
+/* Index of the worker that has it, or -ENOENT. Any thread. Where there is one worker the table may
+ * be NULL, here and below: nobody else has anything. */
 [[nodiscard]] int owners_find(const struct owners *o, struct span id);
 /* From now on worker has it, whoever had it before. False: there is no room, nobody will find it.
  */

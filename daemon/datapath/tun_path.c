@@ -45,7 +45,7 @@ int tun_path_owner(const struct tun_ground *g, const struct ip_port *local)
 {
 	uint8_t key[TUN_KEY_LEN];
 	make_key(local, key);
-	int owner = g->p.owners ? owners_find(g->p.owners, span_of(key, sizeof(key))) : -ENOENT;
+	int owner = owners_find(g->p.owners, span_of(key, sizeof(key)));
 	return owner == (int)g->p.worker->index ? -EINPROGRESS : owner;
 }
 
@@ -65,7 +65,7 @@ static int try_place(struct tun_ground *g, struct tun_place *place)
 	int r = map_insert(&g->places, &place->node, key_of(place));
 	if (r < 0)
 		return r;
-	if (!g->p.owners || owners_set(g->p.owners, key_of(place), g->p.worker->index))
+	if (owners_set(g->p.owners, key_of(place), g->p.worker->index))
 		return 0;
 	map_remove(&g->places, &place->node); /* what comes back wouldn't find it */
 	return -EEXIST;
@@ -117,8 +117,7 @@ void tun_path_close(struct flow_path *path)
 		if (g->p.steer)
 			tun_steer_remove(g->p.steer, &flow);
 		map_remove(&g->places, &place->node);
-		if (g->p.owners)
-			owners_clear(g->p.owners, key_of(place), g->p.worker->index);
+		owners_clear(g->p.owners, key_of(place), g->p.worker->index);
 	}
 	path->tun = NULL;
 	free(place);
@@ -135,8 +134,7 @@ int tun_path_attach(struct tun_ground *g, struct flow_path *path)
 	int r = map_insert(&g->places, &place->node, key_of(place));
 	if (r < 0)
 		return r;
-	if (g->p.owners)
-		(void)owners_set(g->p.owners, key_of(place), g->p.worker->index);
+	(void)owners_set(g->p.owners, key_of(place), g->p.worker->index);
 	return 0;
 }
 

@@ -70,7 +70,7 @@ struct crossing {
  * will have when it gets here. */
 static int owner_of(const struct flow_table *t, const struct dgram_id *id)
 {
-	int owner = t->p.owners ? owners_find(t->p.owners, dgram_id_span(id)) : -ENOENT;
+	int owner = owners_find(t->p.owners, dgram_id_span(id));
 	return owner == (int)t->p.worker->index ? -EINPROGRESS : owner;
 }
 

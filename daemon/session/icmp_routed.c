@@ -73,8 +73,7 @@ static void forget(struct icmp_routed *r, struct pair *pair)
 	map_remove(&r->asked, &pair->by_asked);
 	map_remove(&r->outside, &pair->by_outside);
 	list_remove(&pair->node);
-	if (r->owners)
-		owners_clear(r->owners, outside_of(pair), r->worker->index);
+	owners_clear(r->owners, outside_of(pair), r->worker->index);
 	free(pair);
 }
 
@@ -160,8 +159,7 @@ static int add_pair(struct icmp_routed *r, struct icmp_port *port, const struct 
 		map_remove(&r->outside, &pair->by_outside);
 		return e;
 	}
-	if (r->owners)
-		(void)owners_set(r->owners, outside_of(pair), r->worker->index);
+	(void)owners_set(r->owners, outside_of(pair), r->worker->index);
 	list_append(&r->by_age, &pair->node);
 	if (!timer_is_armed(&r->sweep))
 		timer_start(r->worker->loop, &r->sweep,
@@ -264,7 +262,7 @@ static void on_icmp(void *arg, const struct tun_icmp *icmp)
 		give(r, pair, icmp);
 		return;
 	}
-	int owner = r->owners ? owners_find(r->owners, span_of(key, sizeof(key))) : -ENOENT;
+	int owner = owners_find(r->owners, span_of(key, sizeof(key)));
 	if (owner < 0 || owner == (int)r->worker->index || icmp->is_last)
 		tun_ground_drop(r->tun, TUN_DROP_FOREIGN);
 	else

@@ -248,14 +248,14 @@ static void leave_table(struct udp_session *s)
 static void set_owner(struct udp_session *s, const struct flow_table *t)
 {
 	/* Without room there it can't be moved to another worker. */
-	if (t->p.owners && !is_v2(s))
+	if (!is_v2(s))
 		(void)owners_set(t->p.owners, dgram_id_span(&s->key.id), t->p.worker->index);
 }
 
 static void release_owner(struct udp_session *s)
 {
 	const struct flow_table_params *p = &s->table->p;
-	if (p->owners && !is_v2(s))
+	if (!is_v2(s))
 		owners_clear(p->owners, dgram_id_span(&s->key.id), p->worker->index);
 }
 

@@ -43,6 +43,9 @@ static void test_set_find_clear(void **state)
 	assert_int_equal(owners_find(o, id_of(2, other)), 255);
 	owners_free(o);
 	owners_free(NULL);
+	assert_true(owners_set(NULL, id_of(1, buf), 0)); /* one worker alone */
+	assert_int_equal(owners_find(NULL, id_of(1, buf)), -ENOENT);
+	owners_clear(NULL, id_of(1, buf), 0);
 }
 
 /* As many as were announced all find room, and half of them again after the others have gone. */
