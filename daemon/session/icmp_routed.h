@@ -28,7 +28,6 @@ struct icmp_routed {
 	struct map outside;    /* by the address that the user has there, and the host */
 	struct list by_age;    /* the one that was silent longest is the first */
 	struct timer sweep;    /* while there are some */
-	uint64_t forgotten;
 };
 
 /* Joins a worker's session and its queue, which outlive it. */
