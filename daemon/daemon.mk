@@ -96,7 +96,7 @@ aditd_libs := libsystemd
 
 edge_objs := $(addprefix daemon/edge/,app.o config.o directory.o edge_conn.o edge_link.o edge_tunnel.o \
 	enroll.o error_page.o front_http.o front_metrics.o front_tunnel.o front_udp.o init.o main.o net_host.o net_metrics.o net_report.o front_net.o wiring_net.o origin_tunnel.o refuse.o request.o roster.o \
-	service.o service_refuse.o status.o tunnel_call.o tunnel_metrics.o udp_clients.o udp_forward.o udp_metrics.o visit.o visit_tcp.o wiring.o wiring_tunnels.o)
+	service.o service_refuse.o status.o tunnel_call.o tunnel_metrics.o udp_clients.o udp_metrics.o visit.o visit_tcp.o wiring.o wiring_tunnels.o)
 edge_objs += daemon/edge/flow_link.o
 edge_libs := libsystemd sqlite3
 

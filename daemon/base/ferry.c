@@ -13,6 +13,7 @@ enum { DATAGRAMS = 64 }; /* of a batch */
 
 struct ferry_batch {
 	struct message message;
+	const struct ferry_kind *kind;
 	struct ferry *from;
 	unsigned int count;
 	size_t used;
@@ -22,9 +23,22 @@ struct ferry_batch {
 	alignas(max_align_t) uint8_t bytes[]; /* the heads, then the datagrams */
 };
 
+static const uint8_t *head_of(const struct ferry_batch *b, unsigned int i)
+{
+	return b->bytes + i * b->kind->head_len;
+}
+
+static void forget_heads(const struct ferry_batch *b)
+{
+	for (unsigned int i = 0; b->kind->forget && i < b->count; i++)
+		b->kind->forget(head_of(b, i));
+}
+
 static void discard(struct message *message)
 {
-	free(CONTAINER_OF(message, struct ferry_batch, message));
+	struct ferry_batch *b = CONTAINER_OF(message, struct ferry_batch, message);
+	forget_heads(b);
+	free(b);
 }
 
 static void on_return(struct message *message, void *owner)
@@ -44,8 +58,10 @@ static void on_arrival(struct message *message, void *owner)
 	struct ferry_batch *b = CONTAINER_OF(message, struct ferry_batch, message);
 	const struct ferry *f = b->from;
 	for (unsigned int i = 0; i < b->count; i++)
-		f->kind->take(f->from, owner, b->bytes + i * f->kind->head_len,
-			      b->bytes + b->datagrams[i].at, b->datagrams[i].len);
+		b->kind->take(f->from, owner, head_of(b, i), b->bytes + b->datagrams[i].at,
+			      b->datagrams[i].len);
+	forget_heads(b);
+	b->count = 0;
 	b->message.on_deliver = on_return;
 	mailbox_post(f->worker->mailbox, &b->message);
 }
@@ -78,6 +94,7 @@ static struct ferry_batch *batch_for(struct ferry *f, unsigned int to, size_t le
 	if (!b)
 		return NULL;
 	b->message = (struct message){ .on_deliver = on_arrival, .on_discard = discard };
+	b->kind = f->kind;
 	b->from = f;
 	b->count = 0;
 	b->used = heads;
@@ -97,7 +114,8 @@ void ferry_done(struct ferry *f)
 {
 	loop_task_cancel(&f->flush);
 	for (unsigned int i = 0; i < WORKER_MAX; i++)
-		free(TAKE_PTR(f->building[i]));
+		if (f->building[i])
+			discard(&TAKE_PTR(f->building[i])->message);
 	free(TAKE_PTR(f->spare));
 	f->is_done = true;
 }
@@ -113,7 +131,8 @@ bool ferry_add(struct ferry *f, unsigned int to, const void *head, struct span d
 		return false;
 	size_t at = b->used + kind->room;
 	memcpy(b->bytes + b->count * kind->head_len, head, kind->head_len);
-	memcpy(b->bytes + at, datagram.ptr, datagram.len);
+	if (datagram.len > 0)
+		memcpy(b->bytes + at, datagram.ptr, datagram.len);
 	b->datagrams[b->count].at = at;
 	b->datagrams[b->count++].len = datagram.len;
 	b->used += len;

@@ -22,6 +22,9 @@ struct ferry_kind {
 	 * is the callee's to write, and the room before it. */
 	void (*take)(const void *from, const struct worker *here, const void *head, uint8_t *bytes,
 		     size_t len);
+	/* Lets go of what a head refers to, once for each that was added, taken or not; NULL: they
+	 * refer to nothing. On any thread; after the workers have ended too. */
+	void (*forget)(const void *head);
 };
 
 /* Those that leave one worker. */
@@ -41,8 +44,8 @@ void ferry_init(struct ferry *f, const struct ferry_kind *kind, struct worker *w
 /* Drops what hasn't left, and takes nothing any more. Batches may be under way: f and from are
  * there until the workers have ended. */
 void ferry_done(struct ferry *f);
-/* Copies both; they leave at the end of the turn. False: too much is under way, it is longer than
- * a batch, or no memory. */
+/* Copies both, and has the head from then on; they leave at the end of the turn. False: too much is
+ * under way, it is longer than a batch, or no memory. */
 [[nodiscard]] bool ferry_add(struct ferry *f, unsigned int to, const void *head,
 			     struct span datagram);
 

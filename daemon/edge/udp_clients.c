@@ -13,7 +13,11 @@
 #include "daemon/edge/edge_conn.h"
 #include "util/cleanup.h"
 
-enum { TELL_AGAIN = 32 }; /* datagrams handed on */
+enum {
+	TELL_AGAIN = 32,  /* datagrams handed on */
+	BATCHES_MAX = 64, /* under way to other workers */
+	BATCH_BYTES = 48 * 1024,
+};
 
 static struct udp_route route_of(const struct udp_clients *u, unsigned int way)
 {
@@ -218,6 +222,46 @@ static void send_here(struct udp_client *c, const struct udp_arrival *a)
 		flow_call_send(&c->call, a->bytes);
 }
 
+/* ---- to another worker ---- */
+
+/* It has read this, and its link, one of that worker, was chosen for it. */
+struct crossing {
+	struct udp_arrival arrival;
+	struct edge_link *el; /* referenced */
+};
+
+static void on_crossed(const void *from, const struct worker *here, const void *head,
+		       uint8_t *bytes, size_t len)
+{
+	const struct udp_clients *sender = from;
+	const struct crossing *crossing = head;
+	struct udp_clients *u = sender->p.peers[here->index];
+	struct udp_arrival a = crossing->arrival;
+	a.bytes = span_of(bytes, len);
+	if (!u->is_running)
+		return;
+	struct udp_client *c = udp_clients_find(u, &a);
+	if (!c)
+		c = client_new(u, &a);
+	if (!c)
+		return;
+	use_link(c, crossing->el);
+	send_here(c, &a);
+}
+
+static void forget_crossing(const void *head)
+{
+	edge_link_unref(((const struct crossing *)head)->el);
+}
+
+static const struct ferry_kind crossings = {
+	.batches = BATCHES_MAX,
+	.bytes = BATCH_BYTES,
+	.head_len = sizeof(struct crossing),
+	.take = on_crossed,
+	.forget = forget_crossing,
+};
+
 static void send_there(struct udp_client *c, const struct udp_arrival *a)
 {
 	struct udp_clients *u = c->clients;
@@ -225,13 +269,15 @@ static void send_there(struct udp_client *c, const struct udp_arrival *a)
 	note_active(c);
 	if (u->p.ops->elsewhere && c->crossed++ % TELL_AGAIN == 0)
 		u->p.ops->elsewhere(u->p.user, c, c->el->worker);
-	struct udp_arrival there = *a;
-	there.id = c->id;
-	there.has_moved = c->has_moved;
-	if (udp_forward_add(&u->forward, &there, c->el))
+	struct crossing crossing = { .arrival = *a, .el = edge_link_ref(c->el) };
+	crossing.arrival.id = c->id;
+	crossing.arrival.has_moved = c->has_moved;
+	if (ferry_add(&u->ferry, c->el->worker->index, &crossing, a->bytes)) {
 		u->stats.forwarded++;
-	else
+	} else {
 		u->stats.forward_full++;
+		edge_link_unref(crossing.el);
+	}
 }
 
 /* Another link of this worker takes what waits; where nothing does, another worker's as well. */
@@ -294,20 +340,6 @@ int udp_clients_take(struct udp_clients *u, const struct udp_arrival *a)
 	return 0;
 }
 
-void udp_clients_take_forwarded(struct udp_clients *u, const struct udp_arrival *a,
-				struct edge_link *el)
-{
-	if (!u->is_running)
-		return;
-	struct udp_client *c = udp_clients_find(u, a);
-	if (!c)
-		c = client_new(u, a);
-	if (!c)
-		return;
-	use_link(c, el);
-	send_here(c, a);
-}
-
 /* ---- life ---- */
 
 void udp_clients_use_limits(struct udp_clients *u, const struct conf_limits *l)
@@ -322,7 +354,7 @@ void udp_clients_init(struct udp_clients *u, const struct udp_clients_params *pa
 {
 	*u = (struct udp_clients){ .p = *params };
 	map_init(&u->map, 0);
-	udp_forward_init(&u->forward, u);
+	ferry_init(&u->ferry, &crossings, params->worker, u);
 }
 
 void udp_clients_done(struct udp_clients *u)
@@ -340,5 +372,5 @@ void udp_clients_stop(struct udp_clients *u)
 	u->is_running = false;
 	MAP_FOREACH(node, &u->map)
 	client_end(MAP_ENTRY(node, struct udp_client, node));
-	udp_forward_done(&u->forward);
+	ferry_done(&u->ferry);
 }

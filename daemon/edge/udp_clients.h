@@ -4,15 +4,16 @@
  * §5); how datagrams come in and go out is the front's.
  *
  * Every worker has its own. Where the tunnel's link is another worker's, datagrams are handed on in
- * batches (udp_forward.h), and the flow lives there; its answers leave by that worker's front.
+ * batches (base/ferry), and the flow lives there; its answers leave by that worker's front.
  */
 #ifndef DAEMON_EDGE_UDP_CLIENTS_H
 #define DAEMON_EDGE_UDP_CLIENTS_H
 
+#include "daemon/base/ferry.h"
 #include "daemon/base/ratelimit.h"
 #include "daemon/edge/directory.h"
+#include "daemon/edge/edge_link.h"
 #include "daemon/edge/roster.h"
-#include "daemon/edge/udp_forward.h"
 #include "daemon/session/flow_caller.h"
 
 enum { UDP_CLIENT_KEY_LEN = 3 + 19 + 19 }; /* way, client, where it sent to */
@@ -97,7 +98,7 @@ struct udp_clients {
 	struct udp_clients_params p;
 	struct map map;
 	struct ratelimit rate; /* of new ones */
-	struct udp_forward forward;
+	struct ferry ferry;    /* what goes to other workers */
 	struct udp_clients_stats stats;
 	size_t flows; /* that live on this worker */
 	bool is_running;
@@ -118,9 +119,6 @@ void udp_clients_use_limits(struct udp_clients *u, const struct conf_limits *l);
 /* The front has read it. 0 when it goes its way or is dropped over a limit; -ENETUNREACH: there is
  * no daemon that carries it. */
 int udp_clients_take(struct udp_clients *u, const struct udp_arrival *a);
-/* Another worker has read it, and this link, one of this worker, was chosen for it. */
-void udp_clients_take_forwarded(struct udp_clients *u, const struct udp_arrival *a,
-				struct edge_link *el);
 
 /* The client of an arrival (its bytes don't matter), or NULL. */
 struct udp_client *udp_clients_find(const struct udp_clients *u, const struct udp_arrival *a);

@@ -8,6 +8,7 @@
 #include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -46,6 +47,7 @@ static struct world {
 	struct worker_set *set;
 	struct end ends[WORKERS];
 	sem_t all_taken;
+	atomic_uint forgotten; /* heads */
 	unsigned int allocations;
 	bool is_out_of_memory;
 } w;
@@ -72,7 +74,7 @@ static bool add(struct end *e, unsigned int to, size_t len)
 	struct head head = { .number = e->next, .pointer = e, .odd = (uint8_t)e->next };
 	for (size_t i = 0; i < len; i++)
 		bytes[i] = byte_of(e->next, i);
-	bool is_taken = ferry_add(&e->ferry, to, &head, span_of(bytes, len));
+	bool is_taken = ferry_add(&e->ferry, to, &head, span_of(len ? bytes : NULL, len));
 	memset(bytes, 0, len);
 	memset(&head, 0, sizeof(head)); /* both were copied */
 	e->next += is_taken;
@@ -99,12 +101,23 @@ static void take(const void *from, const struct worker *here, const void *data, 
 		sem_post(&w.all_taken);
 }
 
+/* After it was taken, if it was. */
+static void forget(const void *data)
+{
+	const struct head *head = data;
+	const struct end *e = head->pointer;
+	assert_int_equal(head->odd, (uint8_t)head->number);
+	assert_true(e == &w.ends[0] || e == &w.ends[1]);
+	w.forgotten++;
+}
+
 static const struct ferry_kind kind = {
 	.batches = BATCHES,
 	.bytes = BYTES,
 	.room = ROOM,
 	.head_len = sizeof(struct head),
 	.take = take,
+	.forget = forget,
 };
 
 static int start(void **state UNUSED)
@@ -122,11 +135,16 @@ static int start(void **state UNUSED)
 	return 0;
 }
 
+/* Whatever became of it: each head that was added is forgotten once. */
 static int end(void **state UNUSED)
 {
-	for (unsigned int i = 0; i < WORKERS; i++)
+	uint64_t added = 0;
+	for (unsigned int i = 0; i < WORKERS; i++) {
 		ferry_done(&w.ends[i].ferry);
+		added += w.ends[i].next;
+	}
 	worker_set_free(w.set);
+	assert_int_equal(w.forgotten, added);
 	sem_destroy(&w.all_taken);
 	return 0;
 }
@@ -151,6 +169,7 @@ static void test_a_turn(void **state UNUSED)
 	assert_int_equal(there->taken, 0);
 	turn(1);
 	assert_int_equal(there->taken, 5);
+	assert_int_equal(w.forgotten, 5);
 	assert_int_equal(there->last_len, 40);
 	turn(0);
 	assert_int_equal(w.ends[0].ferry.under_way, 0);
@@ -253,6 +272,7 @@ static void test_done_in_the_middle(void **state UNUSED)
 	}
 	assert_true(add(from, 1, 1)); /* hasn't left */
 	ferry_done(&from->ferry);
+	assert_int_equal(w.forgotten, 1);
 	assert_false(add(from, 1, 1));
 	turn(0);
 	turn(1);
