@@ -48,7 +48,7 @@ static struct world {
 	struct end ends[WORKERS];
 	sem_t all_taken;
 	atomic_uint forgotten; /* heads */
-	unsigned int allocations;
+	atomic_uint allocations;
 	bool is_out_of_memory;
 } w;
 
