@@ -159,21 +159,24 @@ class ShortCut:
         return about["address"]
 
     @staticmethod
-    def local_echo():
+    def local_echo(host=HERE):
         """A service of this host on the cable."""
-        return UdpEcho(HERE)
+        return UdpEcho(host)
 
     @contextlib.contextmanager
-    def from_origin(self):
+    def from_origin(self, host=THERE):
         with self.origin.inside():
-            made = bound(THERE)
+            made = bound(host)
         with made:
             yield made
 
     @staticmethod
     def with_options(sock):
-        """What the socket sends from here on has options of IPv4."""
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, bytes([1, 1, 1, 0]))
+        """What the socket sends from here on has options: of IPv4, or for the destination in a header of their own."""
+        if sock.family == socket.AF_INET:
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, bytes([1, 1, 1, 0]))
+        else:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_DSTOPTS, bytes([0, 0, 1, 4, 0, 0, 0, 0]))
 
     def make(self, processes, folder, peer, authority, workers=1, datapath=None, connections=1,
              network="10.55.0.0/16, 10.57.0.0/16, fd55::/64"):
@@ -209,6 +212,10 @@ class ShortCut:
 
     def frames(self, verdict):
         return self.counter("adit_short_cut_frames_total", verdict=verdict)
+
+    def all_frames(self):
+        """Of whatever verdict."""
+        return self.counter("adit_short_cut_frames_total")
 
     def lost(self):
         """Datagrams to origins that were lost here, by whatever cause."""
