@@ -236,6 +236,9 @@ def test_reconnected(processes, tmp_path, origins):
             assert len(echo.peers) == 1, f"one local port, also after move {turn}"
     lost = [stream.missing_of(*k) for k in zip(begun, [*begun[1:], stream.sent])]
     print(f"{stream.sent} sent, missing {lost}, {crossings(daemon, 'flow'):.0f} changes of worker")
+    if max(lost) > 50:
+        for end in (edge, daemon):
+            print(end.name, [k for k in end.metrics().find("adit_drops_total") if k[1]])
     assert max(lost) <= 50, lost
     assert crossings(daemon, "flow") >= 1
 
