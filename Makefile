@@ -434,7 +434,7 @@ fuzz: ## every fuzzer, two side by side [FUZZ_SECONDS=60, each]
 fuzz: $(call replays,fuzz,$(fuzzers))
 	@selftests/fuzz/run $(or $(FUZZ_SECONDS),60) $^
 
-second-kernel: ## the socket half of the group datapath on Debian's kernel, emulated: an hour or so
+second-kernel: ## the socket half of the group datapath on Debian's kernel, emulated: half an hour or so
 second-kernel: $(call units,debug,bpf/test-flow bpf/test-steer bpf/test-port_steer net/test-bpf) $(call bins,release)
 	@ADIT_BIN=$(abspath $(dir_release)/bin) ADIT_WHOLE=1 python3 -m pytest -c selftests/system/pytest.ini -v -s \
 		selftests/system/test_second_kernel.py
