@@ -66,6 +66,15 @@ static __always_inline int frame_ipv4(void *data, void *end, struct frame *ret)
 	return frame_udp(ip + 1, end, len - sizeof(*ip), ret);
 }
 
+/* UDP behind one header of options or routing; what is behind more of them is looked at by nobody. */
+static __always_inline int frame_is_extended_udp(const struct ipv6hdr *ip, void *end)
+{
+	const struct ipv6_opt_hdr *extension = (void *)(ip + 1);
+	return (ip->nexthdr == IPPROTO_HOPOPTS || ip->nexthdr == IPPROTO_ROUTING ||
+		ip->nexthdr == IPPROTO_DSTOPTS) &&
+	       (void *)(extension + 1) <= end && extension->nexthdr == IPPROTO_UDP;
+}
+
 static __always_inline int frame_ipv6(void *data, void *end, struct frame *ret)
 {
 	struct ipv6hdr *ip = data + ETH_HLEN;
@@ -73,6 +82,8 @@ static __always_inline int frame_ipv6(void *data, void *end, struct frame *ret)
 		return FRAME_OTHER;
 	if (ip->nexthdr == IPPROTO_FRAGMENT)
 		return FLOW_VERDICT_FRAGMENT;
+	if (frame_is_extended_udp(ip, end))
+		return FLOW_VERDICT_OPTIONS;
 	if (ip->nexthdr != IPPROTO_UDP)
 		return FRAME_OTHER;
 	__u32 len = bpf_ntohs(ip->payload_len);

@@ -63,7 +63,7 @@ struct adit_rx_meta {
 #define FLOW_VERDICT_PROBE     2
 #define FLOW_VERDICT_MISS      3 /* no flow of ours */
 #define FLOW_VERDICT_FRAGMENT  4
-#define FLOW_VERDICT_OPTIONS   5 /* IPv4 with options */
+#define FLOW_VERDICT_OPTIONS   5 /* IPv4 with them, IPv6 with a header of them before UDP's */
 #define FLOW_VERDICT_LENGTH    6 /* a length says more than there is, or less than a header */
 #define FLOW_VERDICT_BUFFERS   7 /* in more than one buffer */
 #define FLOW_VERDICT_NO_SOCKET 8 /* of a flow in FLOW_STATE_HIT, on a queue without its socket */

@@ -213,10 +213,6 @@ class ShortCut:
     def frames(self, verdict):
         return self.counter("adit_short_cut_frames_total", verdict=verdict)
 
-    def all_frames(self):
-        """Of whatever verdict."""
-        return self.counter("adit_short_cut_frames_total")
-
     def lost(self):
         """Datagrams to origins that were lost here, by whatever cause."""
         page = self.daemon.metrics()

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -416,8 +417,19 @@ static void test_fragments_and_options(void **state)
 	p = frame_v6(100);
 	p.bytes[ETH_HLEN + 6] = 44; /* a fragment's header */
 	expect_pass(&p, FLOW_VERDICT_FRAGMENT);
-	p.bytes[ETH_HLEN + 6] = 0; /* hop-by-hop options */
-	expect_pass(&p, -1);
+	/* Hop-by-hop options, routing, options of the destination: before UDP, before ICMPv6. */
+	static const uint8_t extensions[] = { 0, 43, 60 };
+	for (size_t i = 0; i < ARRAY_SIZE(extensions); i++) {
+		p = frame_v6(100);
+		p.bytes[ETH_HLEN + 6] = extensions[i];
+		p.bytes[ETH_HLEN + 40] = IPPROTO_UDP;
+		expect_pass(&p, FLOW_VERDICT_OPTIONS);
+		p.bytes[ETH_HLEN + 40] = IPPROTO_ICMPV6;
+		expect_pass(&p, -1);
+		p.bytes[ETH_HLEN + 40] = IPPROTO_UDP;
+		p.len = ETH_HLEN + 41; /* cut off within it */
+		expect_pass(&p, -1);
+	}
 	leave();
 }
 
