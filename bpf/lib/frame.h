@@ -66,7 +66,8 @@ static __always_inline int frame_ipv4(void *data, void *end, struct frame *ret)
 	return frame_udp(ip + 1, end, len - sizeof(*ip), ret);
 }
 
-/* UDP behind one header of options or routing; what is behind more of them is looked at by nobody. */
+/* UDP behind one header of options or routing; what is behind more of them is looked at by nobody.
+ */
 static __always_inline int frame_is_extended_udp(const struct ipv6hdr *ip, void *end)
 {
 	const struct ipv6_opt_hdr *extension = (void *)(ip + 1);

@@ -574,6 +574,7 @@ def test_interface_auto(cut, start):
     netns.ip("link", "add", "other0", "type", "veth", "peer", "name", "other1")
     try:
         for device in ("other0", "other1"):
+            cut.here("sysctl", "-qw", f"net.ipv6.conf.{device}.accept_dad=0")   # no news a second later
             netns.ip("link", "set", device, "up")
         netns.ip("address", "add", "10.96.0.1/24", "dev", "other0")
         netns.ip("route", "add", "default", "via", "10.96.0.2")
