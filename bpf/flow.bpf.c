@@ -28,8 +28,8 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct adit_flow_stat);
-} stats SEC(".maps");
+	__type(value, __u64);
+} probes SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
@@ -83,11 +83,6 @@ static __always_inline int hand_over(struct xdp_md *ctx, const struct frame *f,
 	meta->kind = FLOW_RX_UDP;
 	meta->len = FLOW_HDR_LEN + f->len;
 
-	struct adit_flow_stat *stat = bpf_map_lookup_elem(&stats, &val->slot);
-	if (stat) {
-		stat->packets++;
-		stat->bytes += f->len;
-	}
 	return verdict(FLOW_VERDICT_TAKEN, (int)bpf_redirect_map(&xsks, index, XDP_DROP));
 }
 
@@ -104,9 +99,9 @@ static __always_inline int flow(struct xdp_md *ctx)
 		return verdict(FLOW_VERDICT_MISS, XDP_PASS);
 	if (val->state == FLOW_STATE_HIT)
 		return hand_over(ctx, &f, val);
-	struct adit_flow_stat *stat = bpf_map_lookup_elem(&stats, &val->slot);
-	if (stat)
-		stat->probes++;
+	__u64 *count = bpf_map_lookup_elem(&probes, &val->slot);
+	if (count)
+		*count += 1;
 	return verdict(FLOW_VERDICT_PROBE, XDP_PASS);
 }
 

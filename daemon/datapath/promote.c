@@ -164,7 +164,7 @@ static int set_state(struct promoter *p, struct promoted *f, uint8_t state)
 
 static uint64_t probes_of(struct promoter *p, const struct promoted *f)
 {
-	return bpf_flow_stat(way_of(p, f)->p.flows, f->val.slot).probes;
+	return bpf_flow_probes(way_of(p, f)->p.flows, f->val.slot);
 }
 
 static bool has_answer(struct promoter *p, const struct promoted *f)

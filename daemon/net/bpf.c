@@ -23,10 +23,10 @@
 
 struct bpf_flow {
 	struct bpf_object *object;
-	int flows, stats, xsks, verdicts; /* the object's descriptors */
+	int flows, probes, xsks, verdicts; /* the object's descriptors */
 	int prog, prog_mult;
-	int link;                       /* -EBADF: not attached */
-	struct adit_flow_stat *by_slot; /* the map itself */
+	int link;          /* -EBADF: not attached */
+	uint64_t *by_slot; /* the map of probes itself */
 	unsigned int max_flows;
 	unsigned int cpus;
 };
@@ -98,10 +98,10 @@ static int prepare_maps(struct bpf_flow *f, const struct bpf_flow *share)
 	int r = 0;
 	if (share) {
 		r = share_map(f->object, FLOW_MAP_FLOWS, share->flows);
-		return r < 0 ? r : share_map(f->object, FLOW_MAP_STATS, share->stats);
+		return r < 0 ? r : share_map(f->object, FLOW_MAP_PROBES, share->probes);
 	}
 	r = size_map(f->object, FLOW_MAP_FLOWS, f->max_flows + f->max_flows / 4);
-	return r < 0 ? r : size_map(f->object, FLOW_MAP_STATS, f->max_flows);
+	return r < 0 ? r : size_map(f->object, FLOW_MAP_PROBES, f->max_flows);
 }
 
 static int find_parts(struct bpf_flow *f)
@@ -109,18 +109,18 @@ static int find_parts(struct bpf_flow *f)
 	struct bpf_object *o = f->object;
 	f->flows = find_map(o, FLOW_MAP_FLOWS, sizeof(struct adit_flow_key),
 			    sizeof(struct adit_flow_val));
-	f->stats = find_map(o, FLOW_MAP_STATS, sizeof(__u32), sizeof(struct adit_flow_stat));
+	f->probes = find_map(o, FLOW_MAP_PROBES, sizeof(__u32), sizeof(*f->by_slot));
 	f->xsks = find_map(o, FLOW_MAP_XSKS, sizeof(__u32), sizeof(__u32));
 	f->verdicts = find_map(o, FLOW_MAP_VERDICTS, sizeof(__u32), sizeof(__u64));
 	const struct bpf_program *prog = bpf_object__find_program_by_name(o, FLOW_PROG);
 	const struct bpf_program *mult = bpf_object__find_program_by_name(o, FLOW_PROG_MULT);
 	f->prog = bpf_program__fd(prog);
 	f->prog_mult = bpf_program__fd(mult);
-	if (f->flows < 0 || f->stats < 0 || f->xsks < 0 || f->verdicts < 0 || f->prog < 0 ||
+	if (f->flows < 0 || f->probes < 0 || f->xsks < 0 || f->verdicts < 0 || f->prog < 0 ||
 	    f->prog_mult < 0)
 		return -EPROTO;
 	void *at =
-		mmap(NULL, f->max_flows * sizeof(*f->by_slot), PROT_READ, MAP_SHARED, f->stats, 0);
+		mmap(NULL, f->max_flows * sizeof(*f->by_slot), PROT_READ, MAP_SHARED, f->probes, 0);
 	if (at == MAP_FAILED)
 		return -errno;
 	f->by_slot = at;
@@ -245,16 +245,9 @@ int bpf_flow_set_socket(struct bpf_flow *f, unsigned int worker, unsigned int qu
 	return bpf_map_update_elem(f->xsks, &index, &fd, BPF_ANY);
 }
 
-struct adit_flow_stat bpf_flow_stat(const struct bpf_flow *f, uint32_t slot)
+uint64_t bpf_flow_probes(const struct bpf_flow *f, uint32_t slot)
 {
-	if (slot >= f->max_flows)
-		return (struct adit_flow_stat){};
-	const struct adit_flow_stat *s = &f->by_slot[slot];
-	return (struct adit_flow_stat){
-		.packets = __atomic_load_n(&s->packets, __ATOMIC_RELAXED),
-		.bytes = __atomic_load_n(&s->bytes, __ATOMIC_RELAXED),
-		.probes = __atomic_load_n(&s->probes, __ATOMIC_RELAXED),
-	};
+	return slot < f->max_flows ? __atomic_load_n(&f->by_slot[slot], __ATOMIC_RELAXED) : 0;
 }
 
 int bpf_flow_verdicts(const struct bpf_flow *f, uint64_t ret[FLOW_VERDICTS])

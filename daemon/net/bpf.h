@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The XDP program of the short cut on one interface (bpf/flow.bpf.c): loading, attaching, its maps.
- * The programs of several interfaces share flows and statistics; each has its own sockets.
+ * The programs of several interfaces share flows and slots; each has its own sockets.
  *
  * Loading needs CAP_BPF and CAP_NET_ADMIN; everything after it works without (spec §14). Nothing is
  * pinned: with the last descriptor all of it is gone, however the process ended.
@@ -17,8 +17,8 @@
 struct bpf_flow;
 
 struct bpf_flow_params {
-	unsigned int max_flows;       /* slots of statistics */
-	const struct bpf_flow *share; /* whose flows and statistics these are too; NULL: new ones */
+	unsigned int max_flows;       /* slots */
+	const struct bpf_flow *share; /* whose flows and slots these are too; NULL: new ones */
 	char *log; /* what the kernel's verifier says when it refuses; may be NULL */
 	size_t log_len;
 };
@@ -56,8 +56,8 @@ int bpf_flow_remove(struct bpf_flow *f, const struct adit_flow_key *key);
 [[nodiscard]] int bpf_flow_set_socket(struct bpf_flow *f, unsigned int worker, unsigned int queue,
 				      int fd);
 
-/* What the program has counted for a slot. Any thread. */
-struct adit_flow_stat bpf_flow_stat(const struct bpf_flow *f, uint32_t slot);
+/* Frames of a slot that passed in FLOW_STATE_PROBE. Any thread. */
+uint64_t bpf_flow_probes(const struct bpf_flow *f, uint32_t slot);
 /* What became of frames with UDP (FLOW_VERDICT_…), all processors together. */
 [[nodiscard]] int bpf_flow_verdicts(const struct bpf_flow *f, uint64_t ret[FLOW_VERDICTS]);
 const char *bpf_flow_verdict_name(unsigned int verdict);

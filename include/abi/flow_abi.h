@@ -10,7 +10,7 @@
 
 /* Names of the maps. */
 #define FLOW_MAP_FLOWS    "flows"    /* hash: struct adit_flow_key to struct adit_flow_val */
-#define FLOW_MAP_STATS    "stats"    /* array by slot, mapped: struct adit_flow_stat */
+#define FLOW_MAP_PROBES   "probes"   /* array by slot, mapped: __u64 frames, see below */
 #define FLOW_MAP_XSKS     "xsks"     /* AF_XDP sockets, by FLOW_SOCKET() */
 #define FLOW_MAP_VERDICTS "verdicts" /* array by verdict and CPU: __u64 frames */
 
@@ -42,12 +42,11 @@ struct adit_flow_val {
 	__u32 slot;
 };
 
-/* Written by the program only. All frames of a flow come on one queue, so nothing is lost. */
-struct adit_flow_stat {
-	__u64 packets, bytes; /* handed to the worker's socket; of payload */
-	__u64 probes;         /* passed in FLOW_STATE_PROBE */
-	__u64 unused;
-};
+/*
+ * Of each slot only what passed in FLOW_STATE_PROBE is counted, by the program; all frames of a
+ * flow come on one queue, so nothing is lost. What a worker is handed it counts itself: here it
+ * would be another fetch from memory for each frame.
+ */
 
 /* Before what the worker's socket receives: FLOW_HDR_LEN bytes and the payload. */
 struct adit_rx_meta {
@@ -76,7 +75,6 @@ _Static_assert(__builtin_offsetof(struct adit_flow_key, proto) == 36, "key");
 _Static_assert(sizeof(struct adit_flow_val) == 24, "value");
 _Static_assert(__builtin_offsetof(struct adit_flow_val, state) == 17, "value");
 _Static_assert(__builtin_offsetof(struct adit_flow_val, slot) == 20, "value");
-_Static_assert(sizeof(struct adit_flow_stat) == 32, "statistics");
 _Static_assert(sizeof(struct adit_rx_meta) == 8, "metadata, in steps of 4");
 
 #endif
