@@ -70,7 +70,7 @@ origin_objs := daemon/origin/origin.o daemon/origin/origin_fixed.o daemon/origin
 	daemon/origin/origin_hello.o daemon/origin/origin_http.o daemon/origin/origin_pool.o \
 	daemon/origin/origin_tls.o
 
-session_objs := $(addprefix daemon/session/,call_fsm.o call_port.o echo_map.o flow_caller.o flow_list.o flow_table.o icmp_routed.o icmp_session.o strays.o udp_session.o v2.o)
+session_objs := $(addprefix daemon/session/,call_fsm.o call_port.o echo_map.o flow_caller.o flow_list.o flow_table.o icmp_routed.o icmp_session.o inbox.o strays.o udp_session.o v2.o)
 
 route_objs := $(addprefix daemon/route/,host_index.o hosts.o match_ingress.o route.o)
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Intrusive hash table: chains, doubled when there are as many elements as chains. Hashes are kept,
- * so growing doesn't touch keys and a lookup compares bytes about once. When there is no memory to
- * grow, chains get longer and nothing fails.
+ * Intrusive hash table: chains, doubled when there are half as many elements as chains, because
+ * each element of a chain is a fetch from memory. Hashes are kept, so growing doesn't touch keys
+ * and a lookup compares bytes about once. When there is no memory to grow, chains get longer and
+ * nothing fails.
  */
 #include "daemon/base/map.h"
 
@@ -72,7 +73,7 @@ int map_insert(struct map *m, struct map_node *node, struct span key)
 		return -EEXIST;
 	if (m->count >= m->limit)
 		return -E2BIG;
-	if (m->count >= m->bucket_count) {
+	if (m->count >= m->bucket_count / 2) {
 		int r = grow(m);
 		if (r < 0)
 			return r;
@@ -87,6 +88,31 @@ int map_insert(struct map *m, struct map_node *node, struct span key)
 struct map_node *map_find(const struct map *m, struct span key)
 {
 	return find(m, siphash_process(key), key);
+}
+
+uint64_t map_hash(struct span key)
+{
+	return siphash_process(key);
+}
+
+void map_fetch_chain(const struct map *m, uint64_t hash)
+{
+	if (m->bucket_count)
+		__builtin_prefetch(bucket_of(m, hash));
+}
+
+void map_fetch_first(const struct map *m, uint64_t hash)
+{
+	const struct map_node *node = m->bucket_count ? *bucket_of(m, hash) : NULL;
+	if (!node)
+		return;
+	__builtin_prefetch(node);
+	__builtin_prefetch((const uint8_t *)node + CACHE_LINE);
+}
+
+struct map_node *map_find_hashed(const struct map *m, uint64_t hash, struct span key)
+{
+	return find(m, hash, key);
 }
 
 void map_remove(struct map *m, struct map_node *node)

@@ -32,6 +32,15 @@ void map_done(struct map *m);
 [[nodiscard]] int map_insert(struct map *m, struct map_node *node, struct span key);
 /* NULL when there is none. */
 struct map_node *map_find(const struct map *m, struct span key);
+/*
+ * The same in steps, for many keys at a time: each asks for the memory that the next one looks at,
+ * which comes while the other keys have their turn.
+ */
+uint64_t map_hash(struct span key);
+void map_fetch_chain(const struct map *m, uint64_t hash);
+/* Of the element two lines from its node on. */
+void map_fetch_first(const struct map *m, uint64_t hash);
+struct map_node *map_find_hashed(const struct map *m, uint64_t hash, struct span key);
 /* Takes an element out; harmless on one that is in no map. */
 void map_remove(struct map *m, struct map_node *node);
 

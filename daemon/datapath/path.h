@@ -63,24 +63,24 @@ struct path_pace {
 	struct list node; /* while moved isn't 0 */
 };
 
-/* Embedded in the flow; zeroed before it is opened. */
+/* Embedded in the flow; zeroed before it is opened. What the short cut needs comes first. */
 struct flow_path {
 	const struct path_user *user;
 	struct datapath *datapath; /* NULL: not open, or between two workers */
+	struct promoted *fast;     /* NULL: no frame of it goes around the kernel */
 	struct path_place *place;  /* on an anchor, maybe of another worker; NULL: none */
 	struct tun_place *tun;     /* in the routed mode, instead of that; NULL: none */
 	struct path_sock *own;     /* NULL: the anchor's socket is used */
-	struct promoted *fast;     /* NULL: no frame of it goes around the kernel */
-	struct path_pace pace;
-	struct ip_port remote;
-	nsec_t since;               /* its present kind */
-	const char *why;            /* … and no shorter way; for who looks at it, static */
-	uint16_t tx_first, tx_last; /* what waits for the end of the turn; 0: nothing */
 	struct list in_tx;
+	uint16_t tx_first, tx_last; /* what waits for the end of the turn; 0: nothing */
 	struct {
 		nsec_t since;
 		unsigned int turns, datagrams; /* since then */
 	} busy;
+	struct path_pace pace;
+	struct ip_port remote;
+	nsec_t since;    /* its present kind */
+	const char *why; /* … and no shorter way; for who looks at it, static */
 };
 
 /* Why a frame of the short cut is dropped. */
@@ -126,9 +126,10 @@ const struct datapath_stats *datapath_get_stats(struct datapath *d);
  */
 [[nodiscard]] int flow_path_open(struct datapath *d, struct flow_path *path,
 				 const struct path_user *user, const struct ip_port *remote);
-/* What arrives from now on is a stranger's. Harmless on one that isn't open, legal on one that is
- * between two workers, on any thread then. */
+/* What arrives is a stranger's then. Harmless if not open; between two workers: on any thread. */
 void flow_path_close(struct flow_path *path);
+/* Asks for the memory that the next one needs. */
+void flow_path_fetch(const struct flow_path *path);
 /* Copies one datagram, to be sent with all others of the turn; on_sent says what became of it. */
 void flow_path_send(struct flow_path *path, struct span datagram);
 /* The flow's own address and port. */

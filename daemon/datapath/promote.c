@@ -36,25 +36,28 @@ enum {
 #define RETRY        (10 * NSEC_PER_SEC) /* a flow that couldn't be promoted is asked again */
 #define FLUSH_GAP    NSEC_PER_MSEC       /* the device had no room */
 
-/* A flow in the map. */
+/* A flow in the map. What a datagram needs comes first, and is one fetch from memory. */
 struct promoted {
-	struct flow_path *path;
-	struct list node; /* in the promoter's */
-	unsigned int way;
-	uint32_t slot;
-	struct adit_flow_key key;
+	alignas(CACHE_PAIR) struct flow_path *path;
+	nsec_t heartbeat; /* when the socket is due again */
 	struct adit_flow_val val;
+	uint32_t moved;  /* by the short cut, since the last tick */
+	uint8_t way;     /* index */
+	bool is_sending; /* the template is true */
+	struct frame_template template;
+
+	uint32_t slot;
+	struct list node; /* in the promoter's */
+	struct adit_flow_key key;
 	uint64_t base_probes;   /* what the slot had counted when the probe began */
 	unsigned int rest;      /* ticks until an answer counts */
 	unsigned int waited;    /* ticks on probe without an answer */
 	unsigned int quiet;     /* ticks since it was last worth it */
-	bool is_sending;        /* the template is true */
-	struct neighbour *next; /* whose MAC address is in it; NULL: it isn't */
+	struct neighbour *next; /* whose MAC address is in the template; NULL: it isn't */
 	struct list beside;     /* on the neighbour's */
-	nsec_t heartbeat;       /* when the socket is due again */
-	uint32_t moved;         /* by the short cut, since the last tick */
-	struct frame_template template;
 };
+static_assert(offsetof(struct promoted, slot) <= CACHE_PAIR);
+static_assert((int)PROMOTE_WAYS_MAX <= UINT8_MAX);
 
 struct slot {
 	struct promoted *flow; /* NULL: free */
@@ -268,10 +271,9 @@ static const char *begin_probe(struct promoter *p, struct flow_path *path)
 	uint32_t slot = slot_get(p);
 	if (slot == NO_SLOT)
 		return "all places are taken";
-	struct promoted *f = calloc(1, sizeof(*f));
+	struct promoted *f = aligned_alloc(CACHE_PAIR, sizeof(*f));
 	if (f) {
-		f->path = path;
-		f->way = way;
+		*f = (struct promoted){ .path = path, .way = (uint8_t)way };
 		f->slot = slot;
 		f->val.worker = (uint16_t)p->p.worker->index;
 		f->val.slot = p->p.first_slot + slot;
@@ -549,6 +551,12 @@ static void on_flush_again(struct timer *timer)
 	flush(CONTAINER_OF(timer, struct promoter, flush_again));
 }
 
+void promote_fetch(const struct promoted *f)
+{
+	__builtin_prefetch(f, 1);
+	__builtin_prefetch((const uint8_t *)f + CACHE_LINE);
+}
+
 bool promote_send(struct promoter *p, struct flow_path *path, struct span datagram)
 {
 	struct promoted *f = path->fast;
@@ -581,12 +589,39 @@ bool promote_send(struct promoter *p, struct flow_path *path, struct span datagr
 
 /* ---- receiving ---- */
 
+static struct promoted *flow_of(const struct promoter *p, const struct adit_rx_meta *meta)
+{
+	uint32_t slot = meta->slot - p->p.first_slot;
+	return slot < p->p.slots ? p->slots[slot].flow : NULL;
+}
+
+static void read_meta(const struct xsk_frame *frame, struct adit_rx_meta *ret)
+{
+	memcpy(ret, frame->data - sizeof(*ret), sizeof(*ret));
+}
+
+/* Many flows are more than the caches hold: what they have in memory is asked for, of all frames at
+ * once, before the first is looked at. */
+static void fetch(const struct promoter *p, const struct xsk_frame *frames, unsigned int count)
+{
+	const struct promoted *flows[XSK_BATCH];
+	for (unsigned int k = 0; k < count; k++) {
+		struct adit_rx_meta meta;
+		read_meta(&frames[k], &meta);
+		flows[k] = flow_of(p, &meta);
+		if (flows[k])
+			__builtin_prefetch(flows[k], 1);
+	}
+	for (unsigned int k = 0; k < count; k++)
+		if (flows[k])
+			__builtin_prefetch(flows[k]->path, 1);
+}
+
 static void deliver(struct promoter *p, const struct xsk_frame *frame)
 {
 	struct adit_rx_meta meta;
-	memcpy(&meta, frame->data - sizeof(meta), sizeof(meta));
-	uint32_t slot = meta.slot - p->p.first_slot;
-	struct promoted *f = slot < p->p.slots ? p->slots[slot].flow : NULL;
+	read_meta(frame, &meta);
+	struct promoted *f = flow_of(p, &meta);
 	if (!f || meta.len != frame->len || frame->len < FLOW_HDR_LEN ||
 	    memcmp(frame->data, f->val.hdr, FLOW_HDR_LEN) != 0) {
 		p->p.stats->late++;
@@ -607,6 +642,7 @@ static void receive(struct inlet *in, unsigned int batches)
 	struct xsk_frame frames[XSK_BATCH];
 	for (unsigned int i = 0; i < batches; i++) {
 		unsigned int n = xsk_receive(area, worker, in->queue, frames);
+		fetch(p, frames, n);
 		for (unsigned int k = 0; k < n; k++)
 			deliver(p, &frames[k]);
 		xsk_release(area, worker, in->queue, frames, n);

@@ -63,6 +63,8 @@ void promoter_count_losses(struct promoter *p);
 /* ---- from the paths of the worker ---- */
 /* So many datagrams were sent or received by a socket. */
 void promote_note(struct promoter *p, struct flow_path *path, unsigned int count);
+/* Asks for the memory that promote_send() needs. */
+void promote_fetch(const struct promoted *f);
 /* Sends by the short cut: false when the socket has to. */
 bool promote_send(struct promoter *p, struct flow_path *path, struct span datagram);
 /* The network or the kernel refused something of it. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Headers that are nearly ready. Sums are kept unfolded, so that a length is one addition more.
+ * Headers that are nearly ready. Sums lack the length, which is one addition more.
  */
 #include "daemon/datapath/template.h"
 
@@ -49,9 +49,9 @@ void template_make(struct frame_template *t, const struct template_params *p)
 	if (!is_v6) {
 		store_be16(ip + IP4_LEN_AT, 0);
 		store_be16(ip + IP4_CHECKSUM_AT, 0);
-		t->ip_sum = ip_sum(0, span_of(ip, IP4_HEAD_LEN));
+		t->ip_sum = ip_sum_fold(ip_sum(0, span_of(ip, IP4_HEAD_LEN)));
 	}
-	t->pseudo_sum = ip_sum_pseudo(&p->local.ip, &p->remote.ip, IP_PROTOCOL_UDP, 0);
+	t->pseudo_sum = ip_sum_fold(ip_sum_pseudo(&p->local.ip, &p->remote.ip, IP_PROTOCOL_UDP, 0));
 }
 
 size_t template_room(const struct frame_template *t)
@@ -69,11 +69,12 @@ void template_write(const struct frame_template *t, size_t len, uint8_t *ret)
 	if (t->udp == ETHER_HEAD_LEN + IP4_HEAD_LEN) {
 		uint16_t ip_len = (uint16_t)(IP4_HEAD_LEN + udp_len);
 		store_be16(ip + IP4_LEN_AT, ip_len);
-		store_be16(ip + IP4_CHECKSUM_AT, (uint16_t)~ip_sum_fold(t->ip_sum + ip_len));
+		store_be16(ip + IP4_CHECKSUM_AT,
+			   (uint16_t)~ip_sum_fold((uint64_t)t->ip_sum + ip_len));
 	} else {
 		store_be16(ip + IP6_LEN_AT, udp_len);
 	}
 	store_be16(udp + UDP_LEN_AT, udp_len);
 	/* Not inverted: the device adds the rest to it (Linux: CHECKSUM_PARTIAL). */
-	store_be16(udp + TEMPLATE_CSUM_OFFSET, ip_sum_fold(t->pseudo_sum + udp_len));
+	store_be16(udp + TEMPLATE_CSUM_OFFSET, ip_sum_fold((uint64_t)t->pseudo_sum + udp_len));
 }

@@ -18,12 +18,12 @@ enum {
 };
 
 struct frame_template {
-	uint8_t bytes[TEMPLATE_MAX];
 	uint8_t len;         /* of all three headers: where the payload begins */
 	uint8_t udp;         /* where UDP's begins */
 	uint16_t mtu;        /* of what follows Ethernet's header */
-	uint64_t ip_sum;     /* IPv4: of the header without length and checksum */
-	uint64_t pseudo_sum; /* without the length */
+	uint16_t ip_sum;     /* IPv4: of the header without length and checksum */
+	uint16_t pseudo_sum; /* without the length */
+	uint8_t bytes[TEMPLATE_MAX];
 };
 
 struct template_params {

@@ -184,6 +184,14 @@ static void append(struct path_tx *tx, struct flow_path *path, struct span datag
 	path->tx_last = (uint16_t)tx->count;
 }
 
+void flow_path_fetch(const struct flow_path *path)
+{
+	if (path->fast)
+		promote_fetch(path->fast);
+	else
+		__builtin_prefetch(path->own ? (const void *)path->own : path->place);
+}
+
 void flow_path_send(struct flow_path *path, struct span datagram)
 {
 	struct datapath *d = path->datapath;

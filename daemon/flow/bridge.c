@@ -21,7 +21,6 @@
 
 #include "util/macro.h"
 
-enum { CACHE_LINE = 64 };
 static constexpr nsec_t retry_after = 10 * NSEC_PER_MSEC; /* when there are no slice nodes */
 
 enum ring_end : uint8_t {

@@ -187,6 +187,7 @@ static void begin(struct flow_table *t, struct flow_port *port, struct dgram3_re
 static void take_registration(struct flow_table *t, struct flow_port *port, struct span datagram)
 {
 	struct dgram3_register reg;
+	inbox_drain(&t->inbox);
 	if (dgram3_register_read(datagram, &reg) < 0) {
 		flow_table_drop(t, port->index, FLOW_DROP_MALFORMED);
 		return;
@@ -252,7 +253,16 @@ static void take_payload(struct flow_table *t, struct flow_port *port, struct sp
 		flow_table_drop(t, port->index, FLOW_DROP_MALFORMED);
 		return;
 	}
-	struct udp_session *s = find(t, &d.id);
+	if (!t->is_done)
+		inbox_add(&t->inbox, port, &d.id, datagram);
+}
+
+void flow_table_payload(struct flow_table *t, struct flow_port *port, struct udp_session *s,
+			struct span datagram)
+{
+	struct dgram3_payload d;
+	if (dgram3_payload_read(datagram, SIZE_MAX, &d) < 0)
+		return; /* it was looked at when it came */
 	if (s) {
 		udp_session_write(s, d.payload);
 		return;
@@ -288,6 +298,7 @@ static void take_crossed(struct flow_table *t, const struct crossing *c)
 	struct dgram3_register reg;
 	if (t->is_done)
 		return;
+	inbox_drain(&t->inbox);
 	if (c->kind == CROSSING_PAYLOAD) {
 		crossed_payload(t, c);
 		return;
@@ -344,6 +355,7 @@ void flow_table_init(struct flow_table *t, const struct flow_table_params *param
 	*t = (struct flow_table){ .p = *params };
 	map_init(&t->flows, SIZE_MAX);
 	list_init(&t->ports);
+	inbox_init(&t->inbox, t);
 	ferry_init(&t->ferry, &crossings, params->worker, t);
 }
 
@@ -355,6 +367,7 @@ void flow_table_set_limits(struct flow_table *t, unsigned int flows, unsigned in
 
 void flow_table_end_all(struct flow_table *t)
 {
+	inbox_drain(&t->inbox);
 	MAP_FOREACH(node, &t->flows)
 	udp_session_end(MAP_ENTRY(node, struct udp_session, node), "shutting down");
 }
@@ -363,6 +376,7 @@ void flow_table_done(struct flow_table *t)
 {
 	t->is_done = true;
 	flow_table_end_all(t);
+	inbox_done(&t->inbox);
 	map_done(&t->flows);
 	ferry_done(&t->ferry);
 }
@@ -383,6 +397,7 @@ void flow_port_close(struct flow_port *port)
 {
 	if (!port->pipe)
 		return;
+	inbox_drain(&port->table->inbox);
 	LIST_FOREACH(node, &port->flows)
 	udp_session_lose_port(LIST_ENTRY(node, struct udp_session, in_port));
 	list_remove(&port->in_table);

@@ -25,6 +25,7 @@
 #include "daemon/base/ratelimit.h"
 #include "daemon/datapath/path.h"
 #include "daemon/flow/datagram.h"
+#include "daemon/session/inbox.h"
 #include "daemon/session/strays.h"
 #include "daemon/wire/dgram_v3.h"
 #include "util/list.h"
@@ -115,6 +116,7 @@ struct flow_table {
 	uint64_t handed_over; /* flows given to another worker */
 	struct ferry ferry;   /* what crosses */
 	bool is_done;
+	struct inbox inbox; /* payload of this turn */
 };
 
 void flow_table_init(struct flow_table *t, const struct flow_table_params *params);

@@ -164,6 +164,7 @@ static void on_timer(struct timer *timer)
 {
 	struct udp_session *s = CONTAINER_OF(timer, struct udp_session, timer);
 	struct loop *loop = s->table->p.worker->loop;
+	inbox_drain(&s->table->inbox);
 	nsec_t due = due_of(s);
 	if (loop_now(loop) < due) {
 		timer_start(loop, &s->timer, due);
@@ -263,9 +264,10 @@ int udp_session_new(struct flow_table *t, struct flow_port *port,
 		    const struct udp_session_params *params, struct udp_session **ret)
 {
 	struct loop *loop = t->p.worker->loop;
-	_cleanup_(freep) struct udp_session *s = calloc(1, sizeof(*s));
+	_cleanup_(freep) struct udp_session *s = aligned_alloc(CACHE_PAIR, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
+	*s = (struct udp_session){};
 	s->key = (struct session_key){ .id = params->id, .scope = port->v2 ? port->serial : 0 };
 	s->idle = params->idle;
 	s->born = (uint8_t)port->index;

@@ -7,32 +7,29 @@
 
 #include "daemon/session/flow_table.h"
 
-/* An id of version 3 is the whole daemon's, one of version 2 its link's. */
-struct session_key {
-	struct dgram_id id;
-	uint64_t scope; /* 0: version 3; else the link's serial */
-};
-
-static_assert(sizeof(struct session_key) == DGRAM_ID_LEN + sizeof(uint64_t));
-
+/* What a datagram needs comes first, and is one fetch from memory with the beginning of its path.
+ */
 struct udp_session {
+	alignas(CACHE_PAIR) struct map_node node;
+	struct session_key key;
 	struct flow_table *table;
 	struct flow_port *port; /* where answers go; NULL: its link has ended */
-	unsigned int index;     /* of the connection that it was on last */
-	nsec_t lost;            /* when that ended */
+	nsec_t active;          /* turn in which something moved last */
+	uint64_t rx, tx;        /* datagrams from and to the origin */
 	struct flow_path path;
-	struct session_key key;
-	uint8_t born; /* index of the connection that registered it first */
+
+	unsigned int index; /* of the connection that it was on last */
+	nsec_t lost;        /* when that ended */
+	uint8_t born;       /* index of the connection that registered it first */
 	nsec_t idle;
-	nsec_t active; /* turn in which something moved last */
 	struct timer timer;
-	uint64_t rx, tx; /* datagrams from and to the origin */
-	struct map_node node;
 	struct list in_port;
 	struct loop_garbage garbage;
 	struct message message; /* on which it goes to another worker */
 	uint64_t wanted_by;     /* … for this port of it */
 };
+
+static_assert(offsetof(struct udp_session, path.place) <= CACHE_PAIR);
 
 struct udp_session_params {
 	struct dgram_id id;

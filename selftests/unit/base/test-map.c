@@ -49,6 +49,8 @@ static void test_insert_find_remove(void **state UNUSED)
 	map_init(&m, COUNT - 1);
 	assert_null(map_find(&m, SPAN_LIT("key-1")));
 	assert_null(map_first(&m));
+	map_fetch_chain(&m, 1);
+	map_fetch_first(&m, 1);
 	for (unsigned int i = 0; i < COUNT; i++) {
 		set_key(&items[i], i);
 		assert_int_equal(map_insert(&m, &items[i].node, span_str(items[i].key)),
@@ -60,6 +62,13 @@ static void test_insert_find_remove(void **state UNUSED)
 		assert_ptr_equal(map_find(&m, span_str(items[i].key)), &items[i].node);
 	assert_null(map_find(&m, span_str(items[COUNT - 1].key)));
 	assert_null(map_find(&m, (struct span){}));
+	for (unsigned int i = 0; i < COUNT; i++) {
+		struct span key = span_str(items[i].key);
+		uint64_t hash = map_hash(key);
+		map_fetch_chain(&m, hash);
+		map_fetch_first(&m, hash);
+		assert_ptr_equal(map_find_hashed(&m, hash, key), map_find(&m, key));
+	}
 
 	for (unsigned int i = 0; i < COUNT; i += 2)
 		map_remove(&m, &items[i].node);

@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "daemon/session/udp_session.h"
 #include "selftests/lib/flow_world.h"
 #include "util/cleanup.h"
 
@@ -174,6 +175,7 @@ static void test_denied(void **state)
 	world_assert_response(&fx->edge, 0, 1, DGRAM3_CODE_NO_SOCKET);
 	world_assert_response(&fx->edge, 1, 2, DGRAM3_CODE_UNREACHABLE);
 	assert_int_equal(world_drops(fx, 0, FLOW_DROP_DENIED), 2);
+	world_turn(fx, 0);
 	assert_int_equal(world_drops(fx, 0, FLOW_DROP_NO_FLOW), 1);
 	world_assert_silent(fx->origin);
 }
@@ -212,6 +214,7 @@ static void test_malformed(void **state)
 	world_give(fx, &fx->edge, icmp, sizeof(icmp));
 	assert_int_equal(world_drops(fx, 0, FLOW_DROP_MALFORMED), bad + 4);
 	world_give(fx, &fx->edge, big, sizeof(big) - 1);
+	world_turn(fx, 0);
 	assert_int_equal(world_drops(fx, 0, FLOW_DROP_NO_FLOW), 1);
 	assert_int_equal(fx->edge.count, 0);
 	assert_int_equal(fx->table.flows.count, 0);
@@ -290,6 +293,7 @@ static void test_refused_by_origin(void **state)
 	world_turn_until_counted(fx, &fx->table.by_index[0].failed, 1);
 	world_assert_received(fx->origin, SPAN_LIT("you"), &from);
 	world_payload(fx, &fx->edge, 2, SPAN_LIT("again"));
+	world_turn(fx, 0);
 	assert_int_equal(world_drops(fx, 0, FLOW_DROP_NO_FLOW), 1);
 	world_answer(fx->origin, &from, SPAN_LIT("me"));
 	world_turn_until(fx, &fx->edge, 3);
@@ -399,6 +403,84 @@ static void test_idle_default(void **state)
 	assert_int_equal(s->idle, 210 * NSEC_PER_SEC);
 }
 
+/* ---- the payload of a turn ---- */
+
+/* More than the inbox holds at once, in number or in bytes: each flow has its own, in order. */
+static void test_a_turn_of_many(void **state)
+{
+	struct flow_world *fx = *state;
+	enum { FLOWS = 40, EACH = 3, LEN = 600 };
+	uint8_t bytes[LEN] = {}, got[LEN], seen[FLOWS] = {};
+	for (unsigned int n = 0; n < FLOWS; n++)
+		world_register_to(fx, &fx->edge, n, &fx->origin_at);
+	for (uint8_t turn = 0; turn < EACH; turn++) {
+		for (uint8_t n = 0; n < FLOWS; n++) {
+			bytes[0] = n;
+			bytes[1] = turn;
+			world_payload(fx, &fx->edge, n, span_of(bytes, n % 2 ? 2 : LEN));
+		}
+	}
+	world_turn(fx, 0);
+	for (unsigned int i = 0; i < FLOWS * EACH; i++) {
+		ssize_t len = recv(fx->origin, got, sizeof(got), MSG_DONTWAIT);
+		assert_int_equal(len, got[0] % 2 ? 2 : LEN);
+		assert_true(got[0] < FLOWS);
+		assert_int_equal(got[1], seen[got[0]]++);
+	}
+	assert_int_equal(world_drops(fx, 0, FLOW_DROP_NO_FLOW), 0);
+}
+
+/* What comes first is looked at first: a flow that is registered later in the turn isn't there. */
+static void test_payload_before_its_registration(void **state)
+{
+	struct flow_world *fx = *state;
+	struct sockaddr_storage from;
+	world_payload(fx, &fx->edge, 1, SPAN_LIT("early"));
+	world_register_to(fx, &fx->edge, 1, &fx->origin_at);
+	world_payload(fx, &fx->edge, 1, SPAN_LIT("late"));
+	world_assert_received(fx->origin, SPAN_LIT("late"), &from);
+	world_assert_silent(fx->origin);
+	assert_int_equal(world_drops(fx, 0, FLOW_DROP_NO_FLOW), 1);
+}
+
+static void test_payload_before_the_end(void **state)
+{
+	struct flow_world *fx = *state;
+	struct sockaddr_storage from;
+	world_begin_flow(fx, 1, &from);
+	world_payload(fx, &fx->edge, 1, SPAN_LIT("last words"));
+	flow_table_end_all(&fx->table);
+	world_assert_received(fx->origin, SPAN_LIT("last words"), &from);
+	world_begin_flow(fx, 2, &from);
+	world_payload(fx, &fx->edge, 2, SPAN_LIT("of the link"));
+	flow_port_close(&fx->edge.port);
+	assert_int_equal(fx->table.inbox.count, 0); /* it knows no link that has ended */
+	world_assert_received(fx->origin, SPAN_LIT("of the link"), &from);
+	world_payload(fx, &fx->other, 2, SPAN_LIT("of another"));
+	flow_table_done(&fx->table);
+	world_assert_received(fx->origin, SPAN_LIT("of another"), &from);
+	world_payload(fx, &fx->other, 2, SPAN_LIT("more"));
+	assert_int_equal(fx->table.inbox.count, 0);
+	world_turn(fx, 0);
+	world_assert_silent(fx->origin);
+}
+
+/* Its idle time is over in the turn in which something comes, which is delivered. */
+static void test_payload_in_the_last_moment(void **state)
+{
+	struct flow_world *fx = *state;
+	struct sockaddr_storage from;
+	struct dgram_id id = world_id_of(1);
+	world_begin_flow(fx, 1, &from);
+	struct udp_session *s = udp_session_find(&fx->table, &id, 0);
+	s->active = 0;
+	timer_start(fx->worker->loop, &s->timer, 0);
+	world_payload(fx, &fx->edge, 1, SPAN_LIT("here"));
+	world_turn(fx, NSEC_PER_MSEC);
+	world_assert_received(fx->origin, SPAN_LIT("here"), &from);
+	assert_int_equal(world_drops(fx, 0, FLOW_DROP_NO_FLOW), 0);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, world_start, world_end)
@@ -420,6 +502,10 @@ int main(void)
 		T(test_strangers),
 		T(test_idle),
 		T(test_idle_default),
+		T(test_a_turn_of_many),
+		T(test_payload_before_its_registration),
+		T(test_payload_before_the_end),
+		T(test_payload_in_the_last_moment),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
