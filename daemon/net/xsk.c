@@ -5,7 +5,8 @@
  *
  * All sockets of a queue have one fill ring and one completion ring, each for one producer and
  * consumer at a time: a lock of the queue is taken once for a batch. Sent chunks come back to
- * whoever looks, and are put where their owner finds them.
+ * whoever looks, and are put where their owner finds them. Chunks lie 2 KiB apart, where few lines
+ * of a cache can hold them: an owner takes the one that it had back last.
  */
 #include "daemon/net/xsk.h"
 
@@ -439,6 +440,8 @@ int xsk_flush(struct xsk_area *a, unsigned int worker)
 	struct sender *s = &a->senders[worker];
 	int fd = xsk_fd(a, worker, s->queue);
 	uint32_t end = *s->tx.producer;
+	/* Those that were sent last are taken first: they are in the caches. */
+	collect(a, s);
 	/* Each call takes some, or passes over one that was withdrawn, or says why not. */
 	for (unsigned int stalls = 0; stalls <= TX_STALLS;) {
 		uint32_t at = load(s->tx.consumer);

@@ -203,12 +203,13 @@ static void test_receive_overrun(void **state)
 	}
 }
 
-static void queue_frame(unsigned int worker, uint8_t fill)
+static const uint8_t *queue_frame(unsigned int worker, uint8_t fill)
 {
 	uint8_t *p = xsk_take(area, worker);
 	assert_non_null(p);
 	const struct xsk_frame f = { .data = p, .len = make_frame(p, RPORT, 100, fill) };
 	xsk_send(area, worker, &f, 34, 6);
+	return p;
 }
 
 static void expect_sent(uint8_t fill)
@@ -246,6 +247,26 @@ static void test_send(void **state)
 	struct xsk_drops drops;
 	xsk_drops(area, 0, &drops);
 	assert_int_equal(drops.tx_invalid, 0);
+}
+
+/* What was sent last is taken first, so that little memory is in use. */
+static void test_reuse(void **state)
+{
+	(void)state;
+	need_area();
+	const uint8_t *seen[8];
+	unsigned int count = 0;
+	for (unsigned int i = 0; i < XSK_TX_CHUNKS; i++) {
+		const uint8_t *p = queue_frame(0, (uint8_t)i);
+		unsigned int k = 0;
+		while (k < count && seen[k] != p)
+			k++;
+		assert_true(k < ARRAY_SIZE(seen));
+		seen[k] = p;
+		count = MAX(count, k + 1);
+		assert_int_equal(xsk_flush(area, 0), 0);
+		expect_sent((uint8_t)i);
+	}
 }
 
 static void test_interface_down_and_gone(void **state)
@@ -349,6 +370,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_receive, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_receive_overrun, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_send, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_reuse, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_interface_down_and_gone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_withdraw, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_carrier, setup, teardown),
