@@ -98,10 +98,10 @@ class Subject:
         """Until most of what all flows send goes by the short cut, if it is to."""
         if not self.paths or "xdp" not in self.paths:
             return
-        last = self.carried()[0]
+        last, grown = self.carried()[0], {}
 
         def look():
-            nonlocal last
+            nonlocal last, grown
             now = self.carried()[0]
             grown = {p: n - last.get(p, 0) for p, n in now.items()}
             whole = sum(grown.values())
@@ -109,7 +109,12 @@ class Subject:
                 return False
             last = now
             return grown["xdp"] >= PROVED * whole
-        until(look, 30, "flows by the short cut", step=0.1)
+        try:
+            until(look, 30, "flows by the short cut", step=0.1)
+        except AssertionError as error:
+            told = {(name, *labels.values()): value for name, labels, value in self.page().series
+                    if value and name.startswith(("adit_short_cut_", "adit_flow_drop"))}
+            raise AssertionError(f"{error}: of {flows} flows came {grown}; {told}") from error
 
     def cpu_seconds(self):
         kernel = [pathlib.Path(f"/proc/{p}/schedstat").read_text() for p in self.threads]
