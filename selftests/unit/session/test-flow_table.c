@@ -413,10 +413,10 @@ static void test_a_turn_of_many(void **state)
 	uint8_t bytes[LEN] = {}, got[LEN], seen[FLOWS] = {};
 	for (unsigned int n = 0; n < FLOWS; n++)
 		world_register_to(fx, &fx->edge, n, &fx->origin_at);
-	for (uint8_t turn = 0; turn < EACH; turn++) {
-		for (uint8_t n = 0; n < FLOWS; n++) {
-			bytes[0] = n;
-			bytes[1] = turn;
+	for (unsigned int turn = 0; turn < EACH; turn++) {
+		for (unsigned int n = 0; n < FLOWS; n++) {
+			bytes[0] = (uint8_t)n;
+			bytes[1] = (uint8_t)turn;
 			world_payload(fx, &fx->edge, n, span_of(bytes, n % 2 ? 2 : LEN));
 		}
 	}
