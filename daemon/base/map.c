@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "daemon/base/siphash.h"
+#include "util/cache.h"
 
 enum {
 	BUCKETS_MIN = 16,
@@ -56,7 +57,12 @@ static int grow(struct map *m)
 	return 0;
 }
 
-static struct map_node *find(const struct map *m, uint64_t hash, struct span key)
+uint64_t map_hash(struct span key)
+{
+	return siphash_process(key);
+}
+
+struct map_node *map_find_hashed(const struct map *m, uint64_t hash, struct span key)
 {
 	if (!m->bucket_count)
 		return NULL;
@@ -68,8 +74,8 @@ static struct map_node *find(const struct map *m, uint64_t hash, struct span key
 
 int map_insert(struct map *m, struct map_node *node, struct span key)
 {
-	uint64_t hash = siphash_process(key);
-	if (find(m, hash, key))
+	uint64_t hash = map_hash(key);
+	if (map_find_hashed(m, hash, key))
 		return -EEXIST;
 	if (m->count >= m->limit)
 		return -E2BIG;
@@ -87,12 +93,7 @@ int map_insert(struct map *m, struct map_node *node, struct span key)
 
 struct map_node *map_find(const struct map *m, struct span key)
 {
-	return find(m, siphash_process(key), key);
-}
-
-uint64_t map_hash(struct span key)
-{
-	return siphash_process(key);
+	return map_find_hashed(m, map_hash(key), key);
 }
 
 void map_fetch_chain(const struct map *m, uint64_t hash)
@@ -104,15 +105,8 @@ void map_fetch_chain(const struct map *m, uint64_t hash)
 void map_fetch_first(const struct map *m, uint64_t hash)
 {
 	const struct map_node *node = m->bucket_count ? *bucket_of(m, hash) : NULL;
-	if (!node)
-		return;
-	__builtin_prefetch(node);
-	__builtin_prefetch((const uint8_t *)node + CACHE_LINE);
-}
-
-struct map_node *map_find_hashed(const struct map *m, uint64_t hash, struct span key)
-{
-	return find(m, hash, key);
+	if (node)
+		cache_fetch_pair(node);
 }
 
 void map_remove(struct map *m, struct map_node *node)

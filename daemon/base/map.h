@@ -38,7 +38,7 @@ struct map_node *map_find(const struct map *m, struct span key);
  */
 uint64_t map_hash(struct span key);
 void map_fetch_chain(const struct map *m, uint64_t hash);
-/* Of the element two lines from its node on. */
+/* A pair of lines from the first element's node on. */
 void map_fetch_first(const struct map *m, uint64_t hash);
 struct map_node *map_find_hashed(const struct map *m, uint64_t hash, struct span key);
 /* Takes an element out; harmless on one that is in no map. */

@@ -17,6 +17,7 @@
 #include "daemon/net/bpf.h"
 #include "daemon/net/xsk.h"
 #include "netlink/lookup.h"
+#include "util/cache.h"
 #include "util/cleanup.h"
 #include "util/endian.h"
 
@@ -553,8 +554,7 @@ static void on_flush_again(struct timer *timer)
 
 void promote_fetch(const struct promoted *f)
 {
-	__builtin_prefetch(f, 1);
-	__builtin_prefetch((const uint8_t *)f + CACHE_LINE);
+	cache_fetch_pair(f);
 }
 
 bool promote_send(struct promoter *p, struct flow_path *path, struct span datagram)

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/cache.h"
 #include "util/macro.h"
 
 static constexpr nsec_t retry_after = 10 * NSEC_PER_MSEC; /* when there are no slice nodes */

@@ -7,11 +7,6 @@
 
 static_assert((int)INBOX_BYTES >= (int)DGRAM3_MAX);
 
-static struct span key_span(const struct inbox_item *item)
-{
-	return span_of(&item->key, sizeof(item->key));
-}
-
 static void on_task(struct loop_task *task)
 {
 	inbox_drain(CONTAINER_OF(task, struct inbox, task));
@@ -44,7 +39,7 @@ void inbox_add(struct inbox *b, struct flow_port *port, const struct dgram_id *i
 	};
 	memcpy(b->bytes + b->used, datagram.ptr, datagram.len);
 	b->used += datagram.len;
-	item->hash = map_hash(key_span(item));
+	item->hash = map_hash(session_key_span(&item->key));
 	map_fetch_chain(&b->table->flows, item->hash);
 	loop_task_post(b->table->p.worker->loop, &b->task, LOOP_PHASE_WORK);
 }
@@ -58,7 +53,8 @@ void inbox_drain(struct inbox *b)
 		map_fetch_first(flows, b->items[i].hash);
 	for (unsigned int i = 0; i < count; i++) {
 		const struct inbox_item *item = &b->items[i];
-		struct map_node *node = map_find_hashed(flows, item->hash, key_span(item));
+		struct map_node *node =
+			map_find_hashed(flows, item->hash, session_key_span(&item->key));
 		found[i] = node ? MAP_ENTRY(node, struct udp_session, node) : NULL;
 		if (node)
 			flow_path_fetch(&found[i]->path);

@@ -10,8 +10,7 @@
 #define DAEMON_SESSION_INBOX_H
 
 #include "daemon/base/loop.h"
-#include "daemon/wire/dgram.h"
-#include "util/span.h"
+#include "daemon/session/session_key.h"
 
 enum {
 	INBOX_ITEMS = 32, /* payloads; the next one drains it early */
@@ -21,13 +20,6 @@ enum {
 struct flow_port;
 struct flow_table;
 struct udp_session;
-
-/* An id of version 3 is the whole daemon's, one of version 2 its link's. */
-struct session_key {
-	struct dgram_id id;
-	uint64_t scope; /* 0: version 3; else the link's serial */
-};
-static_assert(sizeof(struct session_key) == DGRAM_ID_LEN + sizeof(uint64_t));
 
 struct inbox_item {
 	struct session_key key;

@@ -211,7 +211,7 @@ struct udp_session *udp_session_find(const struct flow_table *t, const struct dg
 				     uint64_t scope)
 {
 	const struct session_key key = { .id = *id, .scope = scope };
-	struct map_node *node = map_find(&t->flows, span_of(&key, sizeof(key)));
+	struct map_node *node = map_find(&t->flows, session_key_span(&key));
 	return node ? MAP_ENTRY(node, struct udp_session, node) : NULL;
 }
 
@@ -229,7 +229,7 @@ static uint64_t *total_of(const struct udp_session *s)
 /* What a worker's table knows of it. */
 static int enter_table(struct udp_session *s, struct flow_table *t)
 {
-	int r = map_insert(&t->flows, &s->node, span_of(&s->key, sizeof(s->key)));
+	int r = map_insert(&t->flows, &s->node, session_key_span(&s->key));
 	if (r < 0)
 		return r;
 	s->table = t;

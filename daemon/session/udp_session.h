@@ -6,9 +6,10 @@
 #define DAEMON_SESSION_UDP_SESSION_H
 
 #include "daemon/session/flow_table.h"
+#include "daemon/session/session_key.h"
+#include "util/cache.h"
 
-/* What a datagram needs comes first, and is one fetch from memory with the beginning of its path.
- */
+/* What a datagram needs comes first; with the beginning of the path it is one fetch from memory. */
 struct udp_session {
 	alignas(CACHE_PAIR) struct map_node node;
 	struct session_key key;

@@ -8,9 +8,13 @@
 
 #include <linux/types.h>
 
-/* Names of the maps. */
+/*
+ * Names of the maps. The program counts for a slot only what passed in FLOW_STATE_PROBE; all frames
+ * of a flow come on one queue, so nothing is lost. What a worker is handed it counts itself: here
+ * that would be another fetch from memory for each frame.
+ */
 #define FLOW_MAP_FLOWS    "flows"    /* hash: struct adit_flow_key to struct adit_flow_val */
-#define FLOW_MAP_PROBES   "probes"   /* array by slot, mapped: __u64 frames, see below */
+#define FLOW_MAP_PROBES   "probes"   /* array by slot, mapped: __u64 frames */
 #define FLOW_MAP_XSKS     "xsks"     /* AF_XDP sockets, by FLOW_SOCKET() */
 #define FLOW_MAP_VERDICTS "verdicts" /* array by verdict and CPU: __u64 frames */
 
@@ -41,12 +45,6 @@ struct adit_flow_val {
 	__u16 worker;
 	__u32 slot;
 };
-
-/*
- * Of each slot only what passed in FLOW_STATE_PROBE is counted, by the program; all frames of a
- * flow come on one queue, so nothing is lost. What a worker is handed it counts itself: here it
- * would be another fetch from memory for each frame.
- */
 
 /* Before what the worker's socket receives: FLOW_HDR_LEN bytes and the payload. */
 struct adit_rx_meta {

@@ -31,10 +31,6 @@
 		(type *)(void *)((char *)member_ptr_ - offsetof(type, member)); \
 	})
 
-/* What of memory is fetched at once: a line, and most often the other one of its pair. */
-#define CACHE_LINE ((size_t)64)
-#define CACHE_PAIR (2 * CACHE_LINE)
-
 #define UNUSED                 __attribute__((unused))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 
