@@ -478,19 +478,40 @@ bool xsk_area_is_bound(const struct xsk_area *a)
 	return recv(xsk_fd(a, 0, 0), NULL, 0, MSG_DONTWAIT) == 0 || errno != ENXIO;
 }
 
+/* Zeroes where the kernel doesn't tell. */
+static void statistics(const struct xsk_area *a, unsigned int worker, unsigned int queue,
+		       struct xdp_statistics *ret)
+{
+	socklen_t len = sizeof(*ret);
+	if (getsockopt(xsk_fd(a, worker, queue), SOL_XDP, XDP_STATISTICS, ret, &len) < 0)
+		*ret = (struct xdp_statistics){};
+}
+
+/* The fill ring is the queue's: all of its sockets say the same of it, and what found no chunk
+ * there is told as dropped besides. */
+static void add_rx_drops(const struct xsk_area *a, unsigned int queue, struct xsk_drops *ret)
+{
+	uint64_t dropped = 0, no_chunk = 0;
+	for (unsigned int w = 0; w < a->workers; w++) {
+		struct xdp_statistics st = {};
+		statistics(a, w, queue, &st);
+		dropped += st.rx_dropped;
+		no_chunk = MAX(no_chunk, st.rx_fill_ring_empty_descs);
+	}
+	ret->no_chunk += no_chunk;
+	ret->too_long += dropped - MIN(dropped, no_chunk);
+}
+
 void xsk_drops(const struct xsk_area *a, unsigned int worker, struct xsk_drops *ret)
 {
 	*ret = (struct xsk_drops){};
 	for (unsigned int q = 0; q < a->queues; q++) {
 		struct xdp_statistics st = {};
-		socklen_t len = sizeof(st);
-		if (getsockopt(xsk_fd(a, worker, q), SOL_XDP, XDP_STATISTICS, &st, &len) < 0)
-			continue;
-		ret->too_long += st.rx_dropped;
+		statistics(a, worker, q, &st);
 		ret->ring_full += st.rx_ring_full;
-		/* The fill ring is the queue's: all of its sockets say the same. */
-		ret->no_chunk += worker == 0 ? st.rx_fill_ring_empty_descs : 0;
 		ret->tx_invalid += st.tx_invalid_descs;
+		if (worker == 0)
+			add_rx_drops(a, q, ret);
 	}
 	ret->not_sent = a->senders[worker].not_sent;
 }

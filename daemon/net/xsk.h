@@ -79,11 +79,12 @@ void xsk_withdraw(struct xsk_area *a, unsigned int worker);
  * comes back. */
 bool xsk_area_is_bound(const struct xsk_area *a);
 
-/* Frames of a worker's sockets that were dropped, by cause. */
+/* Frames of a worker's sockets that were dropped, by cause; the first has those of all where no
+ * worker can be named. */
 struct xsk_drops {
-	uint64_t too_long;   /* for a chunk, or otherwise invalid */
+	uint64_t too_long;   /* for a chunk, or otherwise invalid: of all workers */
+	uint64_t no_chunk;   /* all chunks are with the workers: of all */
 	uint64_t ring_full;  /* the worker was too slow */
-	uint64_t no_chunk;   /* all chunks are with the workers: counted for the first one alone */
 	uint64_t not_sent;   /* the interface was full, or down, or had gone */
 	uint64_t tx_invalid; /* withdrawn, or a bug of ours */
 };

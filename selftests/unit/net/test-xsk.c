@@ -195,6 +195,7 @@ static void test_receive_overrun(void **state)
 	assert_int_equal(came, XSK_RX_CHUNKS);
 	xsk_drops(area, 0, &drops);
 	assert_int_equal(drops.no_chunk + drops.ring_full, 10);
+	assert_int_equal(drops.too_long, 0);
 	for (unsigned int i = 0; i < 3 * XSK_RX_CHUNKS; i++) {
 		send_to_us(LPORT, 10, 2);
 		assert_int_equal(await(0, frames), 1);
