@@ -63,12 +63,15 @@ static __always_inline int hand_over(struct xdp_md *ctx, const struct frame *f,
 	__u32 frame_len = ctx->data_end - ctx->data;
 	int head = (int)f->payload - FLOW_HDR_LEN;
 	int padding = (int)frame_len - (int)(f->payload + f->len); /* Ethernet's, when it's short */
-	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(struct adit_rx_meta)) < 0)
+	if (bpf_xdp_adjust_meta(ctx, 0) < 0)
 		return verdict(FLOW_VERDICT_REFUSED, XDP_PASS);
 	if (padding > 0 && bpf_xdp_adjust_tail(ctx, -padding) < 0)
 		return verdict(FLOW_VERDICT_REFUSED, XDP_PASS);
 	if (bpf_xdp_adjust_head(ctx, head) < 0)
 		return verdict(FLOW_VERDICT_REFUSED, XDP_PASS);
+	/* Where the headers were there is room for it. Before, it would have been moved along. */
+	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(struct adit_rx_meta)) < 0)
+		return verdict(FLOW_VERDICT_LOST, XDP_DROP);
 
 	__u8 *data = (void *)(long)ctx->data;
 	struct adit_rx_meta *meta = (void *)(long)ctx->data_meta;
