@@ -56,7 +56,7 @@ http_libs := libllhttp libnghttp2
 http_ldlibs := -lwslay
 
 datapath_objs := daemon/datapath/anchor.o daemon/datapath/icmp_path.o daemon/datapath/path.o daemon/datapath/sock.o daemon/datapath/tx.o
-datapath_objs += $(addprefix daemon/datapath/,neighbour.o obstacle.o promote.o shortcut.o solicit.o template.o)
+datapath_objs += $(addprefix daemon/datapath/,neighbour.o obstacle.o promote.o shortcut.o slots.o solicit.o template.o)
 datapath_objs += $(addprefix daemon/datapath/,tun_ground.o tun_path.o tun_plan.o)
 
 link_objs := $(addprefix daemon/link/,close.o control.o control_serve.o link.o link_fsm.o link_pipe.o \

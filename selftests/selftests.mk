@@ -208,7 +208,7 @@ test-ingress_vectors_data := ingress.json
 test-route_parts := route conf wire base
 
 # datapath
-unit_tests += $(addprefix datapath/test-,icmp_path neighbour obstacle path solicit template)
+unit_tests += $(addprefix datapath/test-,icmp_path neighbour obstacle path slots solicit template)
 unit_tests += datapath/test-tun_ground datapath/test-tun_plan
 test-tun_ground_parts := datapath netlink net wire base
 test-tun_ground_wraps := udp_find_source
@@ -217,6 +217,7 @@ test-icmp_path_parts := datapath net wire base
 test-neighbour_parts := datapath netlink net wire base
 test-obstacle_parts := datapath netlink net wire base
 test-path_parts := datapath netlink net wire base
+test-slots_parts := datapath
 test-solicit_parts := datapath wire
 test-template_parts := datapath wire
 

@@ -2,8 +2,7 @@
 /*
  * Probe, promote, demote. Nothing is done for a datagram but counting it; once a second those that
  * moved are looked at, and those that are entered in the program's map. The map's value is replaced
- * as a whole, and a slot rests before it is used again: a frame that is still in a ring finds the
- * flow that it was for, or none.
+ * as a whole.
  */
 #include "daemon/datapath/promote.h"
 
@@ -12,6 +11,7 @@
 #include <sys/epoll.h>
 
 #include "daemon/datapath/neighbour.h"
+#include "daemon/datapath/slots.h"
 #include "daemon/datapath/sock.h"
 #include "daemon/datapath/template.h"
 #include "daemon/net/bpf.h"
@@ -28,14 +28,15 @@ enum {
 	PROMOTIONS = 64,    /* at a time; the next ones a little later */
 	PROBES = 512,       /* begun in a tick */
 	SPREAD = 64,
-	REST = 2, /* ticks after news: answers to what was sent before them prove nothing */
-	NO_SLOT = UINT32_MAX,
+	REST = 2,     /* ticks after news: answers to what was sent before them prove nothing */
+	FULL_MAX = 3, /* heartbeats in a row for which there was no room */
 };
-#define CATCH_UP_GAP (10 * NSEC_PER_MSEC)
-#define TICK         NSEC_PER_SEC
-#define HEARTBEAT    (10 * NSEC_PER_SEC)
-#define RETRY        (10 * NSEC_PER_SEC) /* a flow that couldn't be promoted is asked again */
-#define FLUSH_GAP    NSEC_PER_MSEC       /* the device had no room */
+#define CATCH_UP_GAP  (10 * NSEC_PER_MSEC)
+#define TICK          NSEC_PER_SEC
+#define HEARTBEAT     (10 * NSEC_PER_SEC)
+#define HEARTBEAT_GAP (100 * NSEC_PER_MSEC) /* to the next when there was no room for one */
+#define RETRY         (10 * NSEC_PER_SEC)   /* a flow that couldn't be promoted is asked again */
+#define FLUSH_GAP     NSEC_PER_MSEC         /* the device had no room */
 
 /* A flow in the map. What a datagram needs comes first, and is one fetch from memory. */
 struct promoted {
@@ -45,6 +46,7 @@ struct promoted {
 	uint32_t moved;  /* by the short cut, since the last tick */
 	uint8_t way;     /* index */
 	bool is_sending; /* the template is true */
+	uint8_t full;    /* heartbeats in a row for which there was no room */
 	struct frame_template template;
 
 	uint32_t slot;
@@ -59,12 +61,6 @@ struct promoted {
 };
 static_assert(offsetof(struct promoted, slot) <= CACHE_PAIR);
 static_assert((int)PROMOTE_WAYS_MAX <= UINT8_MAX);
-
-struct slot {
-	struct promoted *flow; /* NULL: free */
-	uint32_t next;         /* in the list of free ones */
-	nsec_t freed;
-};
 
 /* A socket of a way. */
 struct inlet {
@@ -94,33 +90,9 @@ struct promoter {
 	unsigned int probes_left; /* that may begin in this tick */
 	struct loop_task flush;
 	struct timer flush_again;
-	struct slot *slots;
-	uint32_t free_first, free_last; /* the one that has been free for longest, and the newest */
+	struct slots slots; /* … of struct promoted */
 	uint64_t serial;
 };
-
-/* ---- slots ---- */
-
-static void slot_put(struct promoter *p, uint32_t slot)
-{
-	p->slots[slot] = (struct slot){ .next = NO_SLOT, .freed = loop_now(p->loop) };
-	if (p->free_first == NO_SLOT)
-		p->free_first = slot;
-	else
-		p->slots[p->free_last].next = slot;
-	p->free_last = slot;
-}
-
-/* NO_SLOT: all are in use, or were a moment ago. */
-static uint32_t slot_get(struct promoter *p)
-{
-	uint32_t slot = p->free_first;
-	if (slot == NO_SLOT ||
-	    (p->slots[slot].freed != 0 && nsec_add(p->slots[slot].freed, TICK) > loop_now(p->loop)))
-		return NO_SLOT;
-	p->free_first = p->slots[slot].next;
-	return slot;
-}
 
 /* ---- a flow's state ---- */
 
@@ -194,7 +166,7 @@ static void demote(struct promoter *p, struct promoted *f, const char *why)
 	}
 	leave_neighbour(p, f);
 	f->path->why = why;
-	f->quiet = f->waited = 0;
+	f->quiet = f->waited = f->full = 0;
 	f->rest = REST;
 	if (is_hit(f) && set_state(p, f, FLOW_STATE_PROBE) < 0)
 		(void)bpf_flow_remove(way_of(p, f)->p.flows, &f->key);
@@ -207,7 +179,7 @@ static void take_out(struct promoter *p, struct promoted *f)
 	(void)bpf_flow_remove(way_of(p, f)->p.flows, &f->key);
 	leave_neighbour(p, f);
 	count_hit(p, f, -1);
-	slot_put(p, f->slot);
+	slots_put(&p->slots, f->slot, loop_now(p->loop));
 	list_remove(&f->node);
 	f->path->fast = NULL;
 	free(f);
@@ -269,27 +241,27 @@ static const char *begin_probe(struct promoter *p, struct flow_path *path)
 	const char *why = find_way(p, path, &way, &route);
 	if (why)
 		return why;
-	uint32_t slot = slot_get(p);
-	if (slot == NO_SLOT)
-		return "all places are taken";
 	struct promoted *f = aligned_alloc(CACHE_PAIR, sizeof(*f));
-	if (f) {
-		*f = (struct promoted){ .path = path, .way = (uint8_t)way };
-		f->slot = slot;
-		f->val.worker = (uint16_t)p->p.worker->index;
-		f->val.slot = p->p.first_slot + slot;
-		fill_key(&f->key, flow_path_local(path), &path->remote);
-		fill_head(p, f);
-		f->base_probes = probes_of(p, f);
-		bool is_older = path->since <= p->news;
-		f->rest = is_older && loop_now(p->loop) < nsec_add(p->news, REST * TICK) ? REST : 0;
-	}
-	if (!f || set_state(p, f, FLOW_STATE_PROBE) < 0) {
+	if (!f)
+		return "no memory";
+	uint32_t slot = slots_get(&p->slots, f, loop_now(p->loop));
+	if (slot == SLOT_NONE) {
 		free(f);
-		slot_put(p, slot);
+		return "all places are taken";
+	}
+	*f = (struct promoted){ .path = path, .way = (uint8_t)way, .slot = slot };
+	f->val.worker = (uint16_t)p->p.worker->index;
+	f->val.slot = p->p.first_slot + slot;
+	fill_key(&f->key, flow_path_local(path), &path->remote);
+	fill_head(p, f);
+	f->base_probes = probes_of(p, f);
+	bool is_older = path->since <= p->news;
+	f->rest = is_older && loop_now(p->loop) < nsec_add(p->news, REST * TICK) ? REST : 0;
+	if (set_state(p, f, FLOW_STATE_PROBE) < 0) {
+		slots_put(&p->slots, slot, loop_now(p->loop));
+		free(f);
 		return "no memory";
 	}
-	p->slots[slot].flow = f;
 	list_append(&p->entered, &f->node);
 	path->fast = f;
 	return NULL;
@@ -494,6 +466,8 @@ void promote_note(struct promoter *p, struct flow_path *path, unsigned int count
 	pace->moved += count;
 	pace->turns += pace->turn != now;
 	pace->turn = now;
+	if (path->fast)
+		path->fast->full = 0;
 }
 
 void promote_forget(struct promoter *p, struct flow_path *path)
@@ -505,9 +479,19 @@ void promote_forget(struct promoter *p, struct flow_path *path)
 	path->pace = (struct path_pace){};
 }
 
-void promote_error(struct promoter *p, struct flow_path *path)
+/* A queue of this host was full, which passes: a promoted flow asks again soon, and one on probe
+ * has its answer when there is room. */
+static bool will_pass(struct promoter *p, struct promoted *f, int error)
 {
-	if (path->fast)
+	if (error != -ENOBUFS || !f->is_sending)
+		return error == -ENOBUFS;
+	f->heartbeat = nsec_add(loop_now(p->loop), HEARTBEAT_GAP);
+	return ++f->full < FULL_MAX;
+}
+
+void promote_error(struct promoter *p, struct flow_path *path, int error)
+{
+	if (path->fast && !will_pass(p, path->fast, error))
 		demote(p, path->fast, "the network refused a datagram");
 }
 
@@ -591,8 +575,7 @@ bool promote_send(struct promoter *p, struct flow_path *path, struct span datagr
 
 static struct promoted *flow_of(const struct promoter *p, const struct adit_rx_meta *meta)
 {
-	uint32_t slot = meta->slot - p->p.first_slot;
-	return slot < p->p.slots ? p->slots[slot].flow : NULL;
+	return slots_user(&p->slots, meta->slot - p->p.first_slot);
 }
 
 static void read_meta(const struct xsk_frame *frame, struct adit_rx_meta *ret)
@@ -689,6 +672,14 @@ int promoter_open_way(struct promoter *p, unsigned int index, const struct promo
 	return 0;
 }
 
+/* Sums over sockets that aren't read at one instant may lag behind what they were before. */
+static uint64_t grown(uint64_t *counted, uint64_t now)
+{
+	uint64_t before = *counted;
+	*counted = MAX(before, now);
+	return *counted - before;
+}
+
 void promoter_count_losses(struct promoter *p)
 {
 	uint64_t *lost = p->p.stats->frames_lost;
@@ -698,11 +689,10 @@ void promoter_count_losses(struct promoter *p)
 		if (w->p.ifindex == 0)
 			continue;
 		xsk_drops(w->p.area, p->p.worker->index, &now);
-		lost[PATH_LOSS_RING_FULL] += now.ring_full - w->counted.ring_full;
-		lost[PATH_LOSS_NO_CHUNK] += now.no_chunk - w->counted.no_chunk;
-		lost[PATH_LOSS_TOO_LONG] += now.too_long - w->counted.too_long;
-		lost[PATH_LOSS_NOT_SENT] += now.not_sent - w->counted.not_sent;
-		w->counted = now;
+		lost[PATH_LOSS_RING_FULL] += grown(&w->counted.ring_full, now.ring_full);
+		lost[PATH_LOSS_NO_CHUNK] += grown(&w->counted.no_chunk, now.no_chunk);
+		lost[PATH_LOSS_TOO_LONG] += grown(&w->counted.too_long, now.too_long);
+		lost[PATH_LOSS_NOT_SENT] += grown(&w->counted.not_sent, now.not_sent);
 	}
 }
 
@@ -750,15 +740,18 @@ int promoter_new(const struct promote_params *params, struct promoter **ret)
 {
 	static const struct neighbour_ops neighbour_ops = { .ask = on_ask, .on_lost = on_lost };
 	_cleanup_(freep) struct promoter *p = calloc(1, sizeof(*p));
-	_cleanup_(freep) struct slot *slots = calloc(MAX(params->slots, 1U), sizeof(*slots));
-	if (!p || !slots)
+	if (!p)
 		return -ENOMEM;
-	int r = lookup_open(&p->lookup);
+	int r = slots_init(&p->slots, params->slots, TICK);
 	if (r < 0)
 		return r;
+	r = lookup_open(&p->lookup);
+	if (r < 0) {
+		slots_done(&p->slots);
+		return r;
+	}
 	p->p = *params;
 	p->loop = params->worker->loop;
-	p->slots = TAKE_PTR(slots);
 	list_init(&p->busy);
 	list_init(&p->entered);
 	neighbours_init(&p->neighbours, &neighbour_ops, p, p->lookup, params->slots);
@@ -766,11 +759,6 @@ int promoter_new(const struct promote_params *params, struct promoter **ret)
 	p->catch_up.on_expire = on_catch_up;
 	p->flush.run = on_flush;
 	p->flush_again.on_expire = on_flush_again;
-	p->free_first = p->free_last = NO_SLOT;
-	for (uint32_t i = 0; i < params->slots; i++) {
-		slot_put(p, i);
-		p->slots[i].freed = 0;
-	}
 	*ret = TAKE_PTR(p);
 	return 0;
 }
@@ -787,6 +775,6 @@ void promoter_free(struct promoter *p)
 	loop_task_cancel(&p->flush);
 	neighbours_done(&p->neighbours);
 	lookup_close(p->lookup);
-	free(p->slots);
+	slots_done(&p->slots);
 	free(p);
 }

@@ -67,8 +67,9 @@ void promote_note(struct promoter *p, struct flow_path *path, unsigned int count
 void promote_fetch(const struct promoted *f);
 /* Sends by the short cut: false when the socket has to. */
 bool promote_send(struct promoter *p, struct flow_path *path, struct span datagram);
-/* The network or the kernel refused something of it. */
-void promote_error(struct promoter *p, struct flow_path *path);
+/* The network or the kernel refused something of it: a negative errno. -ENOBUFS is a queue of this
+ * host that was full, and says nothing of the way unless it is said again and again. */
+void promote_error(struct promoter *p, struct flow_path *path, int error);
 /* It closes, or goes to another worker. */
 void promote_forget(struct promoter *p, struct flow_path *path);
 /* Whether it receives, or sends, by the short cut. */

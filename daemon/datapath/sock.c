@@ -61,7 +61,7 @@ static void read_errors(struct path_sock *s)
 			continue;
 		s->datapath->stats.errors++;
 		if (s->datapath->promoter)
-			promote_error(s->datapath->promoter, path);
+			promote_error(s->datapath->promoter, path, e.error);
 		path->user->on_error(path, &e);
 	}
 }

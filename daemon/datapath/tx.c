@@ -63,7 +63,7 @@ static void report(struct flow_path *path, unsigned int count, int error)
 	if (promoter && error == 0)
 		promote_note(promoter, path, count);
 	else if (promoter && error != -EAGAIN)
-		promote_error(promoter, path);
+		promote_error(promoter, path, error);
 	path->user->on_sent(path, count, error);
 }
 

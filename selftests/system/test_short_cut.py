@@ -261,6 +261,33 @@ def test_address_translation_inserted(cut, start):
         assert cut.lost() == 0
 
 
+def test_full_queue(cut, start):
+    """A queue of this host that is full says nothing of the way: a flow is promoted though some of what
+    it sends finds no room."""
+    start()
+    cut.wait_open()
+    cut.here("tc", "qdisc", "replace", "dev", DEVICE, "root", "tbf", "rate", "2mbit", "burst", "1600",
+             "limit", "1600")
+    with cut.echo() as echo:
+        flow = cut.flows.open(echo.host, echo.port)
+
+        def once():
+            for _ in range(20):
+                cut.flows.send(carry(flow, bytes(500)))
+                cut.flows.read()
+            return cut.promoted() == 1
+        until(once, 15, "a promoted flow")
+        assert cut.counter("adit_drops_total", where="datagram", reason="origin") > 20
+        cut.here("tc", "qdisc", "delete", "dev", DEVICE, "root")
+
+        def answers():
+            cut.flows.read()
+            return len(cut.flows.payloads.get(flow, ()))
+        settled(answers, seconds(0.3), what="answers")
+        cut.flows.payloads.clear()
+        cut.carried(flow, "xdp")
+
+
 @pytest.mark.parametrize("host", [THERE, THERE_V6])
 def test_drop_rule(cut, start, host):
     """Pitfall 16, T4: the firewall's word counts within a second for flows that go around it; from then
