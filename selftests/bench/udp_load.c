@@ -5,14 +5,13 @@
  *   udp_load echo FIRST COUNT PORT  echoes at so many addresses from FIRST on; says "ready"
  *   udp_load reflect DEVICE PORT    sends IPv4 frames that come to this port of UDP back from the
  *                                   driver, which costs next to nothing; says "ready"
- *   udp_load run ADDRESS PORTS FLOWS SIZE BURST SECONDS RATE
+ *   udp_load run ADDRESS PORT FLOWS SIZE BURST UNDER_WAY
  *
- * run: FLOWS sockets to the address at the ports in turn. When an echo of each has come back "warm"
- * is said, and the same load goes on until a line on standard input begins the measurement; where
- * some never come, "N of FLOWS flows came up" is said, and that is all. RATE 0: a flow sends BURST
- * datagrams, waits for all of them (or 200 ms: the rest is lost) and goes to the end of the queue,
- * at most OUTSTANDING datagrams being under way. Else so many a second go out whatever comes back,
- * and what hasn't come 200 ms after the end is lost. Prints one JSON object.
+ * run: FLOWS sockets to the address and port. When an echo of each has come back "warm" is said,
+ * and the same load goes on until a line on standard input says for how many seconds it is
+ * measured. A flow sends BURST datagrams, waits for all of them (or 200 ms: the rest is lost) and
+ * goes to the end of the queue, at most UNDER_WAY datagrams being under way. Prints one JSON
+ * object.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -32,7 +31,6 @@
 #include <linux/bpf.h>
 
 enum {
-	OUTSTANDING = 256,
 	SAMPLES = 1 << 20,
 	EVENTS = 256,
 	BATCH = 64,
@@ -43,7 +41,6 @@ enum {
 	BATCH_USEC = 10000,
 	PAUSE_USEC = 1000000, /* before cold flows are tried again */
 	LINE_USEC = 5000,
-	CATCH_UP = 64,
 };
 
 /* In front of every datagram. */
@@ -65,7 +62,7 @@ struct flow {
 
 struct load {
 	struct flow *flows;
-	unsigned int count, size, burst;
+	unsigned int count, size, burst, under_way;
 	unsigned int warm; /* flows that had an echo */
 	int epoll;
 	struct flow *first, *last;    /* that may send */
@@ -327,7 +324,7 @@ static void expire(struct load *l)
 
 static void send_more(struct load *l)
 {
-	while (l->first && l->outstanding + l->burst <= OUTSTANDING) {
+	while (l->first && l->outstanding + l->burst <= l->under_way) {
 		struct flow *f = l->first;
 		l->first = f->next;
 		if (!l->first)
@@ -351,14 +348,15 @@ static void turn_closed(struct load *l)
 	expire(l);
 }
 
-/* Until there is a line to read. */
-static int run_warm(struct load *l)
+/* Until there is a line: the number in it. */
+static double run_warm(struct load *l)
 {
 	struct pollfd line = { .fd = STDIN_FILENO, .events = POLLIN };
+	char text[32];
 	while (poll(&line, 1, 0) == 0)
 		for (uint64_t end = now_usec() + LINE_USEC; now_usec() < end;)
 			turn_closed(l);
-	return getchar() == EOF ? -1 : 0;
+	return fgets(text, sizeof(text), stdin) ? strtod(text, NULL) : 0;
 }
 
 static void run_closed(struct load *l, uint64_t end)
@@ -371,25 +369,6 @@ static void run_closed(struct load *l, uint64_t end)
 	}
 }
 
-static void run_open(struct load *l, uint64_t end, double rate)
-{
-	uint64_t now, turns = 0, skipped = 0;
-	while ((now = now_usec()) < end) {
-		uint64_t due = (uint64_t)((double)(now - l->begun) / 1e6 * rate) - skipped;
-		/* Whoever wasn't let run doesn't catch up in one go. */
-		if (due > l->sent + CATCH_UP) {
-			skipped += due - l->sent - CATCH_UP;
-			due = l->sent + CATCH_UP;
-		}
-		for (; l->sent < due; turns++)
-			l->sent +=
-				send_burst(l, &l->flows[turns % l->count], l->burst) ? l->burst : 0;
-		receive(l, 0);
-	}
-	while (now_usec() < end + LOST_USEC)
-		receive(l, 1);
-}
-
 static int compare(const void *a, const void *b)
 {
 	const uint32_t *x = a, *y = b;
@@ -399,23 +378,19 @@ static int compare(const void *a, const void *b)
 static int run(uint32_t address, char **argv)
 {
 	static struct load l;
-	unsigned int ports[256], port_count = 0;
-	for (char *save = NULL, *word = strtok_r(argv[0], ",", &save); word && port_count < 256;
-	     word = strtok_r(NULL, ",", &save))
-		ports[port_count++] = (unsigned int)strtoul(word, NULL, 10);
+	struct sockaddr_in at = { .sin_family = AF_INET,
+				  .sin_port = htons((uint16_t)strtoul(argv[0], NULL, 10)),
+				  .sin_addr.s_addr = htonl(address) };
 	l.count = (unsigned int)strtoul(argv[1], NULL, 10);
 	l.size = (unsigned int)strtoul(argv[2], NULL, 10);
 	l.burst = (unsigned int)strtoul(argv[3], NULL, 10);
-	double seconds = strtod(argv[4], NULL), rate = strtod(argv[5], NULL);
+	l.under_way = (unsigned int)strtoul(argv[4], NULL, 10);
 	l.flows = calloc(l.count, sizeof(*l.flows));
-	if (!l.flows || port_count == 0 || l.size < sizeof(struct stamp) || l.size > DATAGRAM_MAX ||
-	    l.burst < 1 || l.burst > BATCH)
+	if (!l.flows || l.size < sizeof(struct stamp) || l.size > DATAGRAM_MAX || l.burst < 1 ||
+	    l.burst > BATCH)
 		return 2;
 	l.epoll = epoll_create1(EPOLL_CLOEXEC);
 	for (unsigned int i = 0; i < l.count; i++) {
-		struct sockaddr_in at = { .sin_family = AF_INET,
-					  .sin_port = htons((uint16_t)ports[i % port_count]),
-					  .sin_addr.s_addr = htonl(address) };
 		l.flows[i].fd = open_socket(l.epoll, i);
 		if (connect(l.flows[i].fd, (struct sockaddr *)&at, sizeof(at)) < 0)
 			die("connect");
@@ -425,15 +400,12 @@ static int run(uint32_t address, char **argv)
 		queue_append(&l, &l.flows[i]);
 	(void)puts("warm");
 	(void)fflush(stdout);
-	if (run_warm(&l) < 0)
+	double seconds = run_warm(&l);
+	if (seconds <= 0)
 		return 1;
 	l.begun = now_usec();
 	l.sent = l.received = l.sample_count = 0;
-	uint64_t end = l.begun + (uint64_t)(seconds * 1e6);
-	if (rate > 0)
-		run_open(&l, end, rate);
-	else
-		run_closed(&l, end);
+	run_closed(&l, l.begun + (uint64_t)(seconds * 1e6));
 	size_t n = l.sample_count < SAMPLES ? l.sample_count : SAMPLES;
 	qsort(l.samples, n, sizeof(l.samples[0]), compare);
 	(void)printf("{\"sent\": %llu, \"received\": %llu, \"p50\": %u, \"p99\": %u}\n",
@@ -451,11 +423,11 @@ int main(int argc, char **argv)
 		     (unsigned int)strtoul(argv[4], NULL, 10));
 	if (argc == 4 && strcmp(argv[1], "reflect") == 0)
 		reflect(argv[2], (uint16_t)strtoul(argv[3], NULL, 10));
-	if (has_address && argc == 9 && strcmp(argv[1], "run") == 0)
+	if (has_address && argc == 8 && strcmp(argv[1], "run") == 0)
 		return run(ntohl(address.s_addr), argv + 3);
 	(void)fputs("usage: udp_load echo FIRST COUNT PORT |\n"
 		    "       udp_load reflect DEVICE PORT |\n"
-		    "       udp_load run ADDRESS PORTS FLOWS SIZE BURST SECONDS RATE\n",
+		    "       udp_load run ADDRESS PORT FLOWS SIZE BURST UNDER_WAY\n",
 		    stderr);
 	return 2;
 }

@@ -44,6 +44,7 @@ class Program:
     """What aditd and adit-edge have in common."""
 
     program = ""
+    stand_in = None  # what is started in its place
     all = []        # of the test run, but those that have ended before the test
 
     def __init__(self, processes, folder, name, netns=None, env=None):
@@ -76,7 +77,7 @@ class Program:
         self.is_nobody = not wrap and not self.has_rights and nobody.is_default()
         if self.is_nobody:
             wrap = nobody.wrap(self.folder, *self.reads)
-        argv = [*wrap, binary(self.program), "--config", self.config, *self.places, *options]
+        argv = [*wrap, self.stand_in or binary(self.program), "--config", self.config, *self.places, *options]
         self.process = self.processes.start(self.name, argv, netns=self.netns,
                                             cwd=self.folder,
                                             env={**(self.env or {}), **(env or {})})
