@@ -261,6 +261,7 @@ def test_address_translation_inserted(cut, start):
         assert cut.lost() == 0
 
 
+@pytest.mark.carried(aditd="anchor xdp connected?")
 def test_full_queue(cut, start):
     """A queue of this host that is full says nothing of the way: a flow is promoted though some of what
     it sends finds no room."""
@@ -286,6 +287,24 @@ def test_full_queue(cut, start):
         settled(answers, seconds(0.3), what="answers")
         cut.flows.payloads.clear()
         cut.carried(flow, "xdp")
+
+
+def test_queue_that_takes_nothing(cut, start):
+    """One that refuses again and again is a policy like any other: the flow doesn't go around it."""
+    start()
+    cut.wait_open()
+    with cut.echo() as echo:
+        flow = cut.flows.open(echo.host, echo.port)
+        cut.promote(flow)
+        cut.here("tc", "qdisc", "replace", "dev", DEVICE, "root", "tbf", "rate", "1kbit", "burst", "1600",
+                 "limit", "1")
+
+        def once():
+            cut.flows.send(carry(flow, b"busy"))
+            return cut.promoted() == 0
+        until(once, 20, "the flow on its socket")
+        assert cut.row()["why"] == "the network refused a datagram"
+        assert cut.counter("adit_drops_total", where="datagram", reason="origin") >= 3
 
 
 @pytest.mark.parametrize("host", [THERE, THERE_V6])
