@@ -363,10 +363,10 @@ bench_c := selftests/bench/count_allocs.c # preloaded by counts, which compiles 
 bench_c += selftests/bench/udp_load.c # both ends of datapath, which compiles it
 bench_c += selftests/bench/one_datagram.c # preloaded by datapath, which compiles it
 # Programs of ours that a benchmark runs: NAME_objs, NAME_parts.
-bench_tools := quic_echo load_edge
+bench_tools := quic_echo edge_load
 quic_echo_objs := selftests/bench/quic_echo.o
 quic_echo_parts := link flow net wire base
-load_edge_objs := selftests/bench/load_edge.o # before the archive's front_udp.o, which stays there
-load_edge_parts := $(adit-edge_parts)
-bench_c += $(quic_echo_objs:%.o=%.c) $(load_edge_objs:%.o=%.c)
+edge_load_objs := selftests/bench/edge_load.o # before the archive's front_udp.o, which stays there
+edge_load_parts := $(adit-edge_parts)
+bench_c += $(quic_echo_objs:%.o=%.c) $(edge_load_objs:%.o=%.c)
 benches := flow_prog pipe counts compare goodput recovery

@@ -483,8 +483,10 @@ void promote_forget(struct promoter *p, struct flow_path *path)
  * has its answer when there is room. */
 static bool will_pass(struct promoter *p, struct promoted *f, int error)
 {
-	if (error != -ENOBUFS || !f->is_sending)
-		return error == -ENOBUFS;
+	if (error != -ENOBUFS)
+		return false;
+	if (!f->is_sending)
+		return true;
 	f->heartbeat = nsec_add(loop_now(p->loop), HEARTBEAT_GAP);
 	return ++f->full < FULL_MAX;
 }

@@ -443,10 +443,8 @@ void front_net_use_roster(struct front_net *f, struct roster *roster)
 	udp_clients_use_limits(&f->clients, l);
 	f->has_errors = l->icmp_answers > 0;
 	ratelimit_set_rate(&f->errors, MAX(l->icmp_answers / workers, 1U));
-	for (size_t i = 0; i < conf->network_count; i++) {
-		size_t k = edge_conf_find_tunnel(conf, conf->networks[i].tunnel);
-		f->tunnels[i] = k < conf->tunnel_count ? roster->tunnels[k].shared : NULL;
-	}
+	for (size_t i = 0; i < conf->network_count; i++)
+		f->tunnels[i] = roster_tunnel_named(roster, conf->networks[i].tunnel);
 }
 
 int front_net_new(const struct front_net_params *params, struct front_net **ret)

@@ -139,10 +139,8 @@ void front_udp_use_roster(struct front_udp *f, struct roster *roster)
 	const struct edge_conf *conf = roster->conf;
 	f->p.roster = roster;
 	udp_clients_use_limits(&f->clients, &conf->common.limits);
-	for (size_t i = 0; i < conf->udp_port_count; i++) {
-		size_t k = edge_conf_find_tunnel(conf, conf->udp_ports[i].tunnel);
-		f->tunnels[i] = k < conf->tunnel_count ? roster->tunnels[k].shared : NULL;
-	}
+	for (size_t i = 0; i < conf->udp_port_count; i++)
+		f->tunnels[i] = roster_tunnel_named(roster, conf->udp_ports[i].tunnel);
 }
 
 int front_udp_new(const struct front_udp_params *params, struct front_udp **ret,

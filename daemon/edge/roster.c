@@ -160,6 +160,12 @@ const struct roster_tunnel *roster_find(const struct roster *r, const struct uui
 	return node ? MAP_ENTRY(node, struct roster_tunnel, by_id) : NULL;
 }
 
+struct edge_tunnel *roster_tunnel_named(const struct roster *r, const char *name)
+{
+	size_t i = edge_conf_find_tunnel(r->conf, name);
+	return i < r->conf->tunnel_count ? r->tunnels[i].shared : NULL;
+}
+
 const char *roster_name_of(const struct roster *r, const struct edge_tunnel *t)
 {
 	const struct roster_tunnel *found = roster_find(r, &t->id);

@@ -54,6 +54,8 @@ void roster_unref(struct roster *r);
 
 /* NULL when the snapshot has none of this id. */
 const struct roster_tunnel *roster_find(const struct roster *r, const struct uuid *id);
+/* NULL when it has none of this name. */
+struct edge_tunnel *roster_tunnel_named(const struct roster *r, const char *name);
 /* The name that a tunnel has here, else the one that it had. */
 const char *roster_name_of(const struct roster *r, const struct edge_tunnel *t);
 static inline uint32_t roster_index(const struct roster *r, const struct roster_tunnel *t)

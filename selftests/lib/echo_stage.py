@@ -3,7 +3,7 @@
 
 Two processors have roles of their own. What is measured is on the first: the daemon whose turn it is,
 and the interrupts of its cable, as a thread of the kernel whose time is the daemon's. Everything else
-is on the second: the edge, which is the load as well (bench/load_edge.c), and the origin, a program in
+is on the second: the edge, which is the load as well (bench/edge_load.c), and the origin, a program in
 the driver that sends frames back.
 """
 import hashlib
@@ -86,7 +86,7 @@ class Subject:
     """A way for echoes. paths: which of aditd's paths carry them; None: it isn't aditd."""
 
     def __init__(self, name, ways, process, page=None, paths=None):
-        """ways: the first of load_edge's, and how many."""
+        """ways: the first of edge_load's, and how many."""
         self.name, self.ways, self.process, self.paths = name, ways, process, paths
         self.page, self.threads, self.under_way = page, [], UNDER_WAY
 
@@ -181,14 +181,14 @@ class EchoStage:
         commands = ports.free()
         self.edge = Edge(self.processes, self.folder, extra=extra, log_level="warning", workers=1,
                          env={**self.edge_env, "LOAD_PORT": str(commands)})
-        self.edge.stand_in = f"{os.environ['ADIT_TOOLS']}/load_edge"
+        self.edge.stand_in = f"{os.environ['ADIT_TOOLS']}/edge_load"
         self.edge.start(wrap=pin(1))
         self.commands = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.commands.settimeout(60)
         self.commands.connect(("127.0.0.1", commands))
 
     def _ask(self, *words):
-        """A command to load_edge, and its answer."""
+        """A command to edge_load, and its answer."""
         self.commands.send(" ".join(str(w) for w in words).encode())
         return self.commands.recv(4096).decode()
 
@@ -250,7 +250,7 @@ class EchoStage:
         return Subject("peer", self.ways["peer"], process)
 
     def run(self, subject, flows, size, burst, seconds, rate=0):
-        """One measurement: what load_edge says, CPU us per echo, and how it was carried; NotUp."""
+        """One measurement: what edge_load says, CPU us per echo, and how it was carried; NotUp."""
         for _ in range(ATTEMPTS):
             line = self._ask("load", *subject.ways, flows, size, *window(burst, subject.under_way))
             if line != "warm":

@@ -13,7 +13,7 @@ from . import netns
 from .adit import Daemon, peer_edge_keys, section, write_token
 from .dgram3 import Flows, carry
 from .udp_origin import UdpEcho, bound
-from .wait import until
+from .wait import seconds, settled, until
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 TUNNEL = "6ff42ae2-765d-4adf-8112-31c55c1551ef"
@@ -236,6 +236,16 @@ class ShortCut:
             self.flows.echo(flow, b"busy", 10)
             return condition()
         until(once, timeout, what)
+
+    def answers(self, flow):
+        """How many have come back that nobody has waited for."""
+        self.flows.read()
+        return len(self.flows.payloads.get(flow, ()))
+
+    def forget_answers(self, flow):
+        """Those, once no more come."""
+        settled(lambda: self.answers(flow), seconds(0.3), what="answers")
+        self.flows.payloads.clear()
 
     def each_echoed(self, flow, number, payload=None):
         """So many datagrams there and back, of which none is lost."""

@@ -18,7 +18,7 @@ from lib.dgram3 import OK, carry, register
 from lib.peer_edge import PeerEdge
 from lib.short_cut import DEVICE, HERE, THERE, THERE_V6, ShortCut
 from lib.udp_origin import UdpEcho
-from lib.wait import during, lasts, seconds, settled, until
+from lib.wait import during, lasts, seconds, until
 
 pytestmark = [pytest.mark.group("datapath"), pytest.mark.carried(aditd="anchor xdp")]
 
@@ -48,8 +48,7 @@ class Stream:
 
     def answers(self):
         """How many have come back so far."""
-        self.cut.flows.read()
-        return len(self.cut.flows.payloads.get(self.flow, ()))
+        return self.cut.answers(self.flow)
 
     def _told(self):
         return self.echo.peers[self._port] + self.cut.lost()
@@ -57,8 +56,7 @@ class Stream:
     def all_told(self):
         """At the end: what was sent has reached the origin, or is counted as lost."""
         until(lambda: self._told() - self._before == self.sent, 5, "every datagram's end")
-        settled(self.answers, seconds(0.3), what="answers")
-        self.cut.flows.payloads.clear()
+        self.cut.forget_answers(self.flow)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -280,12 +278,7 @@ def test_full_queue(cut, start):
         until(once, 15, "a promoted flow")
         assert cut.counter("adit_drops_total", where="datagram", reason="origin") > 20
         cut.here("tc", "qdisc", "delete", "dev", DEVICE, "root")
-
-        def answers():
-            cut.flows.read()
-            return len(cut.flows.payloads.get(flow, ()))
-        settled(answers, seconds(0.3), what="answers")
-        cut.flows.payloads.clear()
+        cut.forget_answers(flow)
         cut.carried(flow, "xdp")
 
 

@@ -114,6 +114,7 @@ static void test_identity(void **state)
 		if (t)
 			assert_int_equal(t->shared == held, steps[i].is_same);
 		assert_string_equal(roster_name_of(now, held), steps[i].name);
+		assert_ptr_equal(roster_tunnel_named(now, steps[i].name), t ? t->shared : NULL);
 		roster_unref(now);
 	}
 	assert_int_equal(atomic_load(&held->refs), 2);

@@ -362,7 +362,7 @@ static void on_tick(struct timer *timer)
 	}
 	if (l->phase == LOAD_MEASURE && now >= l->end)
 		l->phase = LOAD_END;
-	bool is_over = l->rate <= 0 ? l->outstanding == 0 : false;
+	bool is_over = l->rate <= 0 && l->outstanding == 0;
 	if (l->phase == LOAD_END && (is_over || now >= nsec_add(l->end, LOST)))
 		report(f);
 	if (l->phase == LOAD_IDLE)
@@ -424,10 +424,8 @@ void front_udp_use_roster(struct front_udp *f, struct roster *roster)
 	const struct edge_conf *conf = roster->conf;
 	f->p.roster = roster;
 	udp_clients_use_limits(&f->clients, &conf->common.limits);
-	for (size_t i = 0; i < conf->udp_port_count; i++) {
-		size_t k = edge_conf_find_tunnel(conf, conf->udp_ports[i].tunnel);
-		f->tunnels[i] = k < conf->tunnel_count ? roster->tunnels[k].shared : NULL;
-	}
+	for (size_t i = 0; i < conf->udp_port_count; i++)
+		f->tunnels[i] = roster_tunnel_named(roster, conf->udp_ports[i].tunnel);
 }
 
 static int open_commands(struct front_udp *f)
